@@ -1,0 +1,1 @@
+"""The Sonoscope library: audio, encoders, sparse autoencoders, factors, and the store they are published to."""

@@ -1,0 +1,242 @@
+"""A checkpoint on disk: its family, its configuration, its preprocessor and the hashes that identify it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from explorer.encoders import hub
+from explorer.encoders.registry import (
+    AST_FAMILY,
+    FAMILIES,
+    MERT_FAMILY,
+    WAVLM_FAMILY,
+    EncoderSpec,
+    parse_encoder,
+    spec_for,
+)
+from explorer.errors import EncoderError
+
+Loader = Literal["own class", "paper"]
+
+MARKER = "sonoscope.json"
+"""Beside a checkpoint: {"is_trained": false, "note": "..."}; says what the weights cannot say themselves."""
+
+# Written by tools, without effect on the numbers: left out of the fingerprint.
+_CONFIG_NOISE = frozenset(
+    {"_name_or_path", "architectures", "auto_map", "dtype", "id2label", "label2id", "torch_dtype",
+     "transformers_version"}
+)  # fmt: skip
+_PREPROCESSOR_KEYS = ("sampling_rate", "do_normalize", "mean", "std", "max_length", "num_mel_bins")
+_AST_PREPROCESSOR = {"mean": -4.2677393, "std": 4.5689974, "max_length": 1024, "num_mel_bins": 128}
+
+# A MERT checkpoint is a HuBERT network only with these values (absent ones are MERT's own defaults).
+_MERT_AS_HUBERT = {
+    "feature_extractor_cqt": False,
+    "deepnorm": False,
+    "attention_relax": -1.0,
+    "feat_proj_layer_norm": True,
+    "do_stable_layer_norm": False,
+    "conv_pos_batch_norm": False,
+}
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A found checkpoint, identified but not loaded.
+
+    config: the parsed config.json. preprocessor: the values in use (the file's, else the family's defaults).
+    preprocessor_sha256: of the file, None where there is none. revision: the commit, None for a plain folder.
+    fingerprint: SHA-256 over the weights' hash, the preprocessor values, the configuration, the loader and the
+    family. encoder_id: name and the fingerprint's first 8 digits. is_trained: None where nothing says.
+    """
+
+    spec: EncoderSpec
+    family: str
+    folder: Path
+    source: str
+    revision: str | None
+    loader: Loader
+    config: Mapping[str, Any]
+    preprocessor: Mapping[str, Any]
+    weight_files: tuple[Path, ...]
+    weights_sha256: str
+    preprocessor_sha256: str | None
+    fingerprint: str
+    is_trained: bool | None
+    note: str
+
+    @property
+    def encoder_id(self) -> str:
+        return f"{self.spec.name}-{self.fingerprint[:8]}"
+
+    @property
+    def n_layers(self) -> int:
+        return int(self.config["num_hidden_layers"])
+
+    @property
+    def d_model(self) -> int:
+        return int(self.config["hidden_size"])
+
+    @property
+    def sample_rate_hz(self) -> int:
+        return int(self.preprocessor["sampling_rate"])
+
+    @property
+    def is_safetensors(self) -> bool:
+        return self.weight_files[0].suffix == ".safetensors"
+
+
+def find_checkpoint(
+    name_or_assignment: str, *, revision: str | None = None, loader: Loader = "own class", offline: bool = False
+) -> Checkpoint:
+    """Find, check and hash the checkpoint behind `hubert` or `hubert=HUB_ID_OR_FOLDER`, without loading it.
+
+    loader "paper" takes WavLM with the Wav2Vec2 class (the published code's fault); the other families have one
+    loader, and come back as "own class". Raises EncoderError naming what is missing or not allowed.
+    """
+    if loader not in ("own class", "paper"):
+        raise EncoderError(f"There is no loader {loader!r}: allowed are 'own class' and 'paper'.")
+    choice = parse_encoder(name_or_assignment, revision=revision)
+    if choice.folder is not None:
+        folder, commit, source = choice.folder, None, choice.folder.resolve().name
+    else:
+        source = str(choice.hub_id)
+        folder, commit = hub.fetch_checkpoint(source, choice.revision or "main", name=choice.name, offline=offline)
+    config = _read_json(folder / hub.CONFIG)
+    family = _checked_family(config, folder)
+    preprocessor, preprocessor_file = _preprocessor(folder, family, config)
+    spec = spec_for(choice, family, int(preprocessor["sampling_rate"]))
+    used_loader: Loader = loader if family == WAVLM_FAMILY else "own class"
+    weight_files = _weight_files(folder)
+    weights_sha256 = _sha256_of_files(weight_files)
+    marker = _read_json(folder / MARKER) if (folder / MARKER).is_file() else {}
+    is_trained = marker.get("is_trained")
+    notes = [spec.note, str(marker.get("note", ""))]
+    if preprocessor_file is None:
+        notes.append(f"No preprocessor_config.json: the {FAMILIES[family].display_name} defaults are used.")
+    if used_loader == "paper":
+        notes.append("Loaded with the Wav2Vec2 class, which drops WavLM's gated relative position bias.")
+    return Checkpoint(
+        spec=spec,
+        family=family,
+        folder=folder,
+        source=source,
+        revision=commit,
+        loader=used_loader,
+        config=config,
+        preprocessor=preprocessor,
+        weight_files=weight_files,
+        weights_sha256=weights_sha256,
+        preprocessor_sha256=None if preprocessor_file is None else _sha256(preprocessor_file),
+        fingerprint=_fingerprint(weights_sha256, preprocessor, config, used_loader, family),
+        is_trained=is_trained if isinstance(is_trained, bool) else None,
+        note=" ".join(note for note in notes if note),
+    )
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise EncoderError(
+            f"{path.parent} holds no {path.name}: a checkpoint folder needs {hub.CONFIG} and one of "
+            f"{', '.join(hub.SINGLE_WEIGHTS)}. Give the folder that holds them."
+        ) from error
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise EncoderError(f"{path} cannot be read: {error}. Fetch the checkpoint again.") from error
+    if not isinstance(values, dict):
+        raise EncoderError(f"{path} is not a JSON object. Fetch the checkpoint again.")
+    return values
+
+
+def _checked_family(config: Mapping[str, Any], folder: Path) -> str:
+    family = str(config.get("model_type"))
+    if family not in FAMILIES:
+        raise EncoderError(
+            f"{folder} is a checkpoint of model_type {family!r}; allowed are {', '.join(FAMILIES)}. "
+            "Choose a checkpoint of one of these families."
+        )
+    for key in ("num_hidden_layers", "hidden_size"):
+        if not isinstance(config.get(key), int):
+            raise EncoderError(f"{folder / hub.CONFIG} gives no whole number for {key}. Fetch the checkpoint again.")
+    if family == MERT_FAMILY:
+        _check_mert(config, folder)
+    return family
+
+
+def _check_mert(config: Mapping[str, Any], folder: Path) -> None:
+    for key, wanted in _MERT_AS_HUBERT.items():
+        value = config.get(key, wanted)
+        is_right = float(value) < 0 if key == "attention_relax" else value is wanted
+        if not is_right:
+            allowed = "a value below 0" if key == "attention_relax" else repr(wanted)
+            raise EncoderError(
+                f"{folder} is a MERT checkpoint with {key}={value!r}; Sonoscope loads MERT as the HuBERT network that "
+                f"it is only with {allowed}, and never runs a checkpoint's own code. Use m-a-p/MERT-v1-95M."
+            )
+
+
+def _preprocessor(folder: Path, family: str, config: Mapping[str, Any]) -> tuple[dict[str, Any], Path | None]:
+    """The preprocessor values in use and the file they are from (None: the family's defaults)."""
+    defaults = FAMILIES[family]
+    values: dict[str, Any] = {"sampling_rate": defaults.sample_rate_hz, "do_normalize": defaults.do_normalize}
+    if family == AST_FAMILY:
+        values |= _AST_PREPROCESSOR
+        values |= {key: config[key] for key in ("max_length", "num_mel_bins") if key in config}
+    path = next((folder / name for name in hub.PREPROCESSORS if (folder / name).is_file()), None)
+    if path is not None:
+        found = _read_json(path)
+        nested = found.get("feature_extractor")
+        found = nested if isinstance(nested, dict) else found
+        values |= {key: found[key] for key in _PREPROCESSOR_KEYS if key in values and found.get(key) is not None}
+    for key in ("max_length", "num_mel_bins"):
+        if family == AST_FAMILY and values[key] != config.get(key, values[key]):
+            raise EncoderError(
+                f"{folder}: the preprocessor's {key} is {values[key]}, the network's is {config[key]}. "
+                "Their files are from different checkpoints: fetch the checkpoint again."
+            )
+    return values, path
+
+
+def _weight_files(folder: Path) -> tuple[Path, ...]:
+    for single, index in zip(hub.SINGLE_WEIGHTS, hub.SHARDED_WEIGHTS, strict=True):
+        if (folder / single).is_file():
+            return (folder / single,)
+        if (folder / index).is_file():
+            shards = sorted(set(_read_json(folder / index).get("weight_map", {}).values()))
+            files = tuple(folder / str(shard) for shard in shards)
+            gone = [path.name for path in files if not path.is_file()]
+            if gone or not files:
+                raise EncoderError(f"{folder} lacks the weights {', '.join(gone)}. Fetch the checkpoint again.")
+            return files
+    raise EncoderError(
+        f"{folder} holds no weights: none of {', '.join((*hub.SINGLE_WEIGHTS, *hub.SHARDED_WEIGHTS))}. "
+        "Give the folder that holds them."
+    )
+
+
+def _sha256(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise EncoderError(f"{path} cannot be read: {error}. Check the folder's permissions.") from error
+
+
+def _sha256_of_files(files: tuple[Path, ...]) -> str:
+    """One file: its own SHA-256, as the hub shows it. Shards: the SHA-256 of theirs, in order."""
+    digests = [_sha256(path) for path in files]
+    return digests[0] if len(digests) == 1 else hashlib.sha256("\n".join(digests).encode()).hexdigest()
+
+
+def _fingerprint(
+    weights_sha256: str, preprocessor: Mapping[str, Any], config: Mapping[str, Any], loader: Loader, family: str
+) -> str:
+    geometry = {key: value for key, value in config.items() if key not in _CONFIG_NOISE}
+    text = json.dumps([weights_sha256, preprocessor, geometry, loader, family], sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()

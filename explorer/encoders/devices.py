@@ -1,0 +1,43 @@
+"""Which device to run on, and with which arithmetic."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+from explorer.errors import ConfigError
+
+DEVICES = ("auto", "cpu", "cuda", "mps")
+
+
+def find_device(name: str) -> torch.device:
+    """The device of this name; "auto" is CUDA where there is one, else CPU. Raises ConfigError for another."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    kind = name.split(":")[0]
+    if kind not in DEVICES or kind == "auto":
+        raise ConfigError(f"There is no device {name!r}: allowed are {', '.join(DEVICES)} and cuda:NUMBER.")
+    is_there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}[kind]
+    if not is_there:
+        raise ConfigError(f"This machine has no {kind} device that PyTorch can use. Use --device cpu.")
+    try:
+        return torch.device(name)
+    except RuntimeError as error:
+        raise ConfigError(f"There is no device {name!r}: allowed are {', '.join(DEVICES)} and cuda:NUMBER.") from error
+
+
+@contextmanager
+def full_precision(device: torch.device, allow_tf32: bool) -> Iterator[None]:
+    """Full float32 on CUDA unless TF32 is allowed (PyTorch's convolutions use TF32 by default)."""
+    if device.type != "cuda":
+        yield
+        return
+    matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
+    before = (matmul.allow_tf32, cudnn.allow_tf32)
+    matmul.allow_tf32, cudnn.allow_tf32 = allow_tf32, allow_tf32
+    try:
+        yield
+    finally:
+        matmul.allow_tf32, cudnn.allow_tf32 = before

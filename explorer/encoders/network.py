@@ -1,0 +1,231 @@
+"""Loading the right transformers class completely, the exact group norm, and stopping at the deepest wanted layer."""
+
+from __future__ import annotations
+
+import pickle
+import re
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import nn
+
+from explorer.encoders.checkpoint import Checkpoint
+from explorer.encoders.registry import AST_FAMILY, HUBERT_FAMILY, MERT_FAMILY, WAVLM_FAMILY
+from explorer.errors import EncoderError
+
+_AST_HEAD = re.compile(r"classifier\.")
+_WAVLM_POSITION_BIAS = re.compile(
+    r"encoder\.layers\.\d+\.attention\.(gru_rel_pos_const|gru_rel_pos_linear\.(weight|bias)|rel_attn_embed\.weight)"
+)
+_N_NAMES_SHOWN = 6
+# transformers starts these at or near zero, where they would not show in an untrained network's states.
+_NOT_ZERO_WHEN_TRAINED = {
+    "embeddings.cls_token": 0.02,
+    "embeddings.distillation_token": 0.02,
+    "embeddings.position_embeddings": 0.02,
+    "rel_attn_embed": 1.0,
+}
+
+
+class RowGroupNorm(nn.Module):
+    """Group norm whose statistics are each row's own valid steps, so that padding changes nothing.
+
+    transformers' GroupNorm of the first convolution takes them over the padded row. `valid_steps` is set before a
+    forward pass with rows of unequal length (None: all rows are whole); steps past a row's end come out as zero.
+    """
+
+    def __init__(self, norm: nn.GroupNorm) -> None:
+        super().__init__()
+        self.norm = norm
+        self.valid_steps: tuple[int, ...] | None = None
+
+    def forward(self, values_bct: torch.Tensor) -> torch.Tensor:
+        if self.valid_steps is None:
+            return self.norm(values_bct)
+        normed = torch.zeros_like(values_bct)
+        for row, n_steps in enumerate(self.valid_steps):
+            normed[row, :, :n_steps] = self.norm(values_bct[row : row + 1, :, :n_steps])[0]
+        return normed
+
+
+class _DeepEnough(Exception):
+    """Not an error: a hook ends a forward pass once the deepest wanted state is known."""
+
+
+def load_network(checkpoint: Checkpoint) -> nn.Module:
+    """The checkpoint's network in float32 and eval mode, with every weight from its files.
+
+    Raises EncoderError with the names when weights are missing, unexpected, or of another shape.
+    """
+    from transformers.utils import logging as transformers_logging
+
+    model_class, config = _class_and_config(checkpoint.family, checkpoint.config, checkpoint.loader)
+    verbosity = transformers_logging.get_verbosity()
+    shows_progress = transformers_logging.is_progress_bar_enabled()
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    try:
+        with torch.random.fork_rng(devices=[]):  # building a network draws weights that the files then replace
+            network, report = model_class.from_pretrained(
+                str(checkpoint.folder),
+                config=config,
+                dtype=torch.float32,
+                local_files_only=True,
+                use_safetensors=checkpoint.is_safetensors,
+                output_loading_info=True,
+            )
+    except (OSError, RuntimeError, ValueError, KeyError, pickle.UnpicklingError) as error:
+        raise EncoderError(
+            f"The checkpoint in {checkpoint.folder} cannot be loaded: {_first_line(error)} Fetch it again."
+        ) from error
+    finally:
+        transformers_logging.set_verbosity(verbosity)
+        if shows_progress:
+            transformers_logging.enable_progress_bar()
+    _check_report(report, checkpoint)
+    network = network.eval().requires_grad_(False)
+    if checkpoint.family != AST_FAMILY:
+        network.feature_extractor._requires_grad = False
+        if network.config.feat_extract_norm == "group":
+            first = network.feature_extractor.conv_layers[0]
+            first.layer_norm = RowGroupNorm(first.layer_norm)
+    return network
+
+
+def untrained_network(config: Mapping[str, Any], *, seed: int, with_head: bool = False) -> Any:
+    """A network of the real class with random weights, for tests and the demo; a transformers model.
+
+    config: as in config.json, `model_type` included. with_head: AST with its classification head, as on the hub.
+    """
+    from transformers import ASTForAudioClassification
+
+    family = str(config["model_type"])
+    model_class, model_config = _class_and_config(family, config, "own class")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        network = (ASTForAudioClassification if with_head and family == AST_FAMILY else model_class)(model_config)
+        for name, parameter in network.named_parameters():
+            std = next((std for part, std in _NOT_ZERO_WHEN_TRAINED.items() if part in name), None)
+            if std is not None:
+                nn.init.normal_(parameter, std=std)
+        return network.eval()
+
+
+def _class_and_config(family: str, values: Mapping[str, Any], loader: str) -> tuple[Any, Any]:
+    """The class comes from the family alone, the configuration from its values: no code of a checkpoint runs."""
+    from transformers import (
+        ASTConfig,
+        ASTModel,
+        HubertConfig,
+        HubertModel,
+        Wav2Vec2Config,
+        Wav2Vec2Model,
+        WavLMConfig,
+        WavLMModel,
+    )
+
+    classes = {
+        (AST_FAMILY, "own class"): (ASTModel, ASTConfig),
+        (WAVLM_FAMILY, "own class"): (WavLMModel, WavLMConfig),
+        (WAVLM_FAMILY, "paper"): (Wav2Vec2Model, Wav2Vec2Config),
+        (HUBERT_FAMILY, "own class"): (HubertModel, HubertConfig),
+        (MERT_FAMILY, "own class"): (HubertModel, HubertConfig),
+    }
+    model_class, config_class = classes[family, loader]
+    left_out = {"model_type", "auto_map", "architectures", "dtype", "torch_dtype", "transformers_version"}
+    try:
+        config = config_class(**{key: value for key, value in values.items() if key not in left_out})
+    except (TypeError, ValueError) as error:
+        raise EncoderError(f"The checkpoint's config.json is not allowed: {_first_line(error)}") from error
+    return model_class, config
+
+
+def _check_report(report: Mapping[str, Any], checkpoint: Checkpoint) -> None:
+    """Every weight of the network came from the files, and nothing of the files was left over."""
+    missing = sorted(report.get("missing_keys", ()))
+    allowed = _AST_HEAD if checkpoint.family == AST_FAMILY else None
+    if checkpoint.loader == "paper":
+        allowed = _WAVLM_POSITION_BIAS
+    unexpected = sorted(
+        key for key in report.get("unexpected_keys", ()) if allowed is None or allowed.match(key) is None
+    )
+    mismatched = sorted(str(key[0] if isinstance(key, tuple) else key) for key in report.get("mismatched_keys", ()))
+    for what, names in (
+        ("lacks weights that the network needs", missing),
+        ("holds weights that the network has no place for", unexpected),
+        ("holds weights of another shape", mismatched),
+    ):
+        if names:
+            shown = ", ".join(names[:_N_NAMES_SHOWN])
+            more = f" and {len(names) - _N_NAMES_SHOWN} more" if len(names) > _N_NAMES_SHOWN else ""
+            raise EncoderError(
+                f"The checkpoint in {checkpoint.folder} {what}: {shown}{more}. "
+                f"It is not a whole {checkpoint.family!r} encoder: fetch it again or choose another."
+            )
+
+
+def _first_line(error: BaseException) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return (lines[0] if lines else type(error).__name__).rstrip(".") + "."
+
+
+def blocks(network: nn.Module) -> nn.ModuleList:
+    """The network's transformer blocks, 1..L in the words of the layers."""
+    holder = network.layers if hasattr(network, "layers") else network.encoder.layers  # type: ignore[union-attr]
+    if not isinstance(holder, nn.ModuleList):
+        raise EncoderError(f"{type(network).__name__} has no list of blocks.")
+    return holder
+
+
+@contextmanager
+def recorded_states(network: nn.Module, layers: Collection[int]) -> Iterator[dict[int, torch.Tensor]]:
+    """Record the states of `layers` during one forward pass inside the block, and end the pass at the deepest.
+
+    Layer 0 is the first block's input, layer l the output of block l. A block that layer drop skipped (training mode)
+    leaves its state as the one before it. Not for two passes at once on one network.
+    """
+    states: dict[int, torch.Tensor] = {}
+    modules = blocks(network)
+    deepest = max(layers)
+
+    def before(_module: nn.Module, args: tuple[Any, ...]) -> None:
+        states.setdefault(0, args[0])  # every block has this hook: layer drop may skip the first
+        if deepest == 0:
+            raise _DeepEnough
+
+    def after(layer: int) -> Any:
+        def hook(_module: nn.Module, _args: tuple[Any, ...], output: Any) -> None:
+            states[layer] = output[0] if isinstance(output, tuple) else output
+            if layer == deepest:
+                raise _DeepEnough
+
+        return hook
+
+    handles = [module.register_forward_pre_hook(before) for module in modules]
+    handles += [modules[layer - 1].register_forward_hook(after(layer)) for layer in range(1, deepest + 1)]
+    try:
+        yield states
+    except _DeepEnough:
+        pass
+    finally:
+        for handle in handles:
+            handle.remove()
+    for layer in range(1, deepest + 1):
+        states.setdefault(layer, states[layer - 1])
+
+
+@contextmanager
+def valid_lengths(network: Any, lengths: Sequence[int] | None) -> Iterator[None]:
+    """Tell the first convolution's group norm how many of each row's steps are sound, for one forward pass."""
+    norms = [module for module in network.modules() if isinstance(module, RowGroupNorm)]
+    if lengths is None or not norms:
+        yield
+        return
+    conv = network.feature_extractor.conv_layers[0].conv
+    norms[0].valid_steps = tuple((n - conv.kernel_size[0]) // conv.stride[0] + 1 for n in lengths)
+    try:
+        yield
+    finally:
+        norms[0].valid_steps = None

@@ -1,0 +1,40 @@
+"""Hidden states of a ragged batch: one layer's frames a clip, with their times."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class FrameStates:
+    """One layer's states for a list of clips, in the order of the clips.
+
+    layer: 0 is the embedding output, l the output of block l (AST's 12 is before the final layer norm).
+    values_td: for each clip (t, d) float32, valid frames only; AST: the mean over a valid column's frequency tokens.
+    times_s: for each clip (t,) float64, centres of the frames, seconds from the clip's start.
+    all_tokens_mean_cd: (c, d) float32, mean over all output tokens (AST: 1214, special and padded ones included);
+    None unless it was asked for.
+    """
+
+    layer: int
+    values_td: tuple[np.ndarray, ...]
+    times_s: tuple[np.ndarray, ...]
+    all_tokens_mean_cd: np.ndarray | None = None
+
+    def pooled(self) -> np.ndarray:
+        """(c, d) float32: each clip's mean over its valid frames, summed in float64."""
+        return np.stack([values.mean(axis=0, dtype=np.float64) for values in self.values_td]).astype(np.float32)
+
+
+@dataclass
+class TokenMean:
+    """A running mean over tokens that come in several chunks."""
+
+    total_d: np.ndarray
+    n_tokens: int
+
+    def value(self) -> np.ndarray:
+        """(d,) float32."""
+        return (self.total_d / self.n_tokens).astype(np.float32)

@@ -1,0 +1,33 @@
+"""The errors a user can meet. Each message names the value, what was allowed, and what to do next."""
+
+
+class ExplorerError(Exception):
+    """Base of every error that is shown to a person as a sentence instead of a traceback."""
+
+
+class AudioError(ExplorerError):
+    """A sound that cannot be read, or is outside the limits (length, rate, channels, size)."""
+
+
+class DatasetError(ExplorerError):
+    """A data set that is not laid out as its reader expects, or that is gone."""
+
+
+class EncoderError(ExplorerError):
+    """A checkpoint that cannot be found, fetched, or loaded completely."""
+
+
+class ConfigError(ExplorerError):
+    """An option or configuration value that is not allowed."""
+
+
+class StoreError(ExplorerError):
+    """A store that is missing, damaged, of another schema, or of another corpus."""
+
+
+class StoreBusyError(StoreError):
+    """Another precompute holds the folder."""
+
+
+class NotInStoreError(StoreError):
+    """An encoder, layer, SAE, feature or clip that this store does not hold."""

@@ -1,0 +1,315 @@
+"""Figures of the Layers page: probe accuracy by layer, one probe's classes and confusion, dense R2 by factor group."""
+
+from __future__ import annotations
+
+import pandas as pd
+import plotly.graph_objects as go
+
+from explorer.figures.theme import base_layout, encoder_color, palette, with_alpha
+from explorer.text import count, is_defined, is_false, number, percent
+
+METRICS = {"accuracy": "accuracy", "balanced_accuracy": "balanced accuracy", "macro_f1": "macro F1"}
+MIN_GROUPS_FOR_INTERVAL = 8
+
+
+def chance_level(probes: pd.DataFrame, metric: str) -> float | None:
+    """The score of knowing nothing: the commonest class's share, 1 / classes when balanced, None for macro F1."""
+    if metric == "accuracy":
+        values = probes["chance"].dropna()
+        return float(values.iloc[0]) if len(values) else None
+    if metric == "balanced_accuracy":
+        values = probes["n_classes"].dropna()
+        return 1.0 / float(values.iloc[0]) if len(values) and values.iloc[0] > 0 else None
+    return None
+
+
+def layer_curves(
+    probes: pd.DataFrame,
+    groups: pd.DataFrame,
+    dark: bool,
+    *,
+    metric: str = "accuracy",
+    attributes: pd.DataFrame | None = None,
+    selected: tuple[str, int] | None = None,
+    height_px: int = 420,
+) -> go.Figure:
+    """Score by layer, a line for each encoder; `probes` and `groups` as the curves queries return them.
+
+    Intervals are drawn where the store has them; otherwise (`accuracy` only) a small dot for each group. Diamonds are
+    layers chosen for SAEs. Points carry [encoder_id, layer, probe_id] as customdata.
+    """
+    fig = go.Figure()
+    shift = _shifts(probes)
+    for encoder_id, rows in probes.groupby("encoder_id", sort=False):
+        color = encoder_color(str(rows["name"].iloc[0]))
+        if metric == "accuracy":
+            _add_groups(fig, groups[groups["encoder_id"] == encoder_id], color, shift[str(encoder_id)])
+        _add_encoder(fig, rows, color, metric, dark)
+    _add_levels(fig, probes, attributes, metric, dark)
+    _add_selected(fig, probes, selected, metric, dark)
+    base_layout(fig, dark)
+    fig.update_xaxes(title_text="layer (0 is the embedding output)", dtick=1, showgrid=False)
+    fig.update_yaxes(title_text=METRICS[metric], rangemode="tozero")
+    fig.update_layout(height=height_px, hovermode="closest", clickmode="event+select")
+    return fig
+
+
+def _shifts(probes: pd.DataFrame) -> dict[str, float]:
+    ids = list(dict.fromkeys(probes["encoder_id"]))
+    return {str(name): (i - (len(ids) - 1) / 2) * 0.12 for i, name in enumerate(ids)}
+
+
+def _add_groups(fig: go.Figure, groups: pd.DataFrame, color: str, shift: float) -> None:
+    if groups.empty:
+        return
+    fig.add_scatter(
+        x=groups["layer"] + shift,
+        y=groups["accuracy"],
+        mode="markers",
+        marker={"size": 5, "color": with_alpha(color, 0.35)},
+        text=[
+            f"{row.display_name} L{row.layer} · {row.group_id}<br>accuracy {number(row.accuracy)} · "
+            f"{count(row.n, 'clip')}"
+            for row in groups.itertuples()
+        ],
+        hovertemplate="%{text}<extra>one group</extra>",
+        showlegend=False,
+    )
+
+
+def _add_encoder(fig: go.Figure, rows: pd.DataFrame, color: str, metric: str, dark: bool) -> None:
+    line = rows.groupby("layer", as_index=False)[metric].mean()
+    name = str(rows["display_name"].iloc[0])
+    fig.add_scatter(
+        x=line["layer"], y=line[metric], mode="lines", line={"color": color, "width": 2}, name=name, hoverinfo="skip"
+    )
+    with_interval = rows[rows["ci_low"].notna() & rows["ci_high"].notna()] if metric == "accuracy" else rows.iloc[:0]
+    if len(with_interval):
+        fig.add_scatter(
+            x=with_interval["layer"],
+            y=with_interval[metric],
+            mode="markers",
+            marker={"size": 1, "color": color},
+            error_y={
+                "type": "data",
+                "symmetric": False,
+                "array": with_interval["ci_high"] - with_interval[metric],
+                "arrayminus": with_interval[metric] - with_interval["ci_low"],
+                "color": with_alpha(color, 0.5),
+                "thickness": 1.5,
+                "width": 3,
+            },
+            hoverinfo="skip",
+            showlegend=False,
+        )
+    chosen = rows["is_chosen"].fillna(False).astype(bool)
+    fig.add_scatter(
+        x=rows["layer"],
+        y=rows[metric],
+        mode="markers",
+        marker={
+            "size": [13 if flag else 8 for flag in chosen],
+            "symbol": ["diamond" if flag else "circle" for flag in chosen],
+            "color": color,
+            "opacity": 1,
+            "line": {"color": palette(dark).text, "width": [1.5 if flag else 0 for flag in chosen]},
+        },
+        customdata=rows[["encoder_id", "layer", "probe_id"]].to_numpy().tolist(),
+        text=[_probe_words(row, metric) for row in rows.to_dict("records")],
+        hovertemplate="%{text}<extra></extra>",
+        showlegend=False,
+    )
+
+
+def _probe_words(row: dict[str, object], metric: str) -> str:
+    interval = (
+        f" (95 % interval {number(row['ci_low'])} to {number(row['ci_high'])}, by group)"
+        if metric == "accuracy" and is_defined(row["ci_low"]) and is_defined(row["ci_high"])
+        else ""
+    )
+    words = [
+        f"<b>{row['display_name']} L{row['layer']}</b>",
+        f"{METRICS[metric]} {number(row[metric], 3)}{interval}",
+        f"chance {number(row['chance'], 3)} · {count(row['n_classes'], 'class', 'classes')}",
+        f"{count(row['n_clips'], 'clip')} of {count(row['n_groups'], 'group')}",
+        f"{row['protocol']} · seed {row['seed']} · probe {row['probe_id']}",
+    ]
+    if is_defined(row["is_chosen"]) and bool(row["is_chosen"]):
+        words.append(f"chosen for SAEs: {row['role'] or 'role not stored'}")
+    if is_false(row["is_trained"]):
+        words.append("random weights: says nothing about the trained model")
+    if not is_defined(row[metric]) and is_defined(row["reason"]):
+        words.append(f"undefined: {row['reason']}")
+    return "<br>".join(words)
+
+
+def _add_selected(
+    fig: go.Figure, probes: pd.DataFrame, selected: tuple[str, int] | None, metric: str, dark: bool
+) -> None:
+    if selected is None:
+        return
+    rows = probes[(probes["encoder_id"] == selected[0]) & (probes["layer"] == selected[1])]
+    fig.add_scatter(
+        x=rows["layer"],
+        y=rows[metric],
+        mode="markers",
+        marker={"symbol": "circle-open", "size": 22, "color": palette(dark).text, "line": {"width": 1.5}},
+        name="shown below",
+        hoverinfo="skip",
+    )
+
+
+def _add_levels(fig: go.Figure, probes: pd.DataFrame, attributes: pd.DataFrame | None, metric: str, dark: bool) -> None:
+    muted = palette(dark).muted
+    chance = chance_level(probes, metric)
+    if chance is not None:
+        _level(fig, chance, f"chance {number(chance)}", muted, "dot")
+    if attributes is None or attributes.empty:
+        return
+    for attribute, rows in attributes.groupby("attribute"):
+        value = rows[metric].mean()
+        if is_defined(value):
+            _level(fig, float(value), f"knowing only {attribute}: {number(value)}", muted, "dash")
+
+
+def _level(fig: go.Figure, y: float, text: str, color: str, dash: str) -> None:
+    fig.add_hline(
+        y=y,
+        line={"color": color, "width": 1, "dash": dash},
+        annotation={"text": text, "font": {"size": 11, "color": color}, "xanchor": "right", "yanchor": "bottom"},
+        annotation_position="top right",
+    )
+
+
+def confusion_matrix(confusion: pd.DataFrame, dark: bool) -> go.Figure:
+    """Counts of true (rows) against predicted (columns) classes, shaded by the share of the row."""
+    colors = palette(dark)
+    classes = sorted(set(confusion["true_class"]) | set(confusion["predicted_class"]))
+    table = (
+        confusion.pivot_table(index="true_class", columns="predicted_class", values="n", aggfunc="sum", fill_value=0)
+        .reindex(index=classes, columns=classes, fill_value=0)
+        .astype(int)
+    )
+    totals = table.sum(axis=1)
+    shares = table.div(totals.where(totals > 0), axis=0)
+    words = [
+        [
+            f"{table.loc[true, said]} of {totals[true]} {true} clips were called {said}"
+            f" ({percent(shares.loc[true, said])})"
+            for said in classes
+        ]
+        for true in classes
+    ]
+    fig = go.Figure(
+        go.Heatmap(
+            z=shares.to_numpy(),
+            x=classes,
+            y=classes,
+            zmin=0,
+            zmax=1,
+            colorscale=[[0, with_alpha(colors.positive, 0.0)], [1, colors.positive]],
+            text=[[str(v) if v else "" for v in row] for row in table.to_numpy()],
+            texttemplate="%{text}",
+            customdata=words,
+            hovertemplate="%{customdata}<extra></extra>",
+            showscale=False,
+            xgap=1,
+            ygap=1,
+        )
+    )
+    base_layout(fig, dark)
+    fig.update_xaxes(title_text="predicted", type="category", showgrid=False, tickangle=-40)
+    fig.update_yaxes(title_text="true", type="category", autorange="reversed", showgrid=False)
+    fig.update_layout(height=max(240, 90 + 26 * len(classes)), margin={"t": 6})
+    return fig
+
+
+def class_recall(classes: pd.DataFrame, dark: bool, color: str) -> go.Figure:
+    """A bar of recall for each class with its n; classes whose recall is undefined say why instead of a bar."""
+    fig = go.Figure(
+        go.Bar(
+            y=classes["class"],
+            x=classes["recall"],
+            orientation="h",
+            marker={"color": with_alpha(color, 0.75)},
+            text=[_recall_words(row) for row in classes.to_dict("records")],
+            textposition="outside",
+            textfont={"size": 11, "color": palette(dark).muted},
+            cliponaxis=False,
+            hovertext=[_class_hover(row) for row in classes.to_dict("records")],
+            hovertemplate="%{hovertext}<extra></extra>",
+        )
+    )
+    for row in classes[classes["recall"].isna()].to_dict("records"):
+        fig.add_annotation(
+            y=row["class"],
+            x=0,
+            text=_recall_words(row),
+            showarrow=False,
+            xanchor="left",
+            font={"size": 11, "color": palette(dark).muted},
+        )
+    base_layout(fig, dark)
+    fig.update_xaxes(title_text="recall", range=[0, 1.28], tickvals=[0, 0.25, 0.5, 0.75, 1])
+    fig.update_yaxes(type="category", autorange="reversed", showgrid=False)
+    fig.update_layout(height=max(240, 90 + 26 * len(classes)), bargap=0.35, showlegend=False, margin={"t": 6, "r": 40})
+    return fig
+
+
+def _recall_words(row: dict[str, object]) -> str:
+    if is_defined(row["recall"]):
+        return f"{number(row['recall'])} · n {int(row['n'])}"  # type: ignore[call-overload]
+    reason = row["reason"] if is_defined(row["reason"]) else "no reason stored"
+    return f"undefined: {reason}"
+
+
+def _class_hover(row: dict[str, object]) -> str:
+    return (
+        f"{row['class']}: recall {number(row['recall'])}, precision {number(row['precision'])}, "
+        f"F1 {number(row['f1'])}, {count(row['n'], 'clip')}"
+    )
+
+
+def dense_factor_groups(rows: pd.DataFrame, dark: bool) -> go.Figure:
+    """Median held-out R2 of dense states: factor groups down, encoder and layer across; the number in each cell.
+
+    Cells without any score are left empty. Values under 0 are shaded as 0; the printed number is the true one.
+    """
+    rows = rows.assign(series=[f"{n} L{layer}" for n, layer in zip(rows["display_name"], rows["layer"], strict=True)])
+    across = list(dict.fromkeys(rows["series"]))
+    down = sorted(rows["factor_group"].unique())
+    cells = {(r["factor_group"], r["series"]): r for r in rows.to_dict("records")}
+    value = [[cells[g, s]["r2_median"] if (g, s) in cells else None for s in across] for g in down]
+    fig = go.Figure(
+        go.Heatmap(
+            z=[[max(0.0, float(v)) if v is not None and is_defined(v) else None for v in line] for line in value],
+            x=across,
+            y=down,
+            zmin=0,
+            zmax=1,
+            colorscale=[[0, with_alpha(palette(dark).positive, 0.04)], [1, palette(dark).positive]],
+            text=[[number(v) if is_defined(v) else "" for v in line] for line in value],
+            texttemplate="%{text}",
+            customdata=[[_cell_words(cells.get((g, s)), g, s) for s in across] for g in down],
+            hovertemplate="%{customdata}<extra></extra>",
+            showscale=False,
+            xgap=2,
+            ygap=2,
+        )
+    )
+    base_layout(fig, dark)
+    fig.update_xaxes(type="category", showgrid=False, side="top")
+    fig.update_yaxes(type="category", autorange="reversed", showgrid=False)
+    fig.update_layout(height=70 + 32 * len(down), margin={"t": 26, "b": 8})
+    return fig
+
+
+def _cell_words(row: dict[str, object] | None, group: str, series: str) -> str:
+    if row is None:
+        return f"{group} from {series}: not computed"
+    return (
+        f"{group} from {series} (dense states): median R² {number(row['r2_median'])} over "
+        f"{count(row['n_scored'], 'factor')}, {row['n_undefined']} undefined<br>"
+        f"best {row['best_factor'] or 'none'} {number(row['r2_best'])} · {row['n_above']} above permuted targets<br>"
+        f"{count(row['n_clips'], 'clip')} of {count(row['n_groups'], 'group')}"
+    )

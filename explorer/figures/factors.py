@@ -1,0 +1,216 @@
+"""Figures of the Factors page: Lasso weights as selectable marks, R² against completeness, predicted values."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+from scipy.cluster.hierarchy import leaves_list, linkage
+
+from explorer.figures.theme import base_layout, palette, with_alpha
+from explorer.text import count, is_defined, number, percent, signed
+
+R2_THRESHOLD = 0.7
+COMPLETENESS_THRESHOLD = 0.8
+
+
+def top_features(weights: pd.DataFrame, n: int) -> list[int]:
+    """At most `n` features: the strongest one of each factor, then those with the largest sum of |weight| over factors.
+
+    Within each part the larger sum comes first; ties go to the lower number.
+    """
+    sized = weights.assign(mass=weights["weight"].abs())
+    mass = (
+        sized.groupby("feature")["mass"].sum().reset_index().sort_values(["mass", "feature"], ascending=[False, True])
+    )
+    ranked = [int(value) for value in mass["feature"]]
+    strongest = sized.sort_values(["mass", "feature"], ascending=[False, True]).drop_duplicates("factor_index")
+    first = set(strongest["feature"].astype(int))
+    return [*(f for f in ranked if f in first), *(f for f in ranked if f not in first)][:n]
+
+
+def cluster_order(weights: pd.DataFrame, rows: Sequence[int], column: str, other: str) -> list[int]:
+    """`rows` (values of `column`) so ordered that those with alike weights over `other` are neighbours.
+
+    Average linkage on correlation distance of the weights, leaves as scipy orders them; fewer than three rows, and
+    rows without any weight (put last), keep their order.
+    """
+    table = weights.pivot_table(index=column, columns=other, values="weight", aggfunc="sum", fill_value=0.0)
+    held = [row for row in rows if row in table.index and np.any(table.loc[row].to_numpy() != 0)]
+    empty = [row for row in rows if row not in held]
+    if len(held) < 3:
+        return [*held, *empty]
+    values = table.loc[held].to_numpy(dtype=float)
+    unit = values / np.linalg.norm(values, axis=1, keepdims=True)
+    leaves = leaves_list(linkage(unit, method="average", metric="euclidean"))
+    return [*(held[i] for i in leaves), *empty]
+
+
+def lasso_marks(
+    weights: pd.DataFrame, scores: pd.DataFrame, factors: Sequence[int], features: Sequence[int], dark: bool
+) -> go.Figure:
+    """Weights as square marks, factors down and features across, in the order given; only non-zero cells are drawn.
+
+    Blue raises the factor, red lowers it; the shade is |weight| and so is the size. Marks carry [feature, factor_index]
+    as customdata. `scores` gives names and R2 for the factors.
+    """
+    colors = palette(dark)
+    names = scores.set_index("factor_index")
+    cells = weights[weights["feature"].isin(features) & weights["factor_index"].isin(factors)]
+    x_of = {feature: i for i, feature in enumerate(features)}
+    y_of = {factor: i for i, factor in enumerate(factors)}
+    largest = float(cells["weight"].abs().max()) if len(cells) else 1.0
+    fig = go.Figure(
+        go.Scatter(
+            x=[x_of[f] for f in cells["feature"]],
+            y=[y_of[g] for g in cells["factor_index"]],
+            mode="markers",
+            marker={
+                "symbol": "square",
+                "size": 5 + 9 * np.sqrt(cells["weight"].abs() / largest),
+                "color": cells["weight"],
+                "cmin": -largest,
+                "cmax": largest,
+                "colorscale": [
+                    [0, colors.negative],
+                    [0.5, with_alpha(colors.muted, 0.25)],
+                    [1, colors.positive],
+                ],
+                "colorbar": {
+                    "title": {"text": "weight", "font": {"size": 11, "color": colors.muted}},
+                    "thickness": 8,
+                    "len": 0.4,
+                    "y": 1,
+                    "yanchor": "top",
+                    "tickfont": {"size": 10, "color": colors.muted},
+                    "outlinewidth": 0,
+                },
+            },
+            customdata=cells[["feature", "factor_index"]].to_numpy().tolist(),
+            text=[_weight_words(cell, names.loc[cell["factor_index"]]) for cell in cells.to_dict("records")],
+            hovertemplate="%{text}<extra>click opens the feature</extra>",
+        )
+    )
+    base_layout(fig, dark)
+    fig.update_xaxes(
+        tickvals=list(range(len(features))),
+        ticktext=[str(f) for f in features],
+        tickangle=-90,
+        side="top",
+        range=[-0.6, len(features) - 0.4],
+        title_text="feature",
+    )
+    fig.update_yaxes(
+        tickvals=list(range(len(factors))),
+        ticktext=[f"{names.loc[g, 'display_name']}  {number(names.loc[g, 'r2'])}" for g in factors],
+        range=[len(factors) - 0.4, -0.6],
+    )
+    fig.update_layout(
+        height=130 + 19 * len(factors), margin={"t": 70, "b": 10}, clickmode="event+select", hovermode="closest"
+    )
+    return fig
+
+
+def _weight_words(cell: dict[str, object], score: pd.Series) -> str:
+    raises = "raises" if float(cell["weight"]) > 0 else "lowers"  # type: ignore[arg-type]
+    label = f" ({cell['label']})" if is_defined(cell["label"]) else ""
+    return (
+        f"When feature {cell['feature']}{label} is stronger by one standard deviation,<br>"
+        f"it {raises} the predicted <b>{score['display_name']}</b> by {number(abs(float(cell['weight'])), 3)} "  # type: ignore[arg-type]
+        f"standard deviations<br>"
+        f"factor: R² {number(score['r2'])} ({score['protocol']}, {count(score['n_clips'], 'clip')}) · "
+        f"feature: active in {percent(cell['density'])} of clips"
+    )
+
+
+def r2_completeness(scores: pd.DataFrame, dark: bool, color: str, *, selected: int | None = None) -> go.Figure:
+    """A mark for each factor with both numbers: R2 across, completeness up, with the 0.7 and 0.8 thresholds.
+
+    customdata is [factor_index]. Factors without a completeness are not drawn: they have none.
+    """
+    colors = palette(dark)
+    drawn = scores[scores["r2"].notna() & scores["completeness"].notna()]
+    fig = go.Figure(
+        go.Scatter(
+            x=drawn["r2"],
+            y=drawn["completeness"],
+            mode="markers",
+            marker={
+                "size": [14 if g == selected else 9 for g in drawn["factor_index"]],
+                "color": with_alpha(color, 0.75),
+                "line": {"color": colors.text, "width": [2 if g == selected else 0 for g in drawn["factor_index"]]},
+            },
+            customdata=[[int(g)] for g in drawn["factor_index"]],
+            text=[factor_words(row) for row in drawn.to_dict("records")],
+            hovertemplate="%{text}<extra></extra>",
+        )
+    )
+    for value, axis in ((R2_THRESHOLD, "x"), (COMPLETENESS_THRESHOLD, "y")):
+        line = {"color": colors.muted, "width": 1, "dash": "dot"}
+        if axis == "x":
+            fig.add_vline(x=value, line=line)
+        else:
+            fig.add_hline(y=value, line=line)
+    base_layout(fig, dark)
+    low = min(0.0, float(drawn["r2"].min()) if len(drawn) else 0.0)
+    fig.update_xaxes(title_text="R²", range=[low - 0.03, 1.03])
+    widths = sorted({int(d) for d in drawn["completeness_d"].dropna()})
+    over = f", over D = {', '.join(map(str, widths))}" if widths else ""
+    fig.update_yaxes(title_text=f"completeness{over}", range=[0, 1.05])
+    fig.update_layout(height=380, margin={"t": 12}, clickmode="event+select", hovermode="closest", showlegend=False)
+    return fig
+
+
+def factor_words(row: dict[str, object]) -> str:
+    """One factor's scores in words, for hovering."""
+    return (
+        f"<b>{row['display_name']}</b> ({row['factor_group']})<br>"
+        f"R² {number(row['r2'])} · within group {number(row['r2_within_group'])} · "
+        f"permuted {number(row['r2_permuted'])}<br>"
+        f"completeness {number(row['completeness'])} over D = {row['completeness_d']} · "
+        f"effective codes {number(row['effective_codes'], 1)} · {count(row['n_weights'], 'weight')}<br>"
+        f"{row['protocol']} · {count(row['n_clips'], 'clip')} of {count(row['n_groups'], 'group')} · "
+        f"alpha {number(row['alpha'], 4)} ({row['alpha_source']}) · seed {row['seed']}"
+    )
+
+
+def predicted_measured(rows: pd.DataFrame, dark: bool, color: str, *, name: str, unit: str | None) -> go.Figure:
+    """Predicted against measured values of one factor, a mark for each scored clip; the line is equality.
+
+    customdata is [clip_id].
+    """
+    colors = palette(dark)
+    in_unit = f" ({unit})" if unit else ""
+    fig = go.Figure()
+    if len(rows):
+        low = float(min(rows["measured"].min(), rows["predicted"].min()))
+        high = float(max(rows["measured"].max(), rows["predicted"].max()))
+        fig.add_scatter(
+            x=[low, high],
+            y=[low, high],
+            mode="lines",
+            line={"color": colors.muted, "width": 1, "dash": "dot"},
+            hoverinfo="skip",
+            showlegend=False,
+        )
+    fig.add_scatter(
+        x=rows["measured"],
+        y=rows["predicted"],
+        mode="markers",
+        marker={"size": 8, "color": with_alpha(color, 0.7)},
+        customdata=[[clip] for clip in rows["clip_id"]],
+        text=[
+            f"<b>{row['title']}</b><br>measured {number(row['measured'], 3)}, predicted {number(row['predicted'], 3)}"
+            f"{in_unit}<br>error {signed(row['predicted'] - row['measured'], 3)} · group {row['group_id']}"
+            for row in rows.to_dict("records")
+        ],
+        hovertemplate="%{text}<extra></extra>",
+        showlegend=False,
+    )
+    base_layout(fig, dark)
+    fig.update_xaxes(title_text=f"measured {name}{in_unit}")
+    fig.update_yaxes(title_text="predicted")
+    fig.update_layout(height=380, margin={"t": 12}, hovermode="closest")
+    return fig

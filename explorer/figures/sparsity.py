@@ -1,0 +1,258 @@
+"""Figures of the Sparsity page: one measure against sparsity, every seed drawn, with its controls."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
+
+import pandas as pd
+import plotly.graph_objects as go
+
+from explorer.figures.theme import base_layout, encoder_color, palette, with_alpha
+from explorer.text import count, is_defined, is_false, number, percent, sae_name, series_name
+
+SERIES = ("encoder_id", "layer", "method", "level", "n_features")
+_SYMBOLS = ("circle", "square", "triangle-up", "cross", "x", "star")
+_WORDS = (
+    "display_name", "layer", "sparsity", "seed", "k", "n_features", "l0_mean", "probe_n_clips", "probe_n_groups",
+    "method", "protocol", "sae_id", "run_id", "is_trained",
+)  # fmt: skip
+_DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A column against sparsity: its axis words, an optional control column in the same rows, and the axis' range."""
+
+    column: str
+    title: str
+    control: str | None = None
+    control_words: str = ""
+    low: float | None = 0.0
+    high: float | None = None
+    is_share: bool = False
+
+
+MEASURES = {
+    "fvu": Measure("fvu_heldout", "FVU, held out", "pca_k_fvu_heldout", "PCA with k components"),
+    "mse": Measure("mse_heldout", "MSE, held out"),
+    "accuracy": Measure("accuracy", "probe accuracy on codes", "dense_accuracy", "dense states of that layer"),
+    "informativeness": Measure("informativeness", "mean R², top 10 factors", low=None),
+    "informativeness_fixed": Measure("informativeness_fixed", "mean R², the fixed 10", low=None),
+    "completeness": Measure("completeness", "completeness, top 10 factors", low=None),
+    "completeness_fixed": Measure("completeness_fixed", "completeness, the fixed 10", low=None),
+    "effective_codes": Measure("effective_codes", "effective codes, top 10 factors"),
+    "effective_codes_fixed": Measure("effective_codes_fixed", "effective codes, the fixed 10"),
+    "dead": Measure("dead_share", "dead features", is_share=True),
+    "dense": Measure("dense_mass", "activation held by dense features", is_share=True),
+    "l0": Measure("l0_share", "measured l0 as a share of k", is_share=True),
+    "disentanglement": Measure("disentanglement", "disentanglement", low=None),
+}
+
+
+def add_shares(points: pd.DataFrame) -> pd.DataFrame:
+    """`points` with dead_share = n_dead / n_features and l0_share = l0_mean / k."""
+    return points.assign(
+        dead_share=points["n_dead"] / points["n_features"],
+        l0_share=points["l0_mean"] / points["k"],
+    )
+
+
+def series_styles(points: pd.DataFrame) -> dict[tuple[object, ...], dict[str, str]]:
+    """For each series (encoder, layer, method, level, width): name, colour, dash and symbol; layers differ by dash."""
+    styles: dict[tuple[object, ...], dict[str, str]] = {}
+    seen: dict[object, int] = {}
+    widths = points["n_features"].nunique() > 1
+    methods = points["method"].nunique() > 1 or points["level"].nunique() > 1
+    for key, rows in points.groupby(list(SERIES), sort=True):
+        place = seen.get(key[0], 0)
+        seen[key[0]] = place + 1
+        words = series_name(str(rows["display_name"].iloc[0]), key[1])
+        if widths:
+            words += f" · D = {key[4]}"
+        if methods:
+            words += f" · {key[2]}, {key[3]}s"
+        styles[key] = {
+            "name": words,
+            "color": encoder_color(str(rows["name"].iloc[0])),
+            "dash": _DASHES[place % len(_DASHES)],
+            "symbol": _SYMBOLS[place % len(_SYMBOLS)],
+        }
+    return styles
+
+
+def sparsity_panel(
+    points: pd.DataFrame, measure: Measure, dark: bool, *, styles: dict[tuple[object, ...], dict[str, str]]
+) -> go.Figure:
+    """`measure` against nominal sparsity: a mark for each SAE, the mean over seeds as a line, their range as a bar.
+
+    The range of seeds is a range, not a confidence interval. Marks carry [sae_id] as customdata. `styles` comes from
+    `series_styles` of all drawn points, so that a series looks the same in every panel.
+    """
+    lines: list[dict[str, object]] = []
+    for key, rows in points.groupby(list(SERIES), sort=True):
+        if measure.control is not None:
+            lines += _control(rows, measure, styles[key])
+        lines += _means(rows[rows[measure.column].notna()], measure.column, styles[key])
+    fig = go.Figure([*lines, *_marks(points, measure, styles)])
+    base_layout(fig, dark)
+    ticks = sorted({round(100 * float(value), 3) for value in points["sparsity"].dropna()})
+    fig.update_layout(
+        height=270,
+        margin={"t": 10, "b": 36},
+        clickmode="event+select",
+        hovermode="closest",
+        showlegend=False,
+        xaxis={
+            "title": {"text": "nominal sparsity, 1 − k / features (%)"},
+            "tickvals": ticks,
+            "ticktext": [f"{tick:g}" for tick in ticks],
+        },
+        yaxis={
+            "title": {"text": measure.title},
+            "tickformat": ".0%" if measure.is_share else "",
+            "rangemode": "normal" if measure.low is None else "tozero",
+        },
+    )
+    if points[measure.column].isna().all():
+        empty_note(fig, f"{measure.title}: undefined for every SAE shown", dark)
+    return fig
+
+
+def _marks(
+    points: pd.DataFrame, measure: Measure, styles: dict[tuple[object, ...], dict[str, str]]
+) -> list[dict[str, object]]:
+    """All SAEs as one trace: it selects and draws faster than one for each series."""
+    drawn = points[points[measure.column].notna()]
+    if drawn.empty:
+        return []
+    looks = [styles[key] for key in drawn[list(SERIES)].itertuples(index=False, name=None)]
+    needed = [*_WORDS, measure.column, *([measure.control] if measure.control else [])]
+    records = drawn[list(dict.fromkeys(needed))].astype(object).to_dict("records")
+    return [
+        {
+            "type": "scatter",
+            "mode": "markers",
+            "x": 100 * drawn["sparsity"].to_numpy(dtype=float),
+            "y": drawn[measure.column].to_numpy(dtype=float),
+            "marker": {
+                "size": 9,
+                "opacity": 1,
+                "symbol": [look["symbol"] for look in looks],
+                "color": [look["color"] for look in looks],
+            },
+            "customdata": [[sae] for sae in drawn["sae_id"]],
+            "text": [_point_words(row, measure) for row in records],
+            "hovertemplate": "%{text}<extra></extra>",
+        }
+    ]
+
+
+def _means(rows: pd.DataFrame, column: str, style: dict[str, str]) -> list[dict[str, object]]:
+    if rows.empty:
+        return []
+    by = rows.groupby("sparsity")[column].agg(["mean", "min", "max", "size"]).reset_index()
+    traces: list[dict[str, object]] = [
+        {
+            "type": "scatter",
+            "mode": "lines",
+            "x": 100 * by["sparsity"].to_numpy(),
+            "y": by["mean"].to_numpy(dtype=float),
+            "line": {"color": style["color"], "dash": style["dash"], "width": 2},
+            "hoverinfo": "skip",
+            "name": style["name"],
+        }
+    ]
+    several = by[by["size"] > 1]
+    if len(several):
+        spans = list(several[["sparsity", "min", "max"]].itertuples(index=False, name=None))
+        traces.append(
+            {
+                "type": "scatter",
+                "mode": "lines",
+                "x": [x for sparsity, _, _ in spans for x in (100 * sparsity, 100 * sparsity, None)],
+                "y": [y for _, low, high in spans for y in (low, high, None)],
+                "line": {"color": with_alpha(style["color"], 0.4), "width": 5},
+                "hoverinfo": "skip",
+                "name": f"{style['name']}, range of seeds",
+            }
+        )
+    return traces
+
+
+def _control(rows: pd.DataFrame, measure: Measure, style: dict[str, str]) -> list[dict[str, object]]:
+    control = rows[rows[measure.control].notna()].groupby("sparsity", as_index=False)[measure.control].mean()
+    if control.empty:
+        return []
+    return [
+        {
+            "type": "scatter",
+            "mode": "lines",
+            "x": 100 * control["sparsity"].to_numpy(),
+            "y": control[measure.control].to_numpy(dtype=float),
+            "line": {"color": with_alpha(style["color"], 0.75), "width": 1.2, "dash": "dot"},
+            "text": [f"{style['name']}: {measure.control_words}, {number(v, 3)}" for v in control[measure.control]],
+            "hovertemplate": "%{text}<extra>control</extra>",
+            "name": f"{style['name']}, control",
+        }
+    ]
+
+
+def _point_words(row: dict[str, object], measure: Measure) -> str:
+    value = percent(row[measure.column], 1) if measure.is_share else number(row[measure.column], 3)
+    words = [
+        f"<b>{sae_name(str(row['display_name']), row['layer'], row['sparsity'], row['seed'])}</b>",
+        f"{measure.title} {value}",
+        f"k {row['k']} of D = {row['n_features']} · measured l0 {number(row['l0_mean'], 1)}",
+    ]
+    if measure.control is not None and is_defined(row[measure.control]):
+        words.append(f"{measure.control_words} {number(row[measure.control], 3)}")
+    if measure.column == "accuracy":
+        words.append(f"{count(row['probe_n_clips'], 'clip')} of {count(row['probe_n_groups'], 'group')}")
+    words.append(f"{row['method']} · {row['protocol']} · SAE {row['sae_id']} · run {row['run_id']}")
+    if is_false(row["is_trained"]):
+        words.append("random weights: says nothing about the trained model")
+    return "<br>".join(words)
+
+
+def empty_note(fig: go.Figure, text: str, dark: bool) -> go.Figure:
+    """Write `text` in the middle of a figure that has nothing to draw. Returns it."""
+    fig.add_annotation(
+        text=text, x=0.5, y=0.5, xref="paper", yref="paper", showarrow=False, font={"color": palette(dark).muted}
+    )
+    fig.update_xaxes(visible=False)
+    fig.update_yaxes(visible=False)
+    return fig
+
+
+def training_curve(curve: pd.DataFrame, dark: bool, color: str) -> go.Figure:
+    """Loss of one SAE's training by epoch (logarithmic axis); rows: epoch, loss, dead_fraction."""
+    fig = go.Figure()
+    fig.add_scatter(
+        x=curve["epoch"],
+        y=curve["loss"],
+        mode="lines",
+        line={"color": color, "width": 2},
+        text=[f"dead {percent(v, 1)}" for v in curve["dead_fraction"]],
+        hovertemplate="epoch %{x}: loss %{y:.4g}, %{text}<extra></extra>",
+        showlegend=False,
+    )
+    base_layout(fig, dark)
+    fig.update_xaxes(title_text="epoch")
+    fig.update_yaxes(title_text="training loss (MSE)", type="log")
+    fig.update_layout(height=240, margin={"t": 10, "b": 36})
+    return fig
+
+
+def legend_html(styles: dict[tuple[object, ...], dict[str, str]], order: Sequence[tuple[object, ...]]) -> str:
+    """The series as one line of HTML: a dashed sample in the series' colour and its escaped name."""
+    borders = {"solid": "solid", "dash": "dashed", "longdash": "dashed"}
+    items = [
+        f'<span style="white-space:nowrap;margin-right:1.2em"><i style="display:inline-block;width:24px;'
+        f"vertical-align:middle;margin-right:.4em;"
+        f'border-top:3px {borders.get(styles[key]["dash"], "dotted")} {styles[key]["color"]}"></i>'
+        f"{escape(styles[key]['name'])}</span>"
+        for key in order
+    ]
+    return f'<div style="font-size:0.85rem;line-height:1.7">{"".join(items)}</div>'

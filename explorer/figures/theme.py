@@ -1,0 +1,98 @@
+"""The palette and the common look of every figure, light and dark.
+
+The four encoders keep one colour each everywhere (Okabe and Ito's colour-blind-safe set, "Color Universal Design",
+2008; its orange is darkened so that lines read on white). Signs never rely on colour alone.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+import plotly.graph_objects as go
+
+FONT = "Inter, 'Source Sans Pro', 'DejaVu Sans', system-ui, sans-serif"
+_ENCODERS = {"ast": "#D08700", "wavlm": "#0072B2", "hubert": "#009E73", "mert": "#CC79A7"}
+_OTHERS = ("#7A5CC7", "#A65A2E", "#4FA3C7", "#8A8F2A", "#B8475F", "#5F7F8C")
+
+
+@dataclass(frozen=True)
+class Palette:
+    """The surface colours of one theme, as hex strings."""
+
+    background: str
+    surface: str
+    text: str
+    muted: str
+    line: str
+    grid: str
+    bar: str
+    accent: str
+    positive: str
+    negative: str
+
+
+LIGHT = Palette(
+    "#FCFCFA", "#FFFFFF", "#1A2026", "#646E78", "#E3E6E4", "#ECEEEC", "#BCC3C8", "#00805D", "#4A5BC4", "#B4513A"
+)
+DARK = Palette(
+    "#101418", "#161C20", "#E9EDF0", "#98A2AA", "#283036", "#232A2F", "#4A545B", "#1CC98F", "#8C9BF0", "#E08A6F"
+)
+
+
+def palette(dark: bool) -> Palette:
+    """The colours of the light or the dark theme."""
+    return DARK if dark else LIGHT
+
+
+def encoder_color(name: str) -> str:
+    """The hex colour of an encoder by its short name ('hubert', 'hubert-1a2b3c4d' and 'HuBERT' give the same one).
+
+    Names that are not among the four known ones get a further colour, always the same for the same name.
+    """
+    key = name.strip().lower()
+    for known, color in _ENCODERS.items():
+        if key == known or key.startswith(f"{known}-"):
+            return color
+    digest = hashlib.sha256(key.encode("utf-8")).digest()
+    return _OTHERS[digest[0] % len(_OTHERS)]
+
+
+def with_alpha(color: str, alpha: float) -> str:
+    """`color` ('#RRGGBB') as an 'rgba(...)' string with opacity `alpha` in 0..1."""
+    red, green, blue = (int(color[i : i + 2], 16) for i in (1, 3, 5))
+    return f"rgba({red},{green},{blue},{alpha:g})"
+
+
+def base_layout(fig: go.Figure, dark: bool) -> go.Figure:
+    """Give `fig` the common look, in place: transparent ground, thin grid, small type, tight margins. Returns it."""
+    colors = palette(dark)
+    fig.update_layout(
+        template="none",
+        paper_bgcolor="rgba(0,0,0,0)",
+        plot_bgcolor="rgba(0,0,0,0)",
+        font={"family": FONT, "size": 12, "color": colors.text},
+        margin={"l": 48, "r": 12, "t": 28, "b": 40},
+        hoverlabel={"bgcolor": colors.surface, "bordercolor": colors.line, "font": {"color": colors.text, "size": 12}},
+        legend={"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom", "font": {"size": 12}, "title": None},
+        colorway=[*_ENCODERS.values(), *_OTHERS],
+    )
+    axis = {
+        "gridcolor": colors.grid,
+        "linecolor": colors.line,
+        "zeroline": False,
+        "ticks": "",
+        "tickfont": {"size": 11, "color": colors.muted},
+        "title": {"font": {"size": 12, "color": colors.muted}, "standoff": 8},
+        "automargin": True,
+    }
+    fig.update_xaxes(**axis)
+    fig.update_yaxes(**axis)
+    return fig
+
+
+def on_picture(name: str, lift: float = 0.45) -> str:
+    """The encoder's colour, lightened by `lift` in 0..1, for lines over a dark spectrogram: the hue stays."""
+    color = encoder_color(name)
+    channels = [int(color[i : i + 2], 16) for i in (1, 3, 5)]
+    return "#" + "".join(f"{round(value + (255 - value) * lift):02X}" for value in channels)

@@ -1,0 +1,1 @@
+"""Questions to the store: `fetch_*(store, ...)` returns rows or small records. Bound parameters only."""

@@ -1,0 +1,268 @@
+"""The paper's claims tested on what this store holds, each in one sentence with its numbers and its n.
+
+Rows in, sentences out; a claim that the rows cannot settle says why. The claims are those of arXiv 2509.24793.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import pandas as pd
+
+from explorer.queries.curves import fetch_layer_probes, fetch_sae_points
+from explorer.store import Store
+from explorer.text import count, is_false, number, percent, series_name, signed
+
+HOLDS, FAILS, MIXED, UNSAID = "holds here", "does not hold here", "holds in part", "cannot be said here"
+DROP_LIMIT = 0.10
+_SERIES = ["encoder_id", "layer", "method", "level", "n_features", "protocol"]
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One claim: what is asked, the verdict (one of four), a sentence with its numbers, lines of detail, a page."""
+
+    title: str
+    verdict: str
+    sentence: str
+    details: tuple[str, ...] = ()
+    page: str = "sparsity"
+    params: Mapping[str, str] = field(default_factory=dict)
+
+
+def fetch_claims(store: Store, label_name: str) -> list[Claim]:
+    """Every claim, tested on this store's own numbers for the label `label_name`.
+
+    Untrained encoders are left out where there is any other; SAEs of protocol held-out are used if any.
+    """
+    points = _one_protocol(_trained(fetch_sae_points(store, label_name)))
+    protocol = "group-folds"
+    probes = fetch_layer_probes(store, label_name, protocol)
+    if probes.empty:
+        protocol = "held-out"
+        probes = fetch_layer_probes(store, label_name, protocol)
+    probes = _trained(probes)
+    return [
+        claim_best_layer(probes, protocol),
+        claim_codes_keep_accuracy(points),
+        claim_factors_recoverable(_trained(fetch_recovery(store))),
+        claim_completeness_rises(points),
+        claim_reconstruction(points),
+    ]
+
+
+def _trained(rows: pd.DataFrame) -> pd.DataFrame:
+    kept = rows[[not is_false(value) for value in rows["is_trained"]]]
+    return kept if len(kept) else rows
+
+
+def _one_protocol(points: pd.DataFrame) -> pd.DataFrame:
+    kept = points[points["protocol"] == "held-out"]
+    return kept if len(kept) else points
+
+
+def fetch_recovery(store: Store) -> pd.DataFrame:
+    """Held out, per codes and dense states: factors scored, undefined, above permuted; the best; top-10 mean."""
+    return store.query(
+        """WITH ranked AS (
+               SELECT r.kind, r.encoder_id, r.layer, r.n_dims, s.*, f.display_name AS factor, row_number() OVER (
+                          PARTITION BY s.representation_id ORDER BY s.r2 DESC NULLS LAST) AS place
+               FROM factor_scores s JOIN representations r USING (representation_id) JOIN factors f USING (factor_index)
+               WHERE s.protocol = 'held-out' AND r.kind IN ('codes', 'dense'))
+           SELECT ranked.representation_id, kind, encoder_id, e.display_name, e.is_trained, ranked.layer,
+                  t.sparsity, t.seed,
+                  coalesce(t.is_reference, false) AS is_reference, any_value(n_dims) AS n_dims,
+                  count(r2)::INTEGER AS n_scored, count(*) FILTER (r2 IS NULL)::INTEGER AS n_undefined,
+                  count(*) FILTER (r2 > 0 AND r2 > r2_permuted)::INTEGER AS n_above,
+                  count(*) FILTER (r2 >= 0.7)::INTEGER AS n_over_070,
+                  avg(r2) FILTER (place <= 10) AS r2_top10, max(r2) AS r2_best, arg_max(factor, r2) AS best_factor,
+                  max(n_clips) AS n_clips, max(n_groups) AS n_groups
+           FROM ranked JOIN encoders e USING (encoder_id)
+           LEFT JOIN saes t ON t.sae_id = ranked.representation_id
+           GROUP BY ALL ORDER BY e.display_name, ranked.layer, kind, t.sparsity, t.seed"""
+    )
+
+
+def claim_best_layer(probes: pd.DataFrame, protocol: str) -> Claim:
+    """Whether a layer before the last says most about the label, by encoder; `probes` of one protocol."""
+    title = "A layer before the last one says most about the label"
+    scored = probes[probes["accuracy"].notna()]
+    details, earlier = [], 0
+    for _, rows in scored.groupby("encoder_id", sort=False):
+        by_layer = rows.groupby("layer")["accuracy"].mean()
+        if len(by_layer) < 2:
+            continue
+        best, last = int(by_layer.idxmax()), int(by_layer.index.max())
+        earlier += best != last
+        details.append(
+            f"{rows['display_name'].iloc[0]} layer {best} {number(by_layer[best])}"
+            + (f" against {number(by_layer[last])} at layer {last}" if best != last else ", the last")
+        )
+    if not details:
+        return Claim(title, UNSAID, "because no encoder has probes on two layers or more.", page="layers")
+    n = scored.iloc[0]
+    sentence = (
+        f"In {earlier} of {count(len(details), 'encoder')} ({protocol} accuracy; {count(n['n_clips'], 'clip')} of "
+        f"{count(n['n_groups'], 'group')}, {count(n['n_classes'], 'class', 'classes')}, chance "
+        f"{number(n['chance'])}): {'; '.join(details)}."
+    )
+    return Claim(title, _verdict(earlier, len(details)), sentence, (), "layers", {"protocol": protocol})
+
+
+def claim_codes_keep_accuracy(points: pd.DataFrame) -> Claim:
+    """Whether probes on codes stay within 10 points of the dense states of their layer."""
+    title = "Sparse codes keep what a probe reads from the dense states"
+    scored = points[points["accuracy"].notna() & points["dense_accuracy"].notna()]
+    if scored.empty:
+        return Claim(title, UNSAID, "because no SAE has a probe on its codes beside one on the dense states.")
+    testable = scored[scored["dense_accuracy"] > scored["chance"] + DROP_LIMIT]
+    if testable.empty:
+        return Claim(
+            title,
+            UNSAID,
+            f"because no dense probe is more than 10 points above chance ({number(scored['chance'].iloc[0])}): "
+            f"there is nothing to keep (best dense accuracy {number(scored['dense_accuracy'].max())}, "
+            f"{count(scored['probe_n_clips'].iloc[0], 'clip')}).",
+        )
+    change = testable["accuracy"] - testable["dense_accuracy"]
+    kept = int((change >= -DROP_LIMIT).sum())
+    worst = testable.loc[change.idxmin()]
+    sentence = (
+        f"{kept} of {count(len(testable), 'SAE')} stay within 10 points of the dense states: median change "
+        f"{signed(100 * change.median(), 1)} points, worst {signed(100 * change.min(), 1)} "
+        f"({series_name(worst['display_name'], worst['layer'])} at {percent(worst['sparsity'])}). "
+        f"Scored on {count(testable['probe_n_clips'].iloc[0], 'clip')} of "
+        f"{count(testable['probe_n_groups'].iloc[0], 'group')}."
+    )
+    details = tuple(
+        f"{series_name(rows['display_name'].iloc[0], rows['layer'].iloc[0])}: dense "
+        f"{number(rows['dense_accuracy'].iloc[0])}; codes "
+        + ", ".join(f"{number(v)} at {percent(s)}" for s, v in rows.groupby("sparsity")["accuracy"].mean().items())
+        for _, rows in testable.groupby(_SERIES, sort=False)
+    )
+    return Claim(title, _verdict(kept, len(testable)), sentence, details)
+
+
+def claim_factors_recoverable(recovery: pd.DataFrame) -> Claim:
+    """Whether acoustic factors can be predicted from codes, held out, better than from permuted targets."""
+    title = "Acoustic factors can be read from the codes"
+    codes = recovery[(recovery["kind"] == "codes") & (recovery["n_scored"] > 0)]
+    if codes.empty:
+        return Claim(title, UNSAID, "because no factor has a held-out R² from codes in this store.", page="factors")
+    best = codes.loc[codes["n_above"].idxmax()]
+    details = []
+    for rows in codes[codes["is_reference"]].to_dict("records"):
+        dense = recovery[
+            (recovery["kind"] == "dense")
+            & (recovery["encoder_id"] == rows["encoder_id"])
+            & (recovery["layer"] == rows["layer"])
+        ]
+        beside = f"; dense states {number(dense['r2_top10'].iloc[0])}" if len(dense) else ""
+        details.append(
+            f"{series_name(rows['display_name'], rows['layer'])} at {percent(rows['sparsity'])}: {rows['n_above']} of "
+            f"{rows['n_scored']} factors above permuted, mean R² of its top 10 {number(rows['r2_top10'])}{beside}"
+        )
+    sentence = (
+        f"At best {best['n_above']} of {count(best['n_scored'], 'factor')} beat permuted targets held out "
+        f"({series_name(best['display_name'], best['layer'])} at {percent(best['sparsity'])}; "
+        f"{best['n_over_070']} reach R² 0.7; best: {best['best_factor']} {number(best['r2_best'])}; "
+        f"{best['n_undefined']} undefined). Scored on {count(best['n_clips'], 'clip')} of "
+        f"{count(best['n_groups'], 'group')}."
+    )
+    verdict = FAILS if best["n_above"] == 0 else HOLDS if best["n_above"] >= best["n_scored"] / 2 else MIXED
+    return Claim(title, verdict, sentence, tuple(details), "factors", {"sae": str(best["representation_id"])})
+
+
+def claim_completeness_rises(points: pd.DataFrame) -> Claim:
+    """Whether completeness at the highest sparsity is above that at the lowest, within one width; codes beside it."""
+    title = "Completeness rises with sparsity"
+    details, rising, undefined = [], 0, int(points["completeness"].isna().sum())
+    ends: list[pd.DataFrame] = []
+    for _, rows in points[points["completeness"].notna()].groupby(_SERIES, sort=False):
+        by = rows.groupby("sparsity")[["completeness", "effective_codes"]].mean()
+        if len(by) < 2:
+            continue
+        first, last = by.iloc[0], by.iloc[-1]
+        ends.append(by.iloc[[0, -1]].set_axis(["first", "last"]))
+        rising += bool(last["completeness"] > first["completeness"])
+        details.append(
+            f"{series_name(rows['display_name'].iloc[0], rows['layer'].iloc[0])}, D = "
+            f"{int(rows['n_features'].iloc[0])}: {number(first['completeness'])} at {percent(by.index[0])} to "
+            f"{number(last['completeness'])} at {percent(by.index[-1])}; effective codes "
+            f"{number(first['effective_codes'], 1)} to {number(last['effective_codes'], 1)}"
+        )
+    if not details:
+        why = f"{undefined} of {count(len(points), 'SAE')} have no completeness: no factor is predicted held out"
+        if undefined < len(points):
+            why = "no encoder and layer has it at two sparsities"
+        return Claim(title, UNSAID, f"because {why}.")
+    mean = pd.concat(ends).groupby(level=0).mean()
+    sentence = (
+        f"From the lowest to the highest sparsity it rises in {rising} of {count(len(details), 'series', 'series')}, "
+        f"from {number(mean.loc['first', 'completeness'])} to {number(mean.loc['last', 'completeness'])} on average; "
+        f"effective codes go from {number(mean.loc['first', 'effective_codes'], 1)} to "
+        f"{number(mean.loc['last', 'effective_codes'], 1)} (top 10 factors by R²; undefined for "
+        f"{count(undefined, 'SAE')})."
+    )
+    return Claim(title, _verdict(rising, len(details)), sentence, tuple(details))
+
+
+def claim_reconstruction(points: pd.DataFrame) -> Claim:
+    """Whether SAEs reconstruct held-out clips better than PCA with the same number of active components."""
+    title = "SAEs reconstruct unseen clips better than PCA with k components"
+    scored = points[points["fvu_heldout"].notna() & points["pca_k_fvu_heldout"].notna()]
+    if scored.empty:
+        return Claim(title, UNSAID, "because no SAE has a held-out FVU beside one of PCA.")
+    better = int((scored["fvu_heldout"] < scored["pca_k_fvu_heldout"]).sum())
+    sentence = (
+        f"{better} of {count(len(scored), 'SAE')}: median FVU {number(scored['fvu_heldout'].median(), 3)} against "
+        f"{number(scored['pca_k_fvu_heldout'].median(), 3)} of PCA, on "
+        f"{count(scored['n_heldout_clips'].iloc[0], 'held-out clip')}. On few pooled clips PCA is hard to beat."
+    )
+    details = tuple(
+        f"{series_name(rows['display_name'].iloc[0], rows['layer'].iloc[0])}: "
+        + ", ".join(
+            f"{percent(s)}: {number(part['fvu_heldout'].mean(), 3)} (PCA {number(part['pca_k_fvu_heldout'].mean(), 3)})"
+            for s, part in rows.groupby("sparsity")
+        )
+        for _, rows in scored.groupby(_SERIES, sort=False)
+    )
+    return Claim(title, _verdict(better, len(scored)), sentence, details)
+
+
+def _verdict(n_true: int, n: int) -> str:
+    return HOLDS if n_true == n else FAILS if n_true == 0 else MIXED
+
+
+def fetch_first_looks(store: Store, limit: int = 6) -> pd.DataFrame:
+    """Features worth hearing first, of reference SAEs: those whose label holds up held out (by F1), else those with
+    the largest weight on a factor that beats permuted targets.
+
+    display_name, layer, sae_id, feature, why ('label' or 'factor'), label (or the factor's name), score, r2.
+    At most two of one SAE and one for each label of it.
+    """
+    return store.query(
+        """WITH found AS (
+               SELECT f.sae_id, f.feature, 'label' AS why, f.label, f.label_f1 AS score, NULL::DOUBLE AS r2
+               FROM features f WHERE f.label_is_shown AND f.label_f1 IS NOT NULL
+               UNION ALL
+               SELECT f.sae_id, f.feature, 'factor', g.display_name, f.best_factor_weight, s.r2
+               FROM features f JOIN factors g ON f.best_factor IN (g.name, g.display_name)
+               JOIN factor_scores s ON s.representation_id = f.sae_id AND s.factor_index = g.factor_index
+                    AND s.protocol = 'held-out' AND s.r2 > 0 AND s.r2 > s.r2_permuted
+               WHERE f.best_factor_weight IS NOT NULL AND f.n_groups_active >= 2),
+           one AS (
+               SELECT *, row_number() OVER (PARTITION BY sae_id, why, label ORDER BY abs(score) DESC, feature) AS place
+               FROM found),
+           few AS (
+               SELECT *, row_number() OVER (PARTITION BY sae_id ORDER BY why = 'label' DESC,
+                                            coalesce(r2, 1) * abs(score) DESC, feature) AS turn
+               FROM one WHERE place = 1)
+           SELECT e.display_name, t.layer, few.* EXCLUDE (place, turn)
+           FROM few JOIN saes t USING (sae_id) JOIN encoders e USING (encoder_id)
+           WHERE t.is_reference AND turn <= 2
+           ORDER BY coalesce(e.is_trained, true) DESC, why = 'label' DESC, coalesce(r2, 1) * abs(score) DESC,
+                    sae_id, feature LIMIT $limit""",
+        {"limit": limit},
+    )

@@ -1,0 +1,74 @@
+"""Rows behind the Compare page: two SAEs' factors side by side, matched features, and clips that both listed."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from explorer.store import Store
+
+
+def fetch_factor_pairs(store: Store, rep_a: str, rep_b: str, protocol: str) -> pd.DataFrame:
+    """One row per factor scored in either: r2_a, r2_b, completeness_*, effective_codes_*, n_clips_*, reason_*."""
+    return store.query(
+        """WITH a AS (SELECT * FROM factor_scores WHERE representation_id = $a AND protocol = $protocol),
+                b AS (SELECT * FROM factor_scores WHERE representation_id = $b AND protocol = $protocol)
+           SELECT f.factor_index, f.name, f.display_name, f.factor_group, f.unit,
+                  a.r2 AS r2_a, b.r2 AS r2_b, a.r2_permuted AS r2_permuted_a, b.r2_permuted AS r2_permuted_b,
+                  a.effective_codes AS effective_codes_a, b.effective_codes AS effective_codes_b,
+                  a.completeness AS completeness_a, b.completeness AS completeness_b,
+                  a.n_clips AS n_clips_a, b.n_clips AS n_clips_b, a.reason AS reason_a, b.reason AS reason_b
+           FROM factors f LEFT JOIN a USING (factor_index) LEFT JOIN b USING (factor_index)
+           WHERE a.factor_index IS NOT NULL OR b.factor_index IS NOT NULL ORDER BY f.factor_index""",
+        {"a": rep_a, "b": rep_b, "protocol": protocol},
+    )
+
+
+def fetch_matched_pairs(store: Store, sae_a: str, sae_b: str, limit: int = 200) -> pd.DataFrame:
+    """Features of A with their best match in B, strongest on training clips first.
+
+    feature, other_feature, r_train (chosen on), r_heldout (NULL when undefined), kind, and both features' shown labels
+    and densities. Matching is by activation on the same clips; decoder directions of two models cannot be compared.
+    """
+    return store.query(
+        """SELECT m.feature, m.other_feature, m.r_train, m.r_heldout, m.kind,
+                  CASE WHEN x.label_is_shown THEN x.label END AS label_a, x.density AS density_a,
+                  CASE WHEN y.label_is_shown THEN y.label END AS label_b, y.density AS density_b
+           FROM feature_matches m
+           LEFT JOIN features x ON x.sae_id = m.sae_id AND x.feature = m.feature
+           LEFT JOIN features y ON y.sae_id = m.other_sae_id AND y.feature = m.other_feature
+           WHERE m.sae_id = $a AND m.other_sae_id = $b AND m.rank = (
+               SELECT min(n.rank) FROM feature_matches n
+               WHERE n.sae_id = m.sae_id AND n.feature = m.feature AND n.other_sae_id = m.other_sae_id)
+           ORDER BY m.r_train DESC, m.feature LIMIT $limit""",
+        {"a": sae_a, "b": sae_b, "limit": limit},
+    )
+
+
+def fetch_match_partners(store: Store, sae_id: str) -> pd.DataFrame:
+    """Which other SAEs hold stored matches of this one: other_sae_id, kind, n_features."""
+    return store.query(
+        """SELECT other_sae_id, kind, count(DISTINCT feature)::INTEGER AS n_features FROM feature_matches
+           WHERE sae_id = $sae GROUP BY ALL ORDER BY kind, other_sae_id""",
+        {"sae": sae_id},
+    )
+
+
+def fetch_pair_clips(
+    store: Store, sae_a: str, feature_a: int, sae_b: str, feature_b: int, limit: int = 10
+) -> pd.DataFrame:
+    """Clips listed as top clips of either feature, with both activations where the store lists them.
+
+    clip_index, clip_id, title, group_id, duration_s, value_a, value_b (NULL: not listed for that feature), is_playable.
+    """
+    return store.query(
+        """WITH listed AS (
+               SELECT clip_index, max(CASE WHEN sae_id = $sae_a AND feature = $fa THEN value END) AS value_a,
+                      max(CASE WHEN sae_id = $sae_b AND feature = $fb THEN value END) AS value_b,
+                      min(rank) FILTER (kind = 'top') AS best_rank
+               FROM listed_clips
+               WHERE (sae_id = $sae_a AND feature = $fa) OR (sae_id = $sae_b AND feature = $fb) GROUP BY clip_index)
+           SELECT c.clip_index, c.clip_id, c.title, c.label, c.group_id, c.duration_s, c.is_playable, value_a, value_b
+           FROM listed JOIN clips c USING (clip_index) WHERE best_rank IS NOT NULL
+           ORDER BY (value_a IS NOT NULL AND value_b IS NOT NULL) DESC, best_rank, c.clip_index LIMIT $limit""",
+        {"sae_a": sae_a, "fa": feature_a, "sae_b": sae_b, "fb": feature_b, "limit": limit},
+    )

@@ -1,0 +1,262 @@
+"""Features of one SAE: the table, the map, and everything the page of one feature shows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from explorer.errors import NotInStoreError
+from explorer.queries.corpus import record
+from explorer.store import Store
+
+SORTS = {
+    "density": "density DESC",
+    "largest": "max_value DESC",
+    "mean": "mean_active DESC",
+    "f1": "label_is_shown DESC, label_f1 DESC",
+    "factor": "abs(best_factor_weight) DESC",
+    "disentanglement": "disentanglement DESC",
+    "stability": "stability DESC",
+    "number": "feature ASC",
+}
+LABELS = ("any", "labelled", "unlabelled")
+MAX_ROWS = 200
+
+
+@dataclass(frozen=True)
+class FeatureFilter:
+    """Which live features a table lists. `text` is looked for in the shown label and the best factor's name."""
+
+    sort: str = "density"
+    labels: str = "any"
+    text: str = ""
+    with_dense: bool = True
+
+
+def _where(chosen: FeatureFilter) -> tuple[str, list[object]]:
+    clauses: list[str] = ["f.sae_id = ?", "NOT f.is_dead"]
+    values: list[object] = []
+    if chosen.labels == "labelled":
+        clauses.append("f.label_is_shown")
+    elif chosen.labels == "unlabelled":
+        clauses.append("NOT coalesce(f.label_is_shown, false)")
+    if not chosen.with_dense:
+        clauses.append("NOT f.is_dense")
+    if chosen.text.strip():
+        clauses.append(
+            "((f.label_is_shown AND contains(lower(f.label), lower(?))) OR contains(lower(f.best_factor), lower(?)) "
+            "OR contains(lower(g.display_name), lower(?)))"
+        )
+        values = [chosen.text.strip()] * 3
+    return " AND ".join(clauses), values
+
+
+def count_features(store: Store, sae_id: str, chosen: FeatureFilter) -> int:
+    """How many live features of the SAE pass the filter."""
+    where, values = _where(chosen)
+    sql = f"SELECT count(*) AS n FROM features f LEFT JOIN factors g ON g.name = f.best_factor WHERE {where}"  # noqa: S608
+    return int(store.query(sql, [sae_id, *values])["n"].iloc[0])
+
+
+def fetch_feature_table(
+    store: Store, sae_id: str, chosen: FeatureFilter, *, limit: int = 50, offset: int = 0
+) -> pd.DataFrame:
+    """One page of the live features that pass the filter, sorted; at most MAX_ROWS rows.
+
+    `label` is NULL where the label is not shown; `best_factor` is the display name.
+    """
+    if chosen.sort not in SORTS:
+        raise NotInStoreError(f"Features cannot be sorted by {chosen.sort!r}; the orders are {', '.join(SORTS)}.")
+    where, values = _where(chosen)
+    order = ", ".join(f"f.{part.strip()}" if "(" not in part else part for part in SORTS[chosen.sort].split(","))
+    sql = (  # `where` and `order` are fixed clauses of this module; what a reader types is bound
+        "SELECT f.feature, CASE WHEN f.label_is_shown THEN f.label END AS label, "  # noqa: S608
+        "CASE WHEN f.label_is_shown THEN f.label_f1 END AS label_f1, f.density, f.n_active, f.n_groups_active, "
+        "f.max_value, f.mean_active, coalesce(g.display_name, f.best_factor) AS best_factor, f.best_factor_weight, "
+        "f.disentanglement, f.stability, f.is_dense "
+        "FROM features f LEFT JOIN factors g ON g.name = f.best_factor "
+        f"WHERE {where} ORDER BY {order} NULLS LAST, f.feature LIMIT ? OFFSET ?"
+    )
+    return store.query(sql, [sae_id, *values, min(int(limit), MAX_ROWS), max(0, int(offset))])
+
+
+def fetch_feature_map(store: Store, sae_id: str) -> pd.DataFrame:
+    """feature, map_x, map_y, density, max_value and the shown label of every feature that has a place on the map."""
+    return store.query(
+        "SELECT feature, map_x, map_y, density, max_value, CASE WHEN label_is_shown THEN label END AS label "
+        "FROM features WHERE sae_id = ? AND map_x IS NOT NULL AND map_y IS NOT NULL ORDER BY feature",
+        [sae_id],
+    )
+
+
+@dataclass(frozen=True)
+class Neighbourhood:
+    """Live features next to one by number, and one drawn at random; None where there is none."""
+
+    previous: int | None
+    following: int | None
+
+
+def fetch_neighbourhood(store: Store, sae_id: str, feature: int) -> Neighbourhood:
+    """The nearest live feature numbers below and above `feature`."""
+    row = record(
+        store.query(
+            "SELECT max(feature) FILTER (feature < $feature) AS low, min(feature) FILTER (feature > $feature) AS high "
+            "FROM features WHERE sae_id = $sae_id AND NOT is_dead",
+            {"sae_id": sae_id, "feature": int(feature)},
+        )
+    )
+    low, high = row["low"], row["high"]
+    return Neighbourhood(None if low is None else int(low), None if high is None else int(high))
+
+
+def fetch_live_feature_at(store: Store, sae_id: str, position: float) -> int | None:
+    """The live feature at `position` in 0..1 of the live ones in number order; None when all are dead."""
+    rows = store.query("SELECT feature FROM features WHERE sae_id = ? AND NOT is_dead ORDER BY feature", [sae_id])
+    return None if rows.empty else int(rows["feature"].iloc[min(len(rows) - 1, int(position * len(rows)))])
+
+
+def fetch_histogram(store: Store, sae_id: str, feature: int) -> dict[str, Any] | None:
+    """n_zero, edges (n + 1), counts (n) and quantiles (101) of the activations; None when none is stored."""
+    rows = store.query("SELECT * FROM feature_histograms WHERE sae_id = ? AND feature = ?", [sae_id, int(feature)])
+    if rows.empty:
+        return None
+    row = rows.iloc[0]
+    return {"n_zero": int(row["n_zero"])} | {key: np.asarray(row[key]) for key in ("edges", "counts", "quantiles")}
+
+
+def fetch_label_counts(store: Store, sae_id: str, feature: int) -> pd.DataFrame:
+    """label, n_active, n_clips, mean_value, share_active (of the feature's active clips), share_all (of all clips)."""
+    return store.query(
+        "SELECT label, n_active, n_clips, mean_value, n_active / nullif(sum(n_active) OVER (), 0) AS share_active, "
+        "n_clips / nullif(sum(n_clips) OVER (), 0) AS share_all FROM feature_label_counts "
+        "WHERE sae_id = ? AND feature = ? ORDER BY n_active DESC, label",
+        [sae_id, int(feature)],
+    )
+
+
+def fetch_attribute_shares(store: Store, sae_id: str, feature: int) -> pd.DataFrame:
+    """column_name and share (eta squared, 0..1) of the activation's variance, largest first."""
+    return store.query(
+        "SELECT column_name, share FROM feature_attribute_shares WHERE sae_id = ? AND feature = ? "
+        "ORDER BY share DESC NULLS LAST, column_name",
+        [sae_id, int(feature)],
+    )
+
+
+def fetch_neighbours(store: Store, sae_id: str, feature: int, *, limit: int = 4) -> pd.DataFrame:
+    """kind ('decoder' or 'lift'), rank, other, value and the other's shown label; `limit` of each kind."""
+    return store.query(
+        "SELECT n.kind, n.rank, n.other, n.value, CASE WHEN f.label_is_shown THEN f.label END AS label "
+        "FROM feature_neighbours n LEFT JOIN features f ON f.sae_id = n.sae_id AND f.feature = n.other "
+        "WHERE n.sae_id = ? AND n.feature = ? QUALIFY row_number() OVER (PARTITION BY n.kind ORDER BY n.rank) <= ? "
+        "ORDER BY n.kind, n.rank",
+        [sae_id, int(feature), int(limit)],
+    )
+
+
+def fetch_matches(store: Store, sae_id: str, feature: int, *, limit: int = 6) -> pd.DataFrame:
+    """The best match in each other SAE: its encoder, layer, seed, r on training and held-out clips, and kind.
+
+    Matches in other encoders and layers come first (largest |r| first), then those of other seeds; `limit` of each.
+    """
+    return store.query(
+        "SELECT m.kind, m.other_sae_id, m.other_feature, m.r_train, m.r_heldout, s.layer, s.seed, s.sparsity, "
+        "e.name AS encoder_name, e.display_name AS encoder_display, e.is_trained, "
+        "CASE WHEN f.label_is_shown THEN f.label END AS label "
+        "FROM feature_matches m JOIN saes s ON s.sae_id = m.other_sae_id JOIN encoders e USING (encoder_id) "
+        "LEFT JOIN features f ON f.sae_id = m.other_sae_id AND f.feature = m.other_feature "
+        "WHERE m.sae_id = ? AND m.feature = ? "
+        "QUALIFY row_number() OVER (PARTITION BY m.kind, m.other_sae_id ORDER BY m.rank) = 1 "
+        "AND dense_rank() OVER (PARTITION BY m.kind ORDER BY abs(m.r_train) DESC NULLS LAST, m.other_sae_id) <= ? "
+        "ORDER BY m.kind, abs(m.r_train) DESC NULLS LAST, m.other_sae_id",
+        [sae_id, int(feature), int(limit)],
+    )
+
+
+def fetch_factor_weights(store: Store, sae_id: str, feature: int, *, limit: int = 8) -> pd.DataFrame:
+    """The factors that use this feature most: weight, r2, r2_permuted, n_weights, reason, names, unit, protocol.
+
+    Standardised Lasso weights of both signs, largest |weight| first. Of the protocols 'held-out' and 'paper' the first
+    that the SAE has is used.
+    """
+    return store.query(
+        "WITH chosen AS (SELECT min(protocol) AS protocol FROM lasso_weights "
+        "  WHERE representation_id = $sae_id AND protocol IN ('held-out', 'paper')) "
+        "SELECT w.factor_index, w.weight, w.protocol, g.name, g.display_name, g.unit, g.factor_group, "
+        "s.r2, s.r2_permuted, s.n_weights, s.reason "
+        "FROM lasso_weights w JOIN chosen USING (protocol) JOIN factors g USING (factor_index) "
+        "LEFT JOIN (SELECT representation_id, protocol, factor_index, avg(r2) AS r2, avg(r2_permuted) AS r2_permuted, "
+        "  max(n_weights) AS n_weights, max(reason) AS reason FROM factor_scores GROUP BY ALL) s "
+        "  ON (s.representation_id, s.protocol, s.factor_index) = (w.representation_id, w.protocol, w.factor_index) "
+        "WHERE w.representation_id = $sae_id AND w.dim = $feature AND w.weight <> 0 "
+        "ORDER BY abs(w.weight) DESC, w.factor_index LIMIT $limit",
+        {"sae_id": sae_id, "feature": int(feature), "limit": int(limit)},
+    )
+
+
+def has_lasso(store: Store, sae_id: str) -> bool:
+    """Whether any Lasso was fitted on this SAE's codes."""
+    return int(store.query("SELECT count(*) AS n FROM factor_scores WHERE representation_id = ?", [sae_id])["n"][0]) > 0
+
+
+def fetch_listed_clips(store: Store, sae_id: str, feature: int) -> pd.DataFrame:
+    """Every listed clip of the feature with the clip's own columns, in the order kind, interval (high first), rank."""
+    return store.query(
+        "SELECT l.*, c.clip_id, c.title, c.label, c.group_id, c.split, c.duration_s, c.start_s, c.is_silent "
+        "FROM listed_clips l JOIN clips c USING (clip_index) WHERE l.sae_id = ? AND l.feature = ? "
+        "ORDER BY l.kind DESC, l.interval_low DESC NULLS LAST, l.rank, l.clip_index",
+        [sae_id, int(feature)],
+    )
+
+
+@dataclass(frozen=True)
+class StoredTrace:
+    """One stored trace: pre-activations `values` (n,) at t0_s + i * hop_s seconds; `padded_share` may be None."""
+
+    values: np.ndarray
+    t0_s: float
+    hop_s: float
+    step: float
+    padded_share: float | None
+
+
+def fetch_traces(
+    store: Store, traces_file: str | None, feature: int, clip_indices: Sequence[int]
+) -> dict[int, StoredTrace]:
+    """The stored traces of these clips by clip index; clips without one are absent. Empty when the SAE has no file."""
+    if not traces_file or not len(clip_indices):
+        return {}
+    rows = store.query(
+        "SELECT * FROM read_parquet(?) WHERE feature = ? AND clip_index IN (SELECT unnest(?::INTEGER[]))",
+        [str(store.file(traces_file)), int(feature), [int(index) for index in clip_indices]],
+    )
+    return {int(row["clip_index"]): _trace(row) for row in rows.to_dict("records")}
+
+
+def _trace(row: dict[Any, Any]) -> StoredTrace:
+    points = np.frombuffer(bytes(row["points"]), dtype=np.uint8)
+    share = row["padded_share"]
+    return StoredTrace(
+        values=(row["low"] + row["step"] * points).astype(np.float32),
+        t0_s=float(row["t0_s"]),
+        hop_s=float(row["hop_s"]),
+        step=float(row["step"]),
+        padded_share=None if share is None or share != share else float(share),
+    )
+
+
+def fetch_activation(store: Store, codes_file: str | None, feature: int, clip_index: int) -> float | None:
+    """The feature's activation in one clip, 0 when it is not active there; None when the SAE has no stored codes."""
+    if not codes_file:
+        return None
+    rows = store.query(
+        "SELECT max(value) AS value FROM read_parquet(?) WHERE clip_index = ? AND feature = ?",
+        [str(store.file(codes_file)), int(clip_index), int(feature)],
+    )
+    value = record(rows)["value"]
+    return 0.0 if value is None else float(value)

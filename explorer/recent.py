@@ -1,0 +1,56 @@
+"""The stores that were made or opened last, remembered in the user's own data folder and never in a store."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+
+from explorer.errors import StoreError
+
+_FILE = "recent_stores.json"
+_MAX_REMEMBERED = 20
+
+
+def home_folder() -> Path:
+    """The user's data folder: SONOSCOPE_HOME, else the platform's place for application data. It may not exist yet."""
+    named = os.environ.get("SONOSCOPE_HOME")
+    if named:
+        return Path(named).expanduser()
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Application Support" / "Sonoscope"
+    if sys.platform == "win32":
+        return Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local") / "Sonoscope"
+    return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share") / "sonoscope"
+
+
+def recent_stores() -> list[Path]:
+    """The remembered store folders, newest first; those that are gone are included. Empty when none is remembered."""
+    try:
+        rows = json.loads((home_folder() / _FILE).read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError, PermissionError, ValueError):
+        return []
+    return [Path(row) for row in rows if isinstance(row, str)] if isinstance(rows, list) else []
+
+
+def last_store() -> Path | None:
+    """The newest remembered store that still has a published generation, or None."""
+    return next((folder for folder in recent_stores() if (folder / "CURRENT").is_file()), None)
+
+
+def remember_store(folder: Path | str) -> None:
+    """Put `folder` first among the remembered stores. Raises StoreError when the data folder cannot be written."""
+    path = Path(folder).expanduser().resolve()
+    rows = [str(path)] + [str(other) for other in recent_stores() if other != path]
+    home = home_folder()
+    partial = home / f".{_FILE}.{os.getpid()}"
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+        partial.write_text(json.dumps(rows[:_MAX_REMEMBERED], indent=1) + "\n", encoding="utf-8")
+        os.replace(partial, home / _FILE)
+    except OSError as error:
+        raise StoreError(
+            f"{home / _FILE} cannot be written: {error}. Set SONOSCOPE_HOME to a folder that can be, "
+            "or name the store each time with --store."
+        ) from error

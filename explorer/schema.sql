@@ -1,0 +1,137 @@
+-- Sonoscope store, schema version 1. One database file = one immutable generation.
+-- Words: see docs/glossary.md. NULL always means "undefined or not computed", and a `reason` column says why.
+
+CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL);
+-- keys: schema_version, generation, created_at, corpus_id, corpus_name, dataset_kind, dataset_note, label_name (the
+-- primary label's display name), group_name, is_synthetic ('true'/'false'), demo_note
+
+CREATE TABLE runs (
+    run_id TEXT PRIMARY KEY, started_at TEXT, finished_at TEXT, preset TEXT, command TEXT,
+    config_json TEXT, versions_json TEXT, hardware_json TEXT, n_clips INTEGER, summary TEXT);
+CREATE TABLE run_timings (run_id TEXT, stage TEXT, seconds DOUBLE, n_done INTEGER, n_reused INTEGER);
+
+CREATE TABLE encoders (
+    encoder_id TEXT PRIMARY KEY,            -- name + '-' + 8 hex digits of the fingerprint
+    name TEXT, display_name TEXT,           -- 'hubert', 'HuBERT'
+    family TEXT,                            -- transformers model_type: audio-spectrogram-transformer, wavlm, hubert, mert_model
+    source TEXT, revision TEXT, loader TEXT, -- hub id or folder name; loader: 'own class' or 'paper'
+    fingerprint TEXT, weights_sha256 TEXT, preprocessor_sha256 TEXT,
+    sample_rate_hz INTEGER, frame_rate_hz DOUBLE, n_layers INTEGER, d_model INTEGER,   -- layers 0..n_layers
+    is_trained BOOLEAN,                     -- false: random weights, said wherever its numbers appear; NULL: unknown
+    licence TEXT, note TEXT);
+
+CREATE TABLE files (
+    file_id TEXT PRIMARY KEY, path TEXT,    -- relative to the data-set root, as found
+    sha256 TEXT, sample_rate_hz INTEGER, n_channels INTEGER, duration_s DOUBLE, encoding TEXT, note TEXT);
+CREATE TABLE skipped_files (path TEXT, reason TEXT, kind TEXT);   -- kind: 'not audio' (not taken) or 'rejected' (refused)
+
+CREATE TABLE clips (
+    clip_index INTEGER PRIMARY KEY,         -- 0..n-1; the index used in the parquet files
+    clip_id TEXT UNIQUE,                    -- stable across generations; used in links
+    file_id TEXT, start_s DOUBLE, duration_s DOUBLE,
+    title TEXT,                             -- short text for people: 'f1 · arpeggios · vibrato · a'
+    label TEXT,                             -- the primary label, NULL where there is none
+    group_id TEXT,                          -- what never crosses a split (singer, speaker, fold, else the file)
+    split TEXT,                             -- 'train' or 'held-out': the one outer split, by group
+    paper_split TEXT,                       -- 'train', 'valid', 'test' of preset paper, NULL where it is not used
+    fold_group INTEGER,                     -- 0..4 inside train: folds by group; NULL when held out
+    fold_random INTEGER,                    -- 0..4 inside train: folds by file; NULL when held out
+    peak DOUBLE, rms DOUBLE, is_silent BOOLEAN,
+    is_playable BOOLEAN,                    -- in the fixed playable set: any feature's trace can be computed
+    preview TEXT);                          -- path of the mono preview inside the store folder
+CREATE TABLE clip_columns (clip_index INTEGER, role TEXT, name TEXT, value TEXT);
+-- role: 'label', 'group' or 'attribute'; name is the display name (technique, singer, vowel, ...)
+
+CREATE TABLE factors (
+    factor_index INTEGER PRIMARY KEY, name TEXT, display_name TEXT, unit TEXT,
+    factor_group TEXT,                      -- pitch, formants, quality, loudness, rhythm, spectral, mfcc
+    paper_group TEXT, description TEXT);
+CREATE TABLE factor_values (clip_index INTEGER, factor_index INTEGER, value DOUBLE, reason TEXT);
+
+CREATE TABLE representations (              -- what probes and Lasso predict from
+    representation_id TEXT PRIMARY KEY,     -- sae_id, or encoder_id + '.L' + layer for dense pooled states, or 'attribute.NAME'
+    kind TEXT,                              -- 'codes', 'dense', 'attribute'
+    encoder_id TEXT, layer INTEGER, n_dims INTEGER);
+
+CREATE TABLE probes (
+    probe_id TEXT PRIMARY KEY, representation_id TEXT, label_name TEXT,
+    protocol TEXT,                          -- 'held-out', 'group-folds', 'random-folds', 'paper'
+    seed INTEGER, accuracy DOUBLE, balanced_accuracy DOUBLE, macro_f1 DOUBLE,
+    chance DOUBLE,                          -- accuracy of always saying the training part's commonest class
+    n_clips INTEGER, n_groups INTEGER, n_classes INTEGER, c DOUBLE,
+    ci_low DOUBLE, ci_high DOUBLE,          -- 95 % t interval on per-group accuracies; NULL under 8 groups
+    is_sae_blind BOOLEAN,                   -- false: the SAE was fitted on these groups; NULL for dense and attributes
+    reason TEXT);
+CREATE TABLE probe_classes (probe_id TEXT, class TEXT, recall DOUBLE, precision_ DOUBLE, f1 DOUBLE, n INTEGER, reason TEXT);
+CREATE TABLE probe_confusion (probe_id TEXT, true_class TEXT, predicted_class TEXT, n INTEGER);
+CREATE TABLE probe_groups (probe_id TEXT, group_id TEXT, accuracy DOUBLE, n INTEGER);
+CREATE TABLE probe_weights (probe_id TEXT, class TEXT, intercept DOUBLE, weights FLOAT[]);   -- 'held-out' and 'paper'; on (x - center) / scale
+CREATE TABLE probe_scalers (probe_id TEXT PRIMARY KEY, center FLOAT[], scale FLOAT[]);
+
+CREATE TABLE layer_choices (encoder_id TEXT, layer INTEGER, is_chosen BOOLEAN, role TEXT, score DOUBLE, reason TEXT, run_id TEXT);
+
+CREATE TABLE saes (
+    sae_id TEXT PRIMARY KEY, encoder_id TEXT, layer INTEGER, level TEXT, pooling TEXT,
+    n_features INTEGER, d_model INTEGER, k INTEGER, sparsity DOUBLE,   -- nominal: 1 - k / n_features
+    method TEXT,                            -- 'sound' or 'paper'
+    protocol TEXT,                          -- 'held-out' or 'paper': whose training part it was fitted on
+    seed INTEGER, is_reference BOOLEAN,     -- the one SAE shown first for its encoder and layer
+    run_id TEXT, n_train_clips INTEGER, n_epochs INTEGER, train_seconds DOUBLE,
+    mse_train DOUBLE, mse_heldout DOUBLE, fvu_train DOUBLE, fvu_heldout DOUBLE,
+    pca_k_fvu_heldout DOUBLE, pca_live_fvu_heldout DOUBLE, pca_k_n INTEGER, pca_live_n INTEGER,
+    l0_mean DOUBLE, n_live INTEGER, n_dead INTEGER, n_dense INTEGER, dense_mass DOUBLE,
+    informativeness DOUBLE, informativeness_fixed DOUBLE,      -- mean held-out R2: top 10 by R2; the fixed 10
+    completeness DOUBLE, completeness_fixed DOUBLE, completeness_d INTEGER,
+    effective_codes DOUBLE, effective_codes_fixed DOUBLE, disentanglement DOUBLE,
+    weights_file TEXT, codes_by_feature_file TEXT, codes_by_clip_file TEXT, traces_file TEXT);
+CREATE TABLE sae_curves (sae_id TEXT, epoch INTEGER, loss DOUBLE, dead_fraction DOUBLE);
+
+CREATE TABLE features (
+    sae_id TEXT, feature INTEGER, n_active INTEGER, density DOUBLE, mean_active DOUBLE, max_value DOUBLE,
+    is_dead BOOLEAN, is_dense BOOLEAN, n_groups_active INTEGER,
+    preactivation_mean DOUBLE,              -- corpus mean of w . x + b: traces are drawn relative to it
+    map_x DOUBLE, map_y DOUBLE,             -- NULL for dead features
+    label_name TEXT, label TEXT, label_direction TEXT, label_threshold DOUBLE,
+    label_precision DOUBLE, label_recall DOUBLE, label_f1 DOUBLE, label_f1_train DOUBLE,
+    label_null_f1 DOUBLE,                   -- 95th percentile of the best feature under labels permuted within group
+    label_is_shown BOOLEAN, label_reason TEXT,
+    disentanglement DOUBLE, best_factor TEXT, best_factor_weight DOUBLE,
+    stability DOUBLE, stability_n_seeds INTEGER,   -- mean over the other seeds of the best match's |r|
+    PRIMARY KEY (sae_id, feature));
+CREATE TABLE feature_histograms (sae_id TEXT, feature INTEGER, n_zero INTEGER, edges FLOAT[], counts INTEGER[], quantiles FLOAT[]);
+-- quantiles: 101 values, 0..100 % of the non-zero activations over all clips
+CREATE TABLE feature_attribute_shares (sae_id TEXT, feature INTEGER, column_name TEXT, share DOUBLE);  -- eta squared of activation
+CREATE TABLE feature_label_counts (sae_id TEXT, feature INTEGER, label TEXT, n_active INTEGER, n_clips INTEGER, mean_value DOUBLE);
+CREATE TABLE feature_neighbours (sae_id TEXT, feature INTEGER, kind TEXT, rank INTEGER, other INTEGER, value DOUBLE);
+-- kind: 'decoder' (cosine), 'lift' (co-activation lift)
+CREATE TABLE feature_matches (sae_id TEXT, feature INTEGER, other_sae_id TEXT, other_feature INTEGER, rank INTEGER,
+    r_train DOUBLE, r_heldout DOUBLE, kind TEXT);            -- kind: 'encoder' (another encoder or layer) or 'seed'
+CREATE TABLE listed_clips (
+    sae_id TEXT, feature INTEGER, kind TEXT,     -- 'top', 'interval', 'random'
+    interval_low DOUBLE, interval_high DOUBLE,   -- of the activation, for kind 'interval'
+    rank INTEGER, clip_index INTEGER,
+    value DOUBLE,                                -- the activation (0 when not active)
+    preactivation DOUBLE, kth_value DOUBLE,      -- kth_value: the smallest activation that made the clip's top k
+    is_active BOOLEAN);
+-- traces (parquet, by feature): feature, clip_index, n_points, t0_s, hop_s, low, step, padded_share, points (BLOB of uint8):
+-- value = low + step * point, in units of the pre-activation
+-- codes_by_feature / codes_by_clip (parquet): clip_index, feature, value
+
+CREATE TABLE factor_scores (
+    representation_id TEXT, protocol TEXT, factor_index INTEGER, seed INTEGER,
+    alpha DOUBLE, alpha_source TEXT, r2 DOUBLE, r2_within_group DOUBLE, r2_permuted DOUBLE, r2_train DOUBLE,
+    n_train INTEGER, n_clips INTEGER, n_groups INTEGER, n_weights INTEGER,
+    completeness DOUBLE, completeness_d INTEGER, effective_codes DOUBLE, n_codes_90 INTEGER,
+    is_fixed_set BOOLEAN,                   -- one of the 10 factors best predicted, held out, from dense states
+    reason TEXT);
+CREATE TABLE lasso_weights (representation_id TEXT, protocol TEXT, factor_index INTEGER, dim INTEGER, weight DOUBLE);
+-- weights act on standardised codes and predict standardised factors
+CREATE TABLE lasso_models (representation_id TEXT, protocol TEXT, factor_index INTEGER, intercept DOUBLE,
+    y_mean DOUBLE, y_scale DOUBLE, clip_low DOUBLE, clip_high DOUBLE);
+CREATE TABLE lasso_scalers (representation_id TEXT, protocol TEXT, x_mean FLOAT[], x_scale FLOAT[]);
+CREATE TABLE factor_predictions (representation_id TEXT, protocol TEXT, factor_index INTEGER, clip_index INTEGER, measured DOUBLE, predicted DOUBLE);
+
+CREATE TABLE pca_baselines (encoder_id TEXT, layer INTEGER, n_components INTEGER, fvu_train DOUBLE, fvu_heldout DOUBLE);
+CREATE TABLE diagnostics (run_id TEXT, encoder_id TEXT, layer INTEGER, sae_id TEXT, code TEXT, severity TEXT,
+    value DOUBLE, limit_ DOUBLE, message TEXT);              -- severity: 'ok', 'note', 'warning'
+CREATE TABLE generation_files (path TEXT PRIMARY KEY, kind TEXT, n_bytes BIGINT, sha256 TEXT);

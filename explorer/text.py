@@ -1,0 +1,71 @@
+"""Numbers as people read them. Undefined says so; nothing is rounded to a zero that is not one."""
+
+from __future__ import annotations
+
+import math
+
+import pandas as pd
+
+UNDEFINED = "undefined"
+
+
+def is_defined(value: object) -> bool:
+    """Whether `value` is a number, text or truth value (not None, NaN or NA)."""
+    return value is not None and not bool(pd.isna(value))
+
+
+def is_false(value: object) -> bool:
+    """Whether `value` is a truth value and false; unknown (None, NA) is not."""
+    return is_defined(value) and not bool(value)
+
+
+def number(value: object, digits: int = 2) -> str:
+    """`value` with `digits` decimals, small ones with two significant digits; 'undefined' when it is None or NaN.
+
+    The minus is a true minus sign.
+    """
+    if not is_defined(value):
+        return UNDEFINED
+    amount = float(value)  # type: ignore[arg-type]
+    if math.isinf(amount):
+        return "∞" if amount > 0 else "−∞"
+    text = f"{amount:.{digits}f}"
+    if amount != 0 and float(text) == 0:
+        text = f"{amount:.1e}"
+    return text.replace("-", "−")
+
+
+def percent(value: object, digits: int = 0) -> str:
+    """A share in 0..1 as per cent ('95 %'); 'undefined' when it is None or NaN. 0.995 stays 99.5 %."""
+    if not is_defined(value):
+        return UNDEFINED
+    amount = 100.0 * float(value)  # type: ignore[arg-type]
+    text = f"{amount:.{digits}f}"
+    if digits == 0 and abs(amount - round(amount)) > 0.049:
+        text = f"{amount:.1f}"
+    return f"{text} %".replace("-", "−")
+
+
+def count(value: object, noun: str, plural: str | None = None) -> str:
+    """'1 clip', '12 clips', or 'an unknown number of clips' when it is None or NaN."""
+    words = plural or f"{noun}s"
+    if not is_defined(value):
+        return f"an unknown number of {words}"
+    amount = int(value)  # type: ignore[call-overload]
+    return f"{amount:,} {noun if amount == 1 else words}".replace(",", " ")
+
+
+def signed(value: object, digits: int = 2) -> str:
+    """Like `number`, with a plus in front of what is above 0."""
+    text = number(value, digits)
+    return f"+{text}" if is_defined(value) and float(value) > 0 else text  # type: ignore[arg-type]
+
+
+def series_name(display_name: str, layer: object) -> str:
+    """'HuBERT L3'."""
+    return f"{display_name} L{int(layer)}" if is_defined(layer) else display_name  # type: ignore[call-overload]
+
+
+def sae_name(display_name: str, layer: object, sparsity: object, seed: object) -> str:
+    """'HuBERT L3 · 95 % · seed 0'."""
+    return f"{series_name(display_name, layer)} · {percent(sparsity)} · seed {int(seed)}"  # type: ignore[call-overload]

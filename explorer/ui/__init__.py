@@ -1,0 +1,53 @@
+"""Streamlit pieces that pages are built from. Pages import them from here.
+
+store = get_store()                                   the opened store, per generation
+page_header(title, sentence)                          head of a page and its banners (untrained, generated)
+sae = choose_sae(store)                               sidebar choosers; the row of `fetch_saes` as a dict
+link_to(page, **params), go_to(page, **params)        an address; opening a view as a new history entry
+get_param(name), get_int(name), set_params(**params)  the URL's state
+player(store, clips, key)                             the clip player
+download_csv(df, name), stat_cards, notice, empty_state, number, percent, encoder_dot
+show_figure(fig, key, on_select=...)                  a plotly figure in the common manner
+cached(fetch, store, *args)                           remember a query's rows per generation
+"""
+
+from explorer.ui.context import cached, get_store, is_dark
+from explorer.ui.figure import show_figure
+from explorer.ui.player import PlayerClip, PlayerTrace, player
+from explorer.ui.selectors import choose_sae, sae_name
+from explorer.ui.style import (
+    download_csv,
+    empty_state,
+    encoder_dot,
+    notice,
+    number,
+    page_header,
+    percent,
+    stat_cards,
+)
+from explorer.ui.url import get_int, get_param, go_to, link_to, set_params
+
+__all__ = [
+    "PlayerClip",
+    "PlayerTrace",
+    "cached",
+    "choose_sae",
+    "download_csv",
+    "empty_state",
+    "encoder_dot",
+    "get_int",
+    "get_param",
+    "get_store",
+    "go_to",
+    "is_dark",
+    "link_to",
+    "notice",
+    "number",
+    "page_header",
+    "percent",
+    "player",
+    "sae_name",
+    "set_params",
+    "show_figure",
+    "stat_cards",
+]

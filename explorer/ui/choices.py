@@ -1,0 +1,78 @@
+"""Display options that live in the URL as bound widgets: which label, which protocol, which way to draw."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from html import escape
+from typing import Any
+
+import pandas as pd
+import plotly.graph_objects as go
+import streamlit as st
+
+from explorer.errors import NotInStoreError
+from explorer.queries.corpus import fetch_corpus
+from explorer.queries.curves import fetch_probe_choices
+from explorer.store import Store
+from explorer.ui.context import cached
+from explorer.ui.figure import show_figure
+from explorer.ui.style import download_csv
+from explorer.ui.url import get_param
+
+
+def choose_one(
+    title: str,
+    options: Sequence[str],
+    key: str,
+    *,
+    words: Callable[[str], str] = str,
+    help_text: str | None = None,
+) -> str:
+    """One of `options` by buttons, the first by default; `key` is its name in the URL (it replaces history entries).
+
+    Raises NotInStoreError when the URL asks for an option that is not there.
+    """
+    asked = get_param(key)
+    if asked is not None and asked not in options:
+        raise NotInStoreError(f"The link asks for {key}={asked!r}; here there are {', '.join(options)}.")
+    if len(options) == 1:
+        return options[0]
+    chosen = st.segmented_control(
+        title, options, default=options[0], required=True, key=key, format_func=words, help=help_text,
+        bind="query-params",
+    )  # fmt: skip
+    return chosen if chosen is not None else options[0]
+
+
+def section(title: str) -> None:
+    """The heading of a part of a page, smaller than the page's own."""
+    st.html(f'<h2 style="font-size:1.15rem;font-weight:600;padding:0;margin:.9rem 0 .1rem">{escape(title)}</h2>')
+
+
+def choose_label(store: Store) -> str | None:
+    """The label that probes predict: the store's primary one first. None when no probe was fitted."""
+    names = list(dict.fromkeys(cached(fetch_probe_choices, store)["label_name"]))
+    if not names:
+        return None
+    primary = fetch_corpus(store).label_name
+    return choose_one("Label", sorted(names, key=lambda name: (name != primary, name)), "label")
+
+
+def chart(
+    fig: go.Figure,
+    key: str,
+    rows: pd.DataFrame,
+    name: str,
+    *,
+    title: str,
+    caption: str = "",
+    selectable: bool = False,
+) -> list[dict[str, Any]]:
+    """A titled figure with its rows as CSV and a caption that carries n and protocol. Returns the selected points."""
+    with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="center"):
+        st.html(f'<b class="so-chart-title">{escape(title)}</b>')
+        download_csv(rows, name)
+    points = show_figure(fig, key, selectable=selectable)
+    if caption:
+        st.caption(caption)
+    return points

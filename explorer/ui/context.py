@@ -1,0 +1,90 @@
+"""The opened store. It is opened once per generation; when a new one is published, the next run moves to it."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections import OrderedDict
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from threading import Lock
+
+import pandas as pd
+import streamlit as st
+
+from explorer.errors import StoreError
+from explorer.recent import last_store
+from explorer.store import Store, current_generation, open_store
+
+
+def store_folder() -> Path:
+    """The store to show: `--store DIR` of the command line, else SONOSCOPE_STORE, else the last store made.
+
+    Raises StoreError, with the commands that make one, when none of them names a folder.
+    """
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--store")
+    named = parser.parse_known_args(sys.argv[1:])[0].store or os.environ.get("SONOSCOPE_STORE")
+    folder = Path(named).expanduser() if named else last_store()
+    if folder is None:
+        raise StoreError(
+            "No store is named and none was made here before. Make one with `python -m precompute demo`, "
+            "or name one with `streamlit run app.py -- --store DIR` or SONOSCOPE_STORE."
+        )
+    return folder
+
+
+class _Opened:
+    """The generations this process has open: the newest ones, each once, whoever asks first."""
+
+    def __init__(self, n_kept: int) -> None:
+        self._lock, self._n_kept, self._stores = Lock(), n_kept, OrderedDict[tuple[Path, int], Store]()
+
+    def get(self, folder: Path) -> Store:
+        with self._lock:
+            key = (folder, current_generation(folder))
+            if key not in self._stores:
+                self._stores[key] = open_store(folder, generation=key[1])
+                while len(self._stores) > self._n_kept:  # who still reads an old one holds it; it closes after them
+                    self._stores.popitem(last=False)
+            return self._stores[key]
+
+
+@cache
+def _opened() -> _Opened:
+    return _Opened(n_kept=3)
+
+
+def get_store() -> Store:
+    """The current generation of the store, opened once in this process and shared by pages and routes.
+
+    When a new one is published, the next call moves to it; whoever reads the old one keeps it. Raises StoreError when
+    there is no store.
+    """
+    return _opened().get(store_folder().resolve())
+
+
+@cache
+def _remembered() -> Callable[..., pd.DataFrame]:
+    """The cache of rows, made on first use: at import there is no server yet."""
+
+    def rows(name: str, folder: str, generation: int, arguments: str, _run: Callable[[], pd.DataFrame]) -> pd.DataFrame:
+        return _run()
+
+    return st.cache_data(max_entries=400, show_spinner=False)(rows)
+
+
+def cached(fetch: Callable[..., pd.DataFrame], store: Store, *args: str | int | float | bool | None) -> pd.DataFrame:
+    """`fetch(store, *args)`, remembered per generation. Arguments are plain values, never arrays or frames.
+
+    The rows are the caller's own copy.
+    """
+    name = f"{fetch.__module__}.{fetch.__qualname__}"
+    return _remembered()(name, str(store.folder), store.generation, repr(args), lambda: fetch(store, *args))
+
+
+def is_dark() -> bool:
+    """Whether the reader's browser shows the dark theme."""
+    return st.context.theme.type == "dark"

@@ -1,0 +1,208 @@
+"""The cards beside a feature's clips: factors, label counts, shares of variance, neighbours and matches."""
+
+from __future__ import annotations
+
+import math
+from html import escape
+from typing import Any
+
+from explorer.figures.theme import encoder_color, palette
+from explorer.queries.corpus import CorpusFacts
+from explorer.queries.features import (
+    fetch_attribute_shares,
+    fetch_factor_weights,
+    fetch_histogram,
+    fetch_label_counts,
+    fetch_matches,
+    fetch_neighbours,
+    has_lasso,
+)
+from explorer.store import Store
+from explorer.ui.context import is_dark
+from explorer.ui.links import LinkRow, link_card
+from explorer.ui.style import card, number, percent
+
+
+def histogram_card(store: Store, sae: dict[str, Any], feature: int, interval: tuple[float, float] | None) -> None:
+    """The non-zero activations as bars (heights as square roots); those inside `interval` in the encoder's colour."""
+    histogram = fetch_histogram(store, str(sae["sae_id"]), feature)
+    title, subtitle = "Activations", f"of the {sae['level']}s where it is active"
+    if histogram is None or not len(histogram["counts"]):
+        card(title, subtitle, "<p>No histogram is stored for this feature.</p>")
+        return
+    counts, edges = histogram["counts"], histogram["edges"]
+    top = max(1, int(counts.max()))
+    color, bars = encoder_color(str(sae["encoder_name"])), []
+    for index, count in enumerate(counts):
+        inside = interval is not None and edges[index + 1] >= interval[0] and edges[index] <= interval[1]
+        height = 60 * math.sqrt(int(count) / top)
+        fill = color if inside else palette(is_dark()).bar
+        bars.append(
+            f'<i style="height:{height:.1f}px;background:{fill}" '
+            f'title="{number(edges[index])} to {number(edges[index + 1])}: {int(count)}"></i>'
+        )
+    active = int(counts.sum())
+    words = f"{active:,} active, {histogram['n_zero']:,} zero, the commonest bar {top:,}; heights as square roots"
+    body = (
+        f'<div class="so-hist" role="img" aria-label="{words}">'
+        f'{"".join(bars)}</div><div class="so-ends"><span>{number(edges[0])}</span>'
+        f"<span>{number(edges[-1])}</span></div>"
+        f"<p>{'Coloured: where the list beside comes from. ' if interval else ''}{words}.</p>"
+    )
+    card(title, subtitle, body)
+
+
+def factor_card(store: Store, sae_id: str, feature: int) -> None:
+    """The Lasso weights of the feature, both signs, beside what the factor's regression is worth held out."""
+    rows = fetch_factor_weights(store, sae_id, feature)
+    if rows.empty:
+        card("Factors", "", f"<p>{_why_no_weights(store, sae_id)}</p>")
+        return
+    protocol = rows["protocol"].iloc[0]
+    scored = "R² held out" if protocol == "held-out" else "R² in sample"
+    largest = float(rows["weight"].abs().max())
+    body = "".join(_factor_row(row, largest) for row in rows.to_dict("records"))
+    head = f'<tr><th>factor</th><th></th><th class="n">weight</th><th class="n">{scored}</th></tr>'
+    note = "<p>Grey R²: not above the same regression on permuted factors, so its weights mean nothing.</p>"
+    weak = any(not _is_above(row) for row in rows.to_dict("records"))
+    card("Factors", f"Lasso weight of this feature, {protocol}", f"<table>{head}{body}</table>{note if weak else ''}")
+
+
+def _is_above(row: dict[Any, Any]) -> bool:
+    return (
+        row["r2"] == row["r2"] and row["r2_permuted"] == row["r2_permuted"] and row["r2"] > max(0.0, row["r2_permuted"])
+    )
+
+
+def _factor_row(row: dict[Any, Any], largest: float) -> str:
+    weight, half = float(row["weight"]), 36.0
+    length = max(2.0, half * abs(weight) / largest)
+    colors = palette(is_dark())
+    place = f"left:{half}px" if weight > 0 else f"left:{half - length:.1f}px"
+    bar = (
+        f'<span class="so-bar" aria-hidden="true"><u></u><i style="{place};width:{length:.1f}px;'
+        f'background:{colors.positive if weight > 0 else colors.negative}"></i></span>'
+    )
+    muted = "" if _is_above(row) else " q"
+    name = f"{escape(str(row['display_name']))} <span class='q'>{escape(str(row['factor_group'] or ''))}</span>"
+    return (
+        f"<tr><td>{name}</td><td>{bar}</td><td class='n'>{number(weight, 3, signed=True)}</td>"
+        f"<td class='n{muted}'>{number(row['r2'])}</td></tr>"
+    )
+
+
+def _why_no_weights(store: Store, sae_id: str) -> str:
+    if not has_lasso(store, sae_id):
+        return "No Lasso was fitted on this SAE's codes; precompute keeps it to some sparsities unless asked for all."
+    return "No factor's regression uses this feature: all its weights are 0."
+
+
+def label_card(store: Store, sae_id: str, feature: int, facts: CorpusFacts) -> None:
+    """How the feature's active clips spread over the labels, against how all clips do."""
+    rows = fetch_label_counts(store, sae_id, feature)
+    title = facts.label_name[:1].upper() + facts.label_name[1:]
+    if rows.empty:
+        card(title, "", "<p>This corpus has no such label, or its counts were not stored.</p>")
+        return
+    shown, rest = rows.head(8), rows.iloc[8:]
+    body = "".join(
+        f"<tr><td>{escape(str(row['label']))}</td><td class='n'>{percent(row['share_active'], 0)}</td>"
+        f"<td class='n q'>{percent(row['share_all'], 0)}</td>"
+        f"<td class='n q'>{row['n_active']:.0f} / {row['n_clips']:.0f}</td></tr>"
+        for row in shown.to_dict("records")
+    )
+    head = '<tr><th></th><th class="n">of active</th><th class="n">of all</th><th class="n">active / clips</th></tr>'
+    more = f"<p>{len(rest)} more labels hold {int(rest['n_active'].sum())} active clips.</p>" if len(rest) else ""
+    card(title, "share of the active clips against all clips", f"<table>{head}{body}</table>{more}")
+
+
+def share_card(store: Store, sae_id: str, feature: int) -> None:
+    """How much of the activation's variance each label, group and attribute accounts for."""
+    rows = fetch_attribute_shares(store, sae_id, feature)
+    if rows.empty:
+        card("What it varies with", "", "<p>No share was stored for this feature.</p>")
+        return
+    color = palette(is_dark()).bar
+    body = "".join(
+        f"<tr><td>{escape(str(row['column_name']))}</td><td><span class='so-bar' aria-hidden='true'>"
+        f"<i style='left:0;width:{72 * min(1.0, max(0.0, row['share'])):.1f}px;background:{color}'></i></span></td>"
+        f"<td class='n'>{percent(row['share'], 0)}</td></tr>"
+        for row in rows.dropna(subset=["share"]).head(8).to_dict("records")
+    )
+    note = "<p>Eta squared over all clips; a column with many values takes a share by chance.</p>"
+    card("What it varies with", "share of variance", f"<table>{body}</table>{note}")
+
+
+def neighbour_card(store: Store, sae_id: str, feature: int) -> None:
+    """Features of the same SAE with a like decoder, and those active on the same clips."""
+    words = {"decoder": "cosine", "lift": "lift"}
+    hints = {
+        "decoder": "cosine of the two decoder directions",
+        "lift": "how many times as often both are active as by chance",
+    }
+    rows = [
+        LinkRow(
+            text=_feature_name(row), page="features", params={"sae": sae_id, "feature": int(row["other"])},
+            detail=words.get(row["kind"], row["kind"]),
+            value=f"{number(row['value'])}{'×' if row['kind'] == 'lift' else ''}",
+            hint=hints.get(row["kind"], ""),
+        )
+        for row in fetch_neighbours(store, sae_id, feature).to_dict("records")
+    ]  # fmt: skip
+    link_card("Like this one", "same SAE", rows, f"neighbours-{sae_id}-{feature}", empty="No neighbour is stored.")
+
+
+def match_card(store: Store, sae_id: str, feature: int) -> None:
+    """Features of other encoders, layers and seeds whose activations go along with this one's on the same clips."""
+    matches = fetch_matches(store, sae_id, feature)
+    rows = [_match_row(row) for row in matches.to_dict("records")]
+    link_card(
+        "Elsewhere", "correlation on training clips", rows, f"matches-{sae_id}-{feature}",
+        empty="No match in another encoder, layer or seed is stored for this feature.",
+    )  # fmt: skip
+
+
+def _match_row(row: dict[Any, Any]) -> LinkRow:
+    seed = f" · seed {row['seed']}" if row["kind"] == "seed" else ""
+    untrained = " · untrained" if row["is_trained"] is False or row["is_trained"] == 0 else ""
+    held_out = f"held out {number(row['r_heldout'])}" if row["r_heldout"] == row["r_heldout"] else ""
+    label = f" {row['label']}" if isinstance(row["label"], str) else ""
+    return LinkRow(
+        text=f"{row['encoder_display']} L{row['layer']} · {row['other_feature']}{label}{seed}{untrained}",
+        page="features",
+        params={"sae": row["other_sae_id"], "feature": int(row["other_feature"])},
+        detail=held_out,
+        value=number(row["r_train"]),
+        color=encoder_color(str(row["encoder_name"])),
+    )
+
+
+def _feature_name(row: dict[Any, Any]) -> str:
+    label = row["label"]
+    return f"{row['other']} {label}" if isinstance(label, str) and label else str(row["other"])
+
+
+def side_cards(
+    store: Store, sae: dict[str, Any], feature: int, facts: CorpusFacts, interval: tuple[float, float] | None
+) -> None:
+    """All cards, in the order in which they answer 'what is it?'; `interval` is that of the clips beside them."""
+    sae_id = str(sae["sae_id"])
+    histogram_card(store, sae, feature, interval)
+    factor_card(store, sae_id, feature)
+    label_card(store, sae_id, feature, facts)
+    share_card(store, sae_id, feature)
+    neighbour_card(store, sae_id, feature)
+    match_card(store, sae_id, feature)
+
+
+def label_sentence(row: dict[str, Any], facts: CorpusFacts) -> tuple[str | None, str]:
+    """The label to show (None where it is not shown) and one sentence on how good it is or why it is not shown."""
+    name = row["label_name"] or facts.label_name
+    if row["label_is_shown"] and row["label"]:
+        direction = "" if row["label_direction"] in (None, "high", "above") else f" ({row['label_direction']})"
+        return str(row["label"]), (
+            f"automatic label{direction} · F1 {number(row['label_f1'])} on held-out {facts.group_name}s, "
+            f"chance {number(row['label_null_f1'])}"
+        )
+    reason = row["label_reason"]
+    return None, f"no {name} label: {reason}" if reason else f"no {name} label"

@@ -1,0 +1,170 @@
+"""A feature's listed clips as players: which list, folded by group, each with its trace or the reason it has none."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+import streamlit as st
+
+from explorer.figures.theme import on_picture
+from explorer.queries.corpus import CorpusFacts, resolve_clip
+from explorer.queries.features import StoredTrace, fetch_activation, fetch_traces
+from explorer.store import Store
+from explorer.ui.player import PlayerClip, PlayerTrace, player
+from explorer.ui.style import number, plural
+from explorer.ui.url import set_params
+
+MAX_PLAYERS = 12
+
+
+@dataclass(frozen=True)
+class ClipList:
+    """One of a feature's lists: its key in the URL, its name for people, its rows and its interval if it has one."""
+
+    key: str
+    name: str
+    rows: pd.DataFrame
+    interval: tuple[float, float] | None = None
+
+
+def clip_lists(listed: pd.DataFrame) -> list[ClipList]:
+    """The lists that exist: strongest, each interval of the activation from high to low, random."""
+    lists = []
+    top = listed[listed["kind"] == "top"]
+    if not top.empty:
+        lists.append(ClipList("top", "Strongest", top, (float(top["value"].min()), float(top["value"].max()))))
+    intervals = listed[listed["kind"] == "interval"]
+    for index, ((high, low), rows) in enumerate(
+        sorted(intervals.groupby(["interval_high", "interval_low"]), key=lambda item: item[0], reverse=True)
+    ):
+        lists.append(ClipList(f"i{index + 1}", f"{number(low)} – {number(high)}", rows, (float(low), float(high))))
+    drawn = listed[listed["kind"] == "random"]
+    if not drawn.empty:
+        lists.append(ClipList("random", "Random", drawn))
+    return lists
+
+
+def choose_list(lists: list[ClipList], facts: CorpusFacts) -> tuple[ClipList, bool]:
+    """Draw the chooser and the fold switch; both are display options bound to the URL. Returns (list, folded)."""
+    names = {item.key: item.name for item in lists}
+    with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
+        key = st.segmented_control(
+            "Clips", list(names), default=lists[0].key, key="clips", format_func=lambda key: names.get(key, key),
+            label_visibility="collapsed", bind="query-params", required=True,
+        )  # fmt: skip
+        folded = st.toggle(f"one per {facts.group_name}", value=True, key="fold", bind="query-params")
+    return next((item for item in lists if item.key == key), lists[0]), folded
+
+
+def draw_list(
+    store: Store, sae: dict[str, Any], feature: dict[str, Any], chosen: ClipList, *, folded: bool, facts: CorpusFacts
+) -> None:
+    """The players of a list, with the line that says how to read and drive them."""
+    rows = chosen.rows.drop_duplicates("group_id") if folded else chosen.rows
+    hidden = len(chosen.rows) - len(rows)
+    rows = rows.head(MAX_PLAYERS)
+    traces = fetch_traces(store, sae["traces_file"], int(feature["feature"]), list(rows["clip_index"]))
+    clips = [
+        player_clip(row, feature, sae, traces.get(int(row["clip_index"])), rank=rank)
+        for rank, row in enumerate(rows.to_dict("records"), start=1)
+    ]
+    st.html(f'<p class="so-hint">{_hint(bool(traces), hidden, facts)}</p>')
+    event = player(store, clips, key=f"players-{sae['sae_id']}-{feature['feature']}-{chosen.key}")
+    if event and event.get("action") == "open":
+        set_params(clip=event["clip_id"])
+        st.rerun()
+
+
+def _hint(has_traces: bool, hidden: int, facts: CorpusFacts) -> str:
+    parts = ["<b>space</b> plays · <b>J K</b> next, previous · <b>L</b> loops the peak."]
+    if has_traces:
+        parts.append(
+            "Line: the feature’s pre-activation in time; dashed: its mean over the corpus. "
+            "It tells which frames the number comes from, not where its cause lies: attention mixes frames."
+        )
+    if hidden:
+        parts.append(f"{hidden} more of the same {plural(facts.group_name, 2)} folded.")
+    return " ".join(parts)
+
+
+def player_clip(
+    row: dict[Any, Any], feature: dict[str, Any], sae: dict[str, Any], trace: StoredTrace | None, *, rank: int | None
+) -> PlayerClip:
+    """One listed clip for the player. A clip without a stored trace says so."""
+    mean = feature["preactivation_mean"]
+    lines: tuple[PlayerTrace, ...] = ()
+    if trace is not None:
+        color = on_picture(str(sae["encoder_name"]))
+        lines = (PlayerTrace("Pre-activation", trace.values, trace.t0_s, trace.hop_s, color, mean),)
+    return PlayerClip(
+        clip_id=str(row["clip_id"]),
+        title=str(row["title"]),
+        duration_s=float(row["duration_s"]),
+        detail=_detail(row),
+        note=_note(row, trace),
+        value=None if _missing(row["value"]) else float(row["value"]),
+        value_max=feature["max_value"],
+        traces=lines,
+        rank=rank,
+    )
+
+
+def _detail(row: dict[Any, Any]) -> str:
+    return f"{row['group_id']} · {row['split']}" + (" · silent" if row["is_silent"] else "")
+
+
+def _note(row: dict[Any, Any], trace: StoredTrace | None) -> str:
+    parts = []
+    if not _missing(row["is_active"]) and not row["is_active"]:
+        parts.append(inactive_note(row["preactivation"], row["kth_value"]))
+    if trace is None:
+        parts.append("No trace of this feature is stored for this clip; open it in Live to compute one.")
+    elif trace.padded_share:
+        parts.append(f"Padded and special tokens, not drawn, carry {number(trace.padded_share, 3)} of the clip's mean.")
+    return " ".join(parts)
+
+
+def inactive_note(preactivation: float | None, kth_value: float | None) -> str:
+    """In words why a clip's activation is 0: not positive, or not among the clip's k largest."""
+    if preactivation is None or _missing(preactivation):
+        return "Not active here."
+    if preactivation <= 0:
+        return f"Not active here: its pre-activation {number(preactivation, 3)} is not positive."
+    if kth_value is None or _missing(kth_value):
+        return f"Not active here: its pre-activation {number(preactivation, 3)} is not among the clip's k largest."
+    return (
+        f"Not active here: its pre-activation {number(preactivation, 3)} is below {number(kth_value, 3)}, "
+        "the smallest of the clip's k largest."
+    )
+
+
+def draw_linked_clip(
+    store: Store, sae: dict[str, Any], feature: dict[str, Any], listed: pd.DataFrame, clip_id: str
+) -> None:
+    """The clip that the link names, above the lists. Raises NotInStoreError when the store does not hold it."""
+    clip = resolve_clip(store, clip_id)
+    same = listed[listed["clip_index"] == clip["clip_index"]]
+    if same.empty:
+        value = fetch_activation(store, sae["codes_by_clip_file"], int(feature["feature"]), int(clip["clip_index"]))
+        row = clip | {
+            "value": value,
+            "preactivation": None,
+            "kth_value": None,
+            "is_active": None if value is None else value > 0,
+        }
+    else:
+        row = same.iloc[0].to_dict()
+    traces = fetch_traces(store, sae["traces_file"], int(feature["feature"]), [int(clip["clip_index"])])
+    with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
+        st.html('<p class="so-hint">The clip of this link</p>')
+        if st.button("Close", key="close-clip", type="tertiary", icon=":material/close:"):
+            set_params(clip=None)
+            st.rerun()
+    shown = player_clip(row, feature, sae, traces.get(int(clip["clip_index"])), rank=None)
+    player(store, [shown], key=f"linked-{sae['sae_id']}-{feature['feature']}-{clip_id}")
+
+
+def _missing(value: Any) -> bool:
+    return value is None or value is pd.NA or value != value

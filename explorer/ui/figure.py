@@ -1,0 +1,31 @@
+"""Showing a plotly figure the same way everywhere."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import plotly.graph_objects as go
+import streamlit as st
+
+_CONFIG = {"displaylogo": False, "displayModeBar": False, "responsive": True}
+
+
+def show_figure(
+    fig: go.Figure, key: str, *, height_px: int | None = None, selectable: bool = False
+) -> list[dict[str, Any]]:
+    """Draw `fig`, which has had `base_layout`.
+
+    Returns the selected points ('customdata' and others), empty when none is.
+
+    A click selects one point; only figures with `selectable` run the script again for it.
+    """
+    if height_px is not None:
+        fig.update_layout(height=height_px)
+    if not selectable:
+        st.plotly_chart(fig, key=key, theme=None, config=_CONFIG, width="stretch")
+        return []
+    fig.update_layout(clickmode="event+select", dragmode=False)
+    event = st.plotly_chart(
+        fig, key=key, theme=None, config=_CONFIG, width="stretch", on_select="rerun", selection_mode="points"
+    )
+    return [dict(point) for point in event["selection"]["points"]]

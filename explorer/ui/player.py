@@ -1,0 +1,108 @@
+"""The clip player: a list of clips, each a mel spectrogram with traces over it, played by one sound at a time.
+
+A Streamlit v2 component; its script and style sheet are plain files beside this one. Sounds and pictures come from
+the routes of `audio_route` by clip id. Nothing a data set says reaches the page as markup: the script writes text only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import streamlit as st
+from numpy.typing import NDArray
+
+from explorer.store import Store
+
+
+@dataclass(frozen=True)
+class PlayerTrace:
+    """A line over a clip: point i lies at t0_s + i * hop_s seconds; `baseline` is drawn as a level line."""
+
+    name: str
+    values: NDArray[np.float32]
+    t0_s: float
+    hop_s: float
+    color: str
+    baseline: float | None = None
+
+
+@dataclass(frozen=True)
+class PlayerClip:
+    """One clip of the player. `value` is the number at its right, `value_max` the length of its bar (both optional)."""
+
+    clip_id: str
+    title: str
+    duration_s: float
+    detail: str = ""
+    note: str = ""
+    value: float | None = None
+    value_max: float | None = None
+    traces: tuple[PlayerTrace, ...] = field(default=())
+    rank: int | None = None
+
+
+@cache
+def _renderer() -> Any:
+    here = Path(__file__)
+    return st.components.v2.component(
+        "sonoscope_player",
+        html='<div class="players"></div>',
+        css=here.with_name("player.css").read_text(encoding="utf-8"),
+        js=here.with_name("player.js").read_text(encoding="utf-8"),
+    )
+
+
+def player(store: Store, clips: Sequence[PlayerClip], key: str, *, height_px: int = 84) -> dict[str, Any] | None:
+    """Draw the clips. Returns {'action': 'open', 'clip_id': ...} in the run after a reader clicked a title, else None.
+
+    All traces of the list share one vertical scale. Playing, seeking and looping never run the script again.
+    """
+    result = _renderer()(key=key, data=player_data(store, clips, height_px), on_event_change=lambda: None)
+    event = result.get("event")
+    return dict(event) if event else None
+
+
+def player_data(store: Store, clips: Sequence[PlayerClip], height_px: int) -> dict[str, Any]:
+    """What the script gets: the clips and the one vertical scale of all their lines; NaN becomes None."""
+    values = [trace.values[np.isfinite(trace.values)] for clip in clips for trace in clip.traces]
+    levels = [float(t.baseline) for clip in clips for t in clip.traces if t.baseline is not None]
+    joined = np.concatenate([*values, np.asarray(levels)]) if values else np.zeros(0)
+    low, high = (float(joined.min()), float(joined.max())) if joined.size else (0.0, 1.0)
+    if high <= low:
+        high = low + 1.0
+    return {
+        "generation": store.generation,
+        "height_px": height_px,
+        "low": low,
+        "high": high,
+        "clips": [_clip_data(clip) for clip in clips],
+    }
+
+
+def _clip_data(clip: PlayerClip) -> dict[str, Any]:
+    return {
+        "clip_id": clip.clip_id,
+        "title": clip.title,
+        "duration_s": float(clip.duration_s),
+        "detail": clip.detail,
+        "note": clip.note,
+        "value": clip.value,
+        "value_max": clip.value_max,
+        "rank": clip.rank,
+        "traces": [
+            {
+                "name": trace.name,
+                "values": [round(float(v), 5) if np.isfinite(v) else None for v in trace.values],
+                "t0_s": float(trace.t0_s),
+                "hop_s": float(trace.hop_s),
+                "color": trace.color,
+                "baseline": trace.baseline,
+            }
+            for trace in clip.traces
+        ],
+    }

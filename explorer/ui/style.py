@@ -1,0 +1,145 @@
+"""The look that all pages share: the style sheet, the head of a page with its banners, small cards, downloads."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from functools import cache
+from html import escape
+from pathlib import Path
+
+import pandas as pd
+import streamlit as st
+
+from explorer.figures.theme import encoder_color, palette
+from explorer.queries.corpus import CorpusFacts, fetch_corpus, fetch_encoders
+from explorer.store import Store
+from explorer.ui.context import get_store, is_dark
+
+MISSING = "–"
+
+
+@cache
+def _sheet() -> str:
+    return Path(__file__).with_name("style.css").read_text(encoding="utf-8")
+
+
+def apply_style() -> None:
+    """Put the shared style sheet into the page, with the palette of the reader's theme."""
+    colors = palette(is_dark())
+    names = ("background", "surface", "text", "muted", "line", "accent", "positive", "negative")
+    variables = "".join(f"--so-{name}:{getattr(colors, name)};" for name in names)
+    st.html(f"<style>:root{{{variables}}}{_sheet()}</style>")
+
+
+def page_header(title: str, sentence: str, *, store: Store | None = None, encoder_id: str | None = None) -> None:
+    """The head of a page: its title, one sentence on what it shows, and what must be known before any number is read.
+
+    Says when the corpus is generated and which encoders (only `encoder_id`, if a page is about one) are untrained.
+    """
+    st.html(f'<header class="so-head"><h1>{escape(title)}</h1><p>{escape(sentence)}</p></header>')
+    banners(store or get_store(), encoder_id=encoder_id)
+
+
+def banners(store: Store, *, encoder_id: str | None = None) -> None:
+    """What a reader must know before any number: generated sounds, untrained encoders (only `encoder_id` if named)."""
+    facts, lines = fetch_corpus(store), []
+    if facts.is_synthetic:
+        lines.append(
+            f"Generated sounds. {facts.demo_note or 'Nothing here was recorded: read the numbers as a trial.'}"
+        )
+    elif facts.demo_note:
+        lines.append(facts.demo_note)
+    encoders = fetch_encoders(store)
+    if encoder_id is not None:
+        encoders = encoders[encoders["encoder_id"] == encoder_id]
+    untrained = [row.display_name for row in encoders.itertuples() if row.is_trained is False or row.is_trained == 0]
+    if untrained:
+        lines.append(
+            f"Untrained weights: {', '.join(untrained)}. These numbers show what an untrained network of that shape "
+            "gives, not what the published model knows."
+        )
+    if lines:
+        st.html(f'<div class="so-notices">{"".join(_notice_html(line, "note") for line in lines)}</div>')
+
+
+def _notice_html(text: str, kind: str) -> str:
+    return f'<div class="so-notice so-{escape(kind)}" role="note">{escape(text)}</div>'
+
+
+def notice(text: str, *, kind: str = "note") -> None:
+    """A quiet line that must not be missed. `kind` is 'note' or 'warning'."""
+    st.html(_notice_html(text, kind))
+
+
+def empty_state(text: str, next_step: str = "") -> None:
+    """Say that something is missing, why, and what to do about it."""
+    step = f"<small>{escape(next_step)}</small>" if next_step else ""
+    st.html(f'<div class="so-empty" role="note"><span>{escape(text)}</span>{step}</div>')
+
+
+def stat_cards(cards: Sequence[tuple[str, str]]) -> None:
+    """A row of small cards: each a formatted value and what it is."""
+    cells = "".join(f"<div><b>{escape(value)}</b><span>{escape(what)}</span></div>" for value, what in cards)
+    st.html(f'<div class="so-stats">{cells}</div>')
+
+
+def card(title: str, subtitle: str, body_html: str) -> None:
+    """A card with a title; `body_html` is markup whose data the caller has escaped."""
+    small = f"<small>{escape(subtitle)}</small>" if subtitle else ""
+    st.html(f'<section class="so-card"><h2>{escape(title)}{small}</h2>{body_html}</section>')
+
+
+def encoder_dot(name: str) -> str:
+    """An HTML dot in the encoder's colour, to stand before its name."""
+    return f'<i class="so-dot" style="background:{encoder_color(name)}"></i>'
+
+
+def number(value: float | None, digits: int = 2, *, signed: bool = False, unit: str = "") -> str:
+    """A number for people: aligned digits, a real minus sign, an en dash where it is missing."""
+    if value is None or not math.isfinite(value):
+        return MISSING
+    text = f"{value:{'+' if signed else ''},.{digits}f}"
+    return text.replace("-", "\u2212") + (f"\u202f{unit}" if unit else "")
+
+
+def percent(share: float | None, digits: int = 1) -> str:
+    """A share in 0..1 as a percentage, an en dash where it is missing; a share that would round to 0 says '< 0.1 %'."""
+    if share is None or not math.isfinite(share):
+        return MISSING
+    least = 10.0**-digits
+    if 0 < share * 100 < least:
+        return f"< {least:.{digits}f}\u202f%"
+    return f"{share * 100:.{digits}f}\u202f%"
+
+
+def download_csv(df: pd.DataFrame, name: str) -> None:
+    """A small button that downloads `df` as NAME.csv (UTF-8, one header row). The text is made when it is asked for."""
+    file_name = name if name.endswith(".csv") else f"{name}.csv"
+    st.download_button(
+        "CSV", lambda: df.to_csv(index=False), file_name=file_name, mime="text/csv", key=f"csv-{file_name}",
+        icon=":material/download:", type="tertiary", help=f"Download {file_name}: {len(df):,} rows", on_click="ignore",
+    )  # fmt: skip
+
+
+def sidebar_head(facts: CorpusFacts | None) -> None:
+    """The name of the tool and one line on the store, at the top of the sidebar."""
+    line = "no store"
+    if facts is not None:
+        line = f"{facts.name} · {facts.n_clips:,} clips · {facts.n_groups:,} {plural(facts.group_name, facts.n_groups)}"
+    with st.sidebar:
+        st.html(f'<div class="so-brand"><b>Sonoscope</b><span>{escape(line)}</span></div>')
+
+
+def plural(word: str, n: int) -> str:
+    """The word for `n` things: 'singer', 'singers'."""
+    if n == 1 or word.endswith("s"):
+        return word
+    return f"{word[:-1]}ies" if word.endswith("y") and word[-2:-1] not in tuple("aeiou") else f"{word}s"
+
+
+def error_page(message: str, *, title: str = "This view cannot be shown") -> None:
+    """An error as a person reads it: what happened, what is there instead, and the commands in it set apart."""
+    parts = escape(message).split("`")
+    text = "".join(f"<code>{part}</code>" if index % 2 else part for index, part in enumerate(parts))
+    st.html(f'<div class="so-error" role="alert"><h1>{escape(title)}</h1><p>{text}</p></div>')

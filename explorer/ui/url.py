@@ -1,0 +1,67 @@
+"""The view's state in the URL: every view is a link.
+
+Page, SAE, feature and clip go through `go_to` and `set_params`, which push a history entry (Back restores the view).
+Display options (a sort order, a tab) are widgets with `bind="query-params"`, which replace it.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NoReturn
+from urllib.parse import urlencode
+
+import streamlit as st
+
+from explorer.errors import NotInStoreError
+
+PAGES = ("overview", "layers", "sparsity", "features", "factors", "compare", "runs")
+_FOLDER = Path(__file__).resolve().parents[2] / "pages"
+
+
+def page_file(page: str) -> Path:
+    """The file of a page by its short name, one of PAGES. Raises NotInStoreError for another name."""
+    if page not in PAGES:
+        raise NotInStoreError(f"There is no page {page!r}; the pages are {', '.join(PAGES)}.")
+    return _FOLDER / f"{page}.py"
+
+
+def link_to(page: str, **params: object) -> str:
+    """The address of a view, relative to the server's root: '/features?sae=...&feature=7'. None values are left out."""
+    page_file(page)
+    query = urlencode({key: str(value) for key, value in params.items() if value is not None})
+    return f"/{page}?{query}" if query else f"/{page}"
+
+
+def go_to(page: str, **params: object) -> NoReturn:
+    """Open a view now, as a new history entry, and end this run of the script. None values are left out."""
+    query = {key: str(value) for key, value in params.items() if value is not None}
+    st.switch_page(page_file(page), query_params=query)
+
+
+def get_param(name: str) -> str | None:
+    """One value of the URL, or None when it is absent or empty."""
+    return st.query_params.get(name) or None
+
+
+def get_int(name: str) -> int | None:
+    """One whole number of the URL, None when absent. Raises NotInStoreError when it is no whole number."""
+    text = get_param(name)
+    if text is None:
+        return None
+    try:
+        return int(text)
+    except ValueError as error:
+        raise NotInStoreError(
+            f"The link says {name}={text}, which is not a whole number. Remove it or mend it."
+        ) from error
+
+
+def set_params(**params: object) -> None:
+    """Change some values of the URL as one new history entry; None removes a value; others stay."""
+    merged = dict(st.query_params.items())
+    for key, value in params.items():
+        if value is None:
+            merged.pop(key, None)
+        else:
+            merged[key] = str(value)
+    st.query_params.from_dict(merged)

@@ -1,0 +1,239 @@
+"""Compare: two SAEs side by side, their factors, the features that match, and the same clips through both."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+import streamlit as st
+
+from explorer.figures.compare import factor_pairs, match_scatter
+from explorer.figures.curves import layer_curves
+from explorer.queries.compare import fetch_factor_pairs, fetch_match_partners, fetch_matched_pairs
+from explorer.queries.corpus import fetch_corpus, fetch_saes, record, resolve_feature, resolve_sae
+from explorer.queries.curves import fetch_layer_probes, fetch_probe_choices, fetch_sae_points
+from explorer.store import Store
+from explorer.text import count, is_defined, number, percent, series_name, signed
+from explorer.ui.choices import chart, section
+from explorer.ui.context import cached, get_store, is_dark
+from explorer.ui.pair_clips import draw_pair
+from explorer.ui.selectors import default_sae, sae_name
+from explorer.ui.style import download_csv, empty_state, notice, page_header
+from explorer.ui.url import get_int, get_param, set_params
+
+# (column, words, decimals, whether B − A means something across different widths)
+_MEASURES = (
+    ("fvu_heldout", "FVU, held out", 3, True),
+    ("pca_k_fvu_heldout", "FVU of PCA with k components", 3, True),
+    ("accuracy", "probe accuracy on codes", 3, True),
+    ("dense_accuracy", "probe accuracy on dense states", 3, True),
+    ("informativeness", "informativeness, top 10", 3, True),
+    ("informativeness_fixed", "informativeness, fixed 10", 3, True),
+    ("effective_codes", "effective codes, top 10", 2, True),
+    ("completeness", "completeness, top 10", 3, False),
+    ("disentanglement", "disentanglement", 3, True),
+    ("l0_mean", "measured l0", 2, True),
+    ("n_live", "live features", 0, True),
+    ("n_dead", "dead features", 0, True),
+    ("n_dense", "dense features", 0, True),
+)
+
+
+def main() -> None:
+    """Draw the page of the address."""
+    store = get_store()
+    page_header("Compare", "Two SAEs side by side: scores, factors, matched features, and the same clips in both.")
+    saes = cached(fetch_saes, store)
+    if len(saes) < 2:
+        empty_state(f"This store holds {count(len(saes), 'SAE')}; comparing takes two.", "Run precompute with more.")
+        return
+    a, b = _choose(store, saes)
+    if a["sae_id"] == b["sae_id"]:
+        notice("A and B are the same SAE: choose another one for B.")
+    for text in _cautions(a, b):
+        notice(text)
+    label = _label(store)
+    _metrics(store, a, b, label)
+    left, right = st.columns(2, gap="large")
+    with left:
+        _curves(store, a, b, label)
+    with right:
+        _factors(store, a, b)
+    _matches(store, a, b)
+
+
+def _choose(store: Store, saes: pd.DataFrame) -> tuple[dict[str, Any], dict[str, Any]]:
+    """A and B of the link; by default the SAE shown first and the reference one of another encoder or layer."""
+    asked_a, asked_b = get_param("a") or get_param("sae"), get_param("b")
+    a = resolve_sae(store, asked_a) if asked_a else default_sae(saes)
+    if asked_b:
+        b = resolve_sae(store, asked_b)
+    else:
+        others = saes[saes["sae_id"] != a["sae_id"]]
+        elsewhere = others[others["encoder_id"] != a["encoder_id"]]
+        deeper = others[others["layer"] != a["layer"]]
+        pool = next(rows for rows in (elsewhere, deeper, others) if len(rows))
+        same = pool[(pool["sparsity"] == a["sparsity"]) & (pool["protocol"] == a["protocol"])]
+        b = default_sae(same if len(same) else pool)
+    names = {row["sae_id"]: _full_name(row) for row in saes.to_dict("records")}
+    for column, side, sae in zip(st.columns(2, gap="large"), "ab", (a, b), strict=True):
+        key = f"so-compare-{side}"
+        st.session_state[key] = sae["sae_id"]
+        column.selectbox(
+            side.upper(), list(names), key=key, format_func=lambda i: names.get(i, i), on_change=_changed, args=(side,)
+        )
+    return a, b
+
+
+def _changed(side: str) -> None:
+    set_params(**{side: st.session_state[f"so-compare-{side}"]}, fa=None, fb=None)
+
+
+def _full_name(row: dict[Any, Any]) -> str:
+    untrained = " · untrained" if is_defined(row["is_trained"]) and not row["is_trained"] else ""
+    return f"{series_name(row['encoder_display'], row['layer'])} · {sae_name(row)}{untrained}"
+
+
+def _short(sae: dict[str, Any]) -> str:
+    return f"{series_name(sae['encoder_display'], sae['layer'])}, {percent(sae['sparsity'])}"
+
+
+def _cautions(a: dict[str, Any], b: dict[str, Any]) -> list[str]:
+    words = []
+    if a["n_features"] != b["n_features"]:
+        words.append(
+            f"A has {a['n_features']} features, B {b['n_features']}: completeness is not comparable between them "
+            "(log D alone moves it). Read effective codes instead."
+        )
+    if a["protocol"] != b["protocol"]:
+        words.append(f"A was fitted under protocol {a['protocol']}, B under {b['protocol']}: other clips.")
+    if a["level"] != b["level"]:
+        words.append(f"A codes {a['level']}s, B {b['level']}s: reconstruction and l0 are of different things.")
+    return words
+
+
+def _label(store: Store) -> str | None:
+    names = list(cached(fetch_probe_choices, store)["label_name"])
+    primary = fetch_corpus(store).label_name
+    return primary if primary in names else (names[0] if names else None)
+
+
+def _metrics(store: Store, a: dict[str, Any], b: dict[str, Any], label: str | None) -> None:
+    points = cached(fetch_sae_points, store, label)
+    rows = {side: record(points[points["sae_id"] == sae["sae_id"]]) for side, sae in (("A", a), ("B", b))}
+    same_width = a["n_features"] == b["n_features"]
+    lines = []
+    for column, words, digits, across in _MEASURES:
+        va, vb = rows["A"][column], rows["B"][column]
+        if not across and not same_width:
+            difference = "not comparable: different D"
+        else:
+            difference = signed(vb - va, digits) if is_defined(va) and is_defined(vb) else "undefined"
+        words = words if across else f"{words} (A: D = {a['n_features']}, B: D = {b['n_features']})"
+        lines.append({"Measure": words, "A": number(va, digits), "B": number(vb, digits), "B − A": difference})
+    table = pd.DataFrame(lines)
+    right = {name: st.column_config.TextColumn(alignment="right") for name in ("A", "B", "B − A")}
+    st.dataframe(table, hide_index=True, column_config=right, height="content")
+    probed = rows["A"] if is_defined(rows["A"]["probe_n_clips"]) else rows["B"]
+    st.caption(
+        f"A: SAE {a['sae_id']}, run {a['run_id']}, {a['protocol']}. B: SAE {b['sae_id']}, run {b['run_id']}, "
+        f"{b['protocol']}. Reconstruction on {count(rows['A']['n_heldout_clips'], 'held-out clip')}; probes for "
+        f"{label or 'no label'} on {count(probed['probe_n_clips'], 'clip')} of "
+        f"{count(probed['probe_n_groups'], 'group')}."
+    )
+    download_csv(table, f"compare_{a['sae_id']}_{b['sae_id']}")
+
+
+def _curves(store: Store, a: dict[str, Any], b: dict[str, Any], label: str | None) -> None:
+    probes = cached(fetch_layer_probes, store, label, "held-out") if label else pd.DataFrame()
+    probes = probes[probes["encoder_id"].isin([a["encoder_id"], b["encoder_id"]])] if len(probes) else probes
+    if probes.empty:
+        empty_state("Not computed: these encoders have no held-out probes by layer.")
+        return
+    chart(
+        layer_curves(probes, pd.DataFrame(columns=["encoder_id"]), is_dark(), height_px=400), "compare-layers", probes,
+        "compare_layers", title=f"Probe accuracy for {label} by layer, dense states",
+        caption=f"Held-out, {count(probes['n_clips'].max(), 'clip')} of {count(probes['n_groups'].max(), 'group')}. "
+        "Diamonds: layers with SAEs.",
+    )  # fmt: skip
+
+
+def _factors(store: Store, a: dict[str, Any], b: dict[str, Any]) -> None:
+    pairs = cached(fetch_factor_pairs, store, a["sae_id"], b["sae_id"], "held-out")
+    both = pairs[pairs["r2_a"].notna() & pairs["r2_b"].notna()] if len(pairs) else pairs
+    if both.empty:
+        empty_state("Not computed: no factor has a held-out R² from both A and B.", "They may be scored at 95 % only.")
+        return
+    better = int((both["r2_a"] > both["r2_b"]).sum())
+    chart(
+        factor_pairs(pairs, is_dark(), name_a=_short(a), name_b=_short(b)), "compare-factors", pairs,
+        f"factors_{a['sae_id']}_{b['sae_id']}", title="R² of each acoustic factor",
+        caption=f"Held-out, {count(both['n_clips_a'].max(), 'clip')}; higher from A for {better} of "
+        f"{count(len(both), 'factor')}; {len(pairs) - len(both)} undefined in one of them.",
+    )  # fmt: skip
+
+
+def _matches(store: Store, a: dict[str, Any], b: dict[str, Any]) -> None:
+    section("Matched features")
+    rows = cached(fetch_matched_pairs, store, a["sae_id"], b["sae_id"])
+    if rows.empty:
+        _no_matches(store, a)
+        return
+    fa, fb = get_int("fa"), get_int("fb")
+    if fa is None or fb is None:
+        fa, fb = int(rows["feature"].iloc[0]), int(rows["other_feature"].iloc[0])
+    features = resolve_feature(store, a["sae_id"], fa), resolve_feature(store, b["sae_id"], fb)
+    left, right = st.columns([0.45, 0.55], gap="large")
+    with left:
+        picked = chart(
+            match_scatter(rows, is_dark(), selected=(fa, fb)), f"matches-{fa}-{fb}", rows,
+            f"matches_{a['sae_id']}_{b['sae_id']}", title="Does a match hold up?", selectable=True,
+            caption=f"{count(len(rows), 'feature')} of A with their best match in B by correlation of activation over "
+            "the same clips, chosen on training clips. Click one to hear the pair.",
+        )  # fmt: skip
+        if picked and "customdata" in picked[0]:
+            _open_pair(*picked[0]["customdata"][:2], now=(fa, fb))
+        _match_table(rows, a, b, (fa, fb))
+    with right:
+        found = rows[(rows["feature"] == fa) & (rows["other_feature"] == fb)]
+        draw_pair(store, (a, b), features, record(found) if len(found) else None)
+
+
+def _no_matches(store: Store, a: dict[str, Any]) -> None:
+    partners = cached(fetch_match_partners, store, a["sae_id"])
+    names = {row["sae_id"]: _full_name(row) for row in cached(fetch_saes, store).to_dict("records")}
+    empty_state("Not computed: the store holds no matches from A to B. Reference SAEs and seeds have them.")
+    if len(partners):
+        st.caption("A has matches with:")
+        for other in partners["other_sae_id"].head(6):
+            st.page_link(link_page(), label=names.get(other, other), query_params={"a": a["sae_id"], "b": str(other)})
+
+
+def link_page() -> str:
+    """This page's own file, for links to other choices."""
+    return __file__
+
+
+def _match_table(rows: pd.DataFrame, a: dict[str, Any], b: dict[str, Any], now: tuple[int, int]) -> None:
+    shown = rows[["feature", "label_a", "other_feature", "label_b", "r_train", "r_heldout"]].head(100)
+    event = st.dataframe(
+        shown, hide_index=True, height=280, on_select="rerun", selection_mode="single-row", placeholder="–",
+        key=f"match-table-{a['sae_id']}-{b['sae_id']}-{now[0]}-{now[1]}",
+        column_config={
+            "feature": "A", "label_a": "label", "other_feature": "B", "label_b": "label ",
+            "r_train": st.column_config.NumberColumn("r train", format="%.2f"),
+            "r_heldout": st.column_config.NumberColumn("r held out", format="%.2f"),
+        },
+    )  # fmt: skip
+    if event["selection"]["rows"]:
+        row = shown.iloc[event["selection"]["rows"][0]]
+        _open_pair(row["feature"], row["other_feature"], now=now)
+
+
+def _open_pair(feature: int, other: int, *, now: tuple[int, int]) -> None:
+    if (int(feature), int(other)) != now:
+        set_params(fa=int(feature), fb=int(other))
+        st.rerun()
+
+
+main()

@@ -1,0 +1,216 @@
+"""Factors: which acoustic factors an SAE's features predict, how well, and through how many of them."""
+
+from typing import Any
+
+import pandas as pd
+import streamlit as st
+
+from explorer.errors import NotInStoreError
+from explorer.figures.factors import (
+    COMPLETENESS_THRESHOLD,
+    R2_THRESHOLD,
+    cluster_order,
+    lasso_marks,
+    predicted_measured,
+    r2_completeness,
+    top_features,
+)
+from explorer.figures.theme import encoder_color
+from explorer.queries.factors import (
+    fetch_factor_predictions,
+    fetch_factor_protocols,
+    fetch_factor_scores,
+    fetch_lasso_weights,
+    fetch_undefined_reasons,
+)
+from explorer.store import Store
+from explorer.text import count, is_defined, number, percent, series_name
+from explorer.ui.choices import chart, choose_one, section
+from explorer.ui.context import cached, get_store, is_dark
+from explorer.ui.selectors import choose_sae
+from explorer.ui.style import download_csv, empty_state, page_header
+from explorer.ui.url import get_param, go_to, set_params
+
+N_FACTORS, N_FEATURES = 30, 40
+_ORDERS = {"alike": "alike together", "group": "by factor group", "r2": "by R²"}
+
+
+def main() -> None:
+    """Draw the page of the address."""
+    store = get_store()
+    page_header(
+        "Factors",
+        "Which acoustic factors a sparse linear model predicts from the codes, how well on unseen clips, and through "
+        "how many features.",
+        store=store,
+    )
+    sae = choose_sae(store)
+    protocols = list(cached(_protocols, store, sae["sae_id"])["protocol"])
+    if not protocols:
+        empty_state(
+            f"Not computed: no factor was scored for {_name(sae)}.",
+            "Some presets score factors at one sparsity only: choose another SAE at the left, or a fuller preset.",
+        )
+        return
+    with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
+        protocol = choose_one("Protocol", protocols, "protocol")
+        order = choose_one("Order", list(_ORDERS), "order", words=_ORDERS.__getitem__)
+        everything = st.toggle("All factors", key="all", bind="query-params")
+    scores = cached(fetch_factor_scores, store, sae["sae_id"], protocol)
+    chosen = _chosen_factor(scores)
+    _summary(scores, sae, protocol)
+    _weights(store, scores, sae, protocol, order, bool(everything))
+    _factor_box(scores, chosen)
+    left, right = st.columns(2, gap="large")
+    with left:
+        _against_completeness(scores, sae, protocol, chosen)
+    with right:
+        _predictions(store, sae, protocol, chosen)
+    _table(store, scores, sae, protocol)
+
+
+def _protocols(store: Store, sae_id: str) -> pd.DataFrame:
+    return pd.DataFrame({"protocol": fetch_factor_protocols(store, sae_id)})
+
+
+def _name(sae: dict[str, Any]) -> str:
+    return (
+        f"{series_name(sae['encoder_display'], sae['layer'])} at {percent(sae['sparsity'])}, "
+        f"D = {sae['n_features']}, seed {sae['seed']}"
+    )
+
+
+def _summary(scores: pd.DataFrame, sae: dict[str, Any], protocol: str) -> None:
+    above = int(scores["is_above_permuted"].fillna(False).astype(bool).sum())
+    defined = scores["r2"].notna()
+    both = int(((scores["r2"] >= R2_THRESHOLD) & (scores["completeness"] >= COMPLETENESS_THRESHOLD)).sum())
+    st.caption(
+        f"{_name(sae)} · {protocol} · {count(scores['n_clips'].max(), 'clip')} of "
+        f"{count(scores['n_groups'].max(), 'group')} scored. {above} of {int(defined.sum())} scored factors beat "
+        f"permuted targets; {both} pass R² {R2_THRESHOLD} and completeness {COMPLETENESS_THRESHOLD}; "
+        f"{int((~defined).sum())} are undefined here. SAE {sae['sae_id']} · run {sae['run_id']}."
+    )
+
+
+def _chosen_factor(scores: pd.DataFrame) -> dict[str, Any]:
+    """The factor of the link by name, else the best scored one. Raises NotInStoreError for an unknown name."""
+    asked = get_param("factor")
+    if asked is not None:
+        rows = scores[scores["name"] == asked]
+        if rows.empty:
+            raise NotInStoreError(
+                f"The link asks for factor {asked!r}, which was not scored here. One that was is "
+                f"{scores['name'].iloc[0]!r}."
+            )
+        return rows.iloc[0].to_dict()
+    return scores.sort_values("r2", ascending=False, na_position="last").iloc[0].to_dict()
+
+
+def _weights(
+    store: Store, scores: pd.DataFrame, sae: dict[str, Any], protocol: str, order: str, everything: bool
+) -> None:
+    weights = cached(fetch_lasso_weights, store, sae["sae_id"], protocol)
+    if weights.empty:
+        empty_state("No Lasso weight differs from zero: no feature predicts any factor at the chosen alpha.")
+        return
+    held = scores[scores["factor_index"].isin(weights["factor_index"])]
+    if not everything:
+        sound = held[held["is_above_permuted"].fillna(False).astype(bool)]
+        held = (sound if len(sound) else held).sort_values("r2", ascending=False).head(N_FACTORS)
+    weights = weights[weights["factor_index"].isin(held["factor_index"])]
+    features = top_features(weights, N_FEATURES)
+    shown = weights[weights["feature"].isin(features)]
+    if order == "alike":
+        factors = cluster_order(shown, held["factor_index"].tolist(), "factor_index", "feature")
+    elif order == "group":
+        factors = held.sort_values(["factor_group", "factor_index"])["factor_index"].tolist()
+    else:
+        factors = held.sort_values("r2", ascending=False)["factor_index"].tolist()
+    features = cluster_order(shown, features, "feature", "factor_index")
+    total = weights["weight"].abs().sum()
+    picked = chart(
+        lasso_marks(weights, scores, factors, features, is_dark()), f"lasso-{order}-{everything}", shown,
+        f"lasso_{sae['sae_id']}_{protocol}", selectable=True,
+        title=f"Lasso weights: {count(len(factors), 'factor')} (with R²) by the {count(len(features), 'feature')} "
+              "that carry most",
+        caption=f"These features carry {percent(shown['weight'].abs().sum() / total)} of these factors' |weight|. "
+        "Weights act on standardised codes and predict standardised factors. Click a square to hear its feature.",
+    )  # fmt: skip
+    if picked:
+        go_to("features", sae=sae["sae_id"], feature=picked[0]["customdata"][0])
+
+
+def _against_completeness(scores: pd.DataFrame, sae: dict[str, Any], protocol: str, chosen: dict[str, Any]) -> None:
+    color = encoder_color(sae["encoder_name"])
+    without = int((scores["r2"].notna() & scores["completeness"].isna()).sum())
+    picked = chart(
+        r2_completeness(scores, is_dark(), color, selected=int(chosen["factor_index"])), f"r2c-{chosen['name']}",
+        scores[["name", "display_name", "factor_group", "r2", "completeness", "completeness_d", "effective_codes"]],
+        f"r2_completeness_{sae['sae_id']}_{protocol}", title="R² against completeness", selectable=True,
+        caption=f"Dotted: R² {R2_THRESHOLD}, completeness {COMPLETENESS_THRESHOLD}. {count(without, 'scored factor')} "
+        "without a completeness (not above permuted, or no weight) are not drawn. Click one for its values.",
+    )  # fmt: skip
+    if picked:
+        name = scores.loc[scores["factor_index"] == picked[0]["customdata"][0], "name"].iloc[0]
+        if name != chosen["name"]:
+            set_params(factor=name)
+            st.rerun()
+
+
+def _factor_box(scores: pd.DataFrame, chosen: dict[str, Any]) -> None:
+    names = scores.set_index("name")["display_name"].to_dict()
+    st.session_state["so-factor"] = chosen["name"]
+    st.selectbox(
+        "Factor", list(names), key="so-factor", format_func=names.__getitem__,
+        on_change=lambda: set_params(factor=st.session_state["so-factor"]), width=360,
+    )  # fmt: skip
+
+
+def _predictions(store: Store, sae: dict[str, Any], protocol: str, chosen: dict[str, Any]) -> None:
+    if not is_defined(chosen["r2"]):
+        empty_state(f"{chosen['display_name']} is undefined here: {chosen['reason'] or 'no reason stored'}.")
+        return
+    rows = cached(fetch_factor_predictions, store, sae["sae_id"], protocol, int(chosen["factor_index"]))
+    words = (
+        f"R² {number(chosen['r2'])}, within group {number(chosen['r2_within_group'])}, permuted targets "
+        f"{number(chosen['r2_permuted'])}; {count(chosen['n_clips'], 'clip')} of {count(chosen['n_groups'], 'group')}, "
+        f"{protocol}; alpha {number(chosen['alpha'], 4)} ({chosen['alpha_source']}), "
+        f"{count(chosen['n_weights'], 'weight')}. {chosen['description'] or ''}"
+    )
+    if rows.empty:
+        empty_state(f"The predictions of {chosen['display_name']} were not stored. {words}")
+        return
+    unit = str(chosen["unit"]) if is_defined(chosen["unit"]) else None
+    fig = predicted_measured(
+        rows, is_dark(), encoder_color(sae["encoder_name"]), name=str(chosen["display_name"]), unit=unit
+    )
+    chart(
+        fig, f"predicted-{chosen['name']}", rows, f"predicted_{chosen['name']}_{sae['sae_id']}_{protocol}",
+        title=f"{chosen['display_name']}: predicted against measured", caption=words,
+    )  # fmt: skip
+
+
+def _table(store: Store, scores: pd.DataFrame, sae: dict[str, Any], protocol: str) -> None:
+    section("All factors")
+    reasons = cached(fetch_undefined_reasons, store, sae["sae_id"], protocol)
+    for row in reasons.to_dict("records"):
+        st.caption(f"{count(row['n_factors'], 'factor')} undefined: {row['reason']} ({row['factors']}).")
+    names = {
+        "display_name": "Factor", "factor_group": "Group", "unit": "Unit", "r2": "R²",
+        "r2_within_group": "Within group", "r2_permuted": "Permuted", "r2_train": "R² train",
+        "completeness": "Completeness", "effective_codes": "Effective codes", "n_codes_90": "Codes for 90 %",
+        "n_weights": "Weights", "n_clips": "Clips", "alpha": "Alpha", "is_fixed_set": "Fixed 10", "reason": "Reason",
+    }  # fmt: skip
+    scores = scores.assign(reason=scores["reason"].fillna(""))
+    rows = scores.sort_values("r2", ascending=False, na_position="last")[list(names)].rename(columns=names)
+    floats = [name for name in names.values() if rows[name].dtype.kind == "f"]
+    two = {name: st.column_config.NumberColumn(format="%.2f") for name in floats}
+    st.dataframe(
+        rows, hide_index=True, placeholder="undefined",
+        column_config={**two, "Alpha": st.column_config.NumberColumn(format="%.4f"),
+                       "Effective codes": st.column_config.NumberColumn(format="%.1f")},
+    )  # fmt: skip
+    download_csv(scores, f"factors_{sae['sae_id']}_{protocol}")
+
+
+main()

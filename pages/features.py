@@ -1,0 +1,266 @@
+"""Features: the table and the map of an SAE's live features, and the page of one with the clips that drive it."""
+
+from __future__ import annotations
+
+import random
+from html import escape
+from typing import Any
+
+import streamlit as st
+
+from explorer.figures.features import feature_map
+from explorer.figures.theme import encoder_color
+from explorer.queries.corpus import CorpusFacts, fetch_corpus, resolve_feature
+from explorer.queries.features import (
+    LABELS,
+    FeatureFilter,
+    count_features,
+    fetch_feature_map,
+    fetch_feature_table,
+    fetch_listed_clips,
+    fetch_live_feature_at,
+    fetch_neighbourhood,
+)
+from explorer.store import Store
+from explorer.ui import (
+    cached,
+    choose_sae,
+    download_csv,
+    empty_state,
+    get_int,
+    get_param,
+    get_store,
+    go_to,
+    is_dark,
+    number,
+    page_header,
+    percent,
+    show_figure,
+    stat_cards,
+)
+from explorer.ui.feature_cards import label_sentence, side_cards
+from explorer.ui.feature_clips import ClipList, choose_list, clip_lists, draw_linked_clip, draw_list
+from explorer.ui.style import banners, plural
+
+ROWS = 50
+SORT_NAMES = {
+    "density": "density",
+    "largest": "largest activation",
+    "mean": "mean when active",
+    "f1": "label, F1 held out",
+    "factor": "weight in best factor",
+    "disentanglement": "disentanglement",
+    "stability": "stability",
+    "number": "number",
+}
+LABEL_NAMES = {"any": "all", "labelled": "labelled", "unlabelled": "no label"}
+
+
+def draw_browser(store: Store, sae: dict[str, Any]) -> None:
+    """The table and the map of the live features."""
+    page_header(
+        "Features",
+        "Every live feature of the chosen SAE: how often it is active, how strongly, and what it goes along with. "
+        "Click one, in the table or on the map, to hear it.",
+        encoder_id=str(sae["encoder_id"]),
+    )
+    if not sae["n_live"]:
+        empty_state(f"All {sae['n_features']} features of this SAE are dead.", "Choose another SAE in the sidebar.")
+        return
+    st.html(f'<p class="so-hint">{_sae_sentence(sae)}</p>')
+    chosen = _choose_filter(sae)
+    with st.container(key="so-split"):
+        left, right = st.columns([7, 4], gap="small")
+    with left:
+        _draw_table(store, sae, chosen)
+    with right:
+        _draw_map(store, sae)
+
+
+def _sae_sentence(sae: dict[str, Any]) -> str:
+    parts = [
+        f"<b>{escape(str(sae['encoder_display']))} layer {sae['layer']}</b>",
+        f"{sae['n_live']:,} live of {sae['n_features']:,}",
+        f"{sae['n_dead'] or 0:,} dead",
+        f"{sae['n_dense'] or 0:,} dense (in over half of the {sae['level']}s)",
+        f"at most {sae['k']} active at once, {number(sae['l0_mean'], 1)} measured",
+    ]
+    return " · ".join(parts)
+
+
+def _choose_filter(sae: dict[str, Any]) -> FeatureFilter:
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        sort = st.selectbox(
+            "Sort by", list(SORT_NAMES), key="sort", bind="query-params", width=180,
+            format_func=lambda key: SORT_NAMES.get(key, key),
+        )  # fmt: skip
+        labels = st.selectbox(
+            "Labels", list(LABELS), key="labels", bind="query-params", width=120,
+            format_func=lambda key: LABEL_NAMES.get(key, key),
+        )  # fmt: skip
+        text = st.text_input("Search", key="q", bind="query-params", width=190, placeholder="label or factor")
+        dense = st.toggle("with dense", value=True, key="dense", bind="query-params")
+        jump = st.number_input(
+            "Open feature", 0, int(sae["n_features"]) - 1, value=None, key=f"jump-{sae['sae_id']}", width=130,
+            placeholder="number",
+        )  # fmt: skip
+        lucky = st.button("Random", icon=":material/shuffle:", key="random", help="Open a live feature by chance")
+    if jump is not None:
+        go_to("features", sae=sae["sae_id"], feature=int(jump))
+    if lucky:
+        _open_random(get_store(), str(sae["sae_id"]))
+    return FeatureFilter(sort=sort, labels=labels, text=text or "", with_dense=dense)
+
+
+def _open_random(store: Store, sae_id: str) -> None:
+    feature = fetch_live_feature_at(store, sae_id, random.random())  # noqa: S311 - a pick for a reader, not a secret
+    if feature is not None:
+        go_to("features", sae=sae_id, feature=feature)
+
+
+def _draw_table(store: Store, sae: dict[str, Any], chosen: FeatureFilter) -> None:
+    sae_id = str(sae["sae_id"])
+    total = count_features(store, sae_id, chosen)
+    if total == 0:
+        empty_state("No live feature passes this filter.", f"{sae['n_live']} are live: take a condition away.")
+        return
+    n_pages, page = -(-total // ROWS), 1
+    table = st.container()
+    with st.container(horizontal=True, vertical_alignment="center"):
+        if n_pages > 1:
+            page = min(n_pages, int(st.number_input(f"Page of {n_pages}", 1, n_pages, key="page", bind="query-params",
+                                                    width=110, label_visibility="collapsed")))  # fmt: skip
+        rows = fetch_feature_table(store, sae_id, chosen, limit=ROWS, offset=(page - 1) * ROWS)
+        first = (page - 1) * ROWS + 1
+        place = f"page {page} of {n_pages} · " if n_pages > 1 else ""
+        st.html(
+            f'<p class="so-hint">{place}features {first} to {first + len(rows) - 1} of {total} in this order</p>',
+            width="stretch",
+        )
+        download_csv(rows, f"features-{sae_id}-page{page}")
+    event = table.dataframe(
+        rows.assign(density=100 * rows["density"]), hide_index=True, placeholder="–", on_select="rerun",
+        height=35 * min(len(rows), 15) + 38, row_height=34, selection_mode="single-cell",
+        key=f"table-{sae_id}-{page}-{chosen.sort}", column_config=_columns(),
+        column_order=["feature", "label", "label_f1", "density", "max_value", "mean_active", "n_groups_active",
+                      "best_factor", "best_factor_weight"],
+    )  # fmt: skip
+    if event["selection"]["cells"]:
+        go_to("features", sae=sae_id, feature=int(rows["feature"].iloc[event["selection"]["cells"][0][0]]))
+
+
+def _columns() -> dict[str, Any]:
+    column = st.column_config
+    return {
+        "feature": column.NumberColumn("Feature", format="%d", width=70),
+        "label": column.TextColumn("Label", width=110, help="Shown only where it beats permuted labels"),
+        "label_f1": column.NumberColumn("F1", format="%.2f", help="On held-out groups", width=55),
+        "density": column.NumberColumn(
+            "Density", format="%.1f %%", help="Share of clips or frames that is active", width=80
+        ),
+        "max_value": column.NumberColumn("Largest", format="%.2f", width=75),
+        "mean_active": column.NumberColumn("Mean", format="%.2f", help="Mean where active", width=65),
+        "n_groups_active": column.NumberColumn("Groups", help="Groups in which it is ever active", width=65),
+        "best_factor": column.TextColumn("Best factor", help="The factor with its largest Lasso weight"),
+        "best_factor_weight": column.NumberColumn("Weight", format="%+.2f", width=70),
+    }
+
+
+def _draw_map(store: Store, sae: dict[str, Any]) -> None:
+    rows = cached(fetch_feature_map, store, str(sae["sae_id"]))
+    if rows.empty:
+        empty_state("No map was computed for this SAE.")
+        return
+    st.html('<p class="so-hint">Map of decoder directions. Click a point to open it; far distances mean little.</p>')
+    figure = feature_map(rows, encoder_color(str(sae["encoder_name"])), is_dark())
+    points = show_figure(figure, key=f"map-{sae['sae_id']}", height_px=520, selectable=True)
+    if points and points[0].get("customdata") is not None:
+        go_to("features", sae=sae["sae_id"], feature=int(points[0]["customdata"][0]))
+
+
+def draw_feature(store: Store, sae: dict[str, Any], number_: int) -> None:
+    """The page of one feature."""
+    sae_id = str(sae["sae_id"])
+    row = resolve_feature(store, sae_id, number_)
+    facts = fetch_corpus(store)
+    _draw_title(store, sae, row, facts)
+    banners(store, encoder_id=str(sae["encoder_id"]))
+    if row["is_dead"]:
+        empty_state(
+            f"Feature {number_} is dead: active on none of the {facts.n_clips:,} clips. There is nothing to hear.",
+            f"{sae['n_dead']} of this SAE's {sae['n_features']} features are dead. Go on to a live one above.",
+        )
+        return
+    listed = fetch_listed_clips(store, sae_id, number_)
+    with st.container(key="so-split"):
+        main, side = st.columns([7, 3], gap="small")
+    with main:
+        _draw_numbers(row, sae, facts)
+        chosen = _draw_clips(store, sae, row, listed, facts)
+    with side:
+        side_cards(store, sae, number_, facts, chosen.interval if chosen else None)
+
+
+def _draw_title(store: Store, sae: dict[str, Any], row: dict[str, Any], facts: CorpusFacts) -> None:
+    sae_id, feature = str(sae["sae_id"]), int(row["feature"])
+    label, sentence = label_sentence(row, facts)
+    near = fetch_neighbourhood(store, sae_id, feature)
+    strong = f"<strong>{escape(label)}</strong>" if label else ""
+    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+        if st.button("All", icon=":material/table_rows:", key="to-table", help="Back to the table and the map"):
+            go_to("features", sae=sae_id)
+        if st.button(
+            f"← {near.previous}", key="previous", disabled=near.previous is None, help="Previous live feature"
+        ):
+            go_to("features", sae=sae_id, feature=near.previous)
+        st.html(f'<div class="so-title"><h1>Feature {feature}</h1></div>', width="content")
+        if st.button(f"{near.following} →", key="next", disabled=near.following is None, help="Next live feature"):
+            go_to("features", sae=sae_id, feature=near.following)
+        if st.button("Random", icon=":material/shuffle:", key="random-feature", help="A live feature by chance"):
+            _open_random(store, sae_id)
+        st.html(f'<div class="so-title">{strong}<span class="so-chip">{escape(sentence)}</span></div>', width="content")
+    st.html(f'<p class="so-hint">{_sae_sentence(sae)}</p>')
+
+
+def _draw_numbers(row: dict[str, Any], sae: dict[str, Any], facts: CorpusFacts) -> None:
+    dense = ", dense" if row["is_dense"] else ""
+    groups = f"{row['n_groups_active']} of {facts.n_groups}" if row["n_groups_active"] is not None else number(None)
+    cards = [
+        (percent(row["density"]), f"of {sae['level']}s active{dense}"),
+        (number(row["max_value"]), "largest activation"),
+        (number(row["mean_active"]), "mean where active"),
+        (groups, f"{plural(facts.group_name, 2)} where active"),
+        (number(row["disentanglement"]), "disentanglement"),
+    ]
+    if row["stability"] is not None:
+        cards.append((number(row["stability"]), f"stability, {row['stability_n_seeds']} other seeds"))
+    stat_cards(cards)
+
+
+def _draw_clips(
+    store: Store, sae: dict[str, Any], row: dict[str, Any], listed: Any, facts: CorpusFacts
+) -> ClipList | None:
+    clip_id = get_param("clip")
+    if clip_id:
+        draw_linked_clip(store, sae, row, listed, clip_id)
+    lists = clip_lists(listed)
+    if not lists:
+        empty_state("No clips are listed for this feature in this store.", "Precompute lists clips for live features.")
+        return None
+    chosen, folded = choose_list(lists, facts)
+    draw_list(store, sae, row, chosen, folded=folded, facts=facts)
+    return chosen
+
+
+def main() -> None:
+    """Draw the browser, or the feature that the address names."""
+    store = get_store()
+    sae = choose_sae(store)
+    feature = get_int("feature")
+    if feature is None:
+        draw_browser(store, sae)
+    else:
+        draw_feature(store, sae, feature)
+
+
+main()

@@ -1,0 +1,170 @@
+"""Layers: how much of a label a linear probe reads from each layer of each encoder."""
+
+import pandas as pd
+import streamlit as st
+
+from explorer.errors import NotInStoreError
+from explorer.figures.curves import (
+    METRICS,
+    MIN_GROUPS_FOR_INTERVAL,
+    class_recall,
+    confusion_matrix,
+    dense_factor_groups,
+    layer_curves,
+)
+from explorer.figures.theme import encoder_color
+from explorer.queries.curves import (
+    PROTOCOL_WORDS,
+    PROTOCOLS,
+    fetch_attribute_probes,
+    fetch_dense_factor_groups,
+    fetch_layer_probe_groups,
+    fetch_layer_probes,
+    fetch_probe_choices,
+    fetch_probe_classes,
+    fetch_probe_confusion,
+)
+from explorer.store import Store
+from explorer.text import count, is_false, number, series_name
+from explorer.ui.choices import chart, choose_label, choose_one, section
+from explorer.ui.context import cached, get_store, is_dark
+from explorer.ui.style import empty_state, page_header
+from explorer.ui.url import get_int, get_param, set_params
+
+
+def main() -> None:
+    """Draw the page of the address."""
+    store = get_store()
+    page_header("Layers", "How well a linear probe reads a label from each layer's pooled hidden states.", store=store)
+    with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
+        label = choose_label(store)
+        if label is None:
+            empty_state(
+                "No probe was fitted: the clips have no label, or no encoder has run.",
+                "Name a label in metadata.csv, or run precompute with an --encoder.",
+            )
+            return
+        there = cached(fetch_probe_choices, store)
+        fitted = set(there[(there["label_name"] == label) & (there["kind"] == "dense")]["protocol"])
+        protocols = [name for name in PROTOCOLS if name in fitted]
+        if not protocols:
+            empty_state(f"No layer has a probe for {label}.", "Run precompute with an --encoder.")
+            return
+        protocol = choose_one("Protocol", protocols, "protocol")
+        metric = choose_one("Score", list(METRICS), "score", words=METRICS.__getitem__)
+    probes = cached(fetch_layer_probes, store, label, protocol)
+    selected = _selected(probes)
+    _curves(store, probes, label, protocol, metric, selected)
+    _one_probe(store, probes, selected)
+    _factor_groups(store)
+
+
+def _selected(probes: pd.DataFrame) -> tuple[str, int] | None:
+    """Encoder and layer of the link, else the best chosen layer. Raises NotInStoreError for what has no probe."""
+    encoder, layer = get_param("encoder"), get_int("layer")
+    if encoder is not None or layer is not None:
+        if not ((probes["encoder_id"] == encoder) & (probes["layer"] == layer)).any():
+            there = ", ".join(sorted(set(probes["encoder_id"])))
+            raise NotInStoreError(
+                f"The link asks for encoder {encoder!r}, layer {layer}, which has no probe here. "
+                f"Encoders with probes: {there}; layers {probes['layer'].min()} to {probes['layer'].max()}."
+            )
+        return str(encoder), int(layer)  # type: ignore[arg-type]
+    scored = probes[probes["accuracy"].notna()]
+    ranked = scored.assign(untrained=scored["is_trained"].map(is_false)).sort_values(
+        ["untrained", "is_chosen", "accuracy"], ascending=[True, False, False]
+    )
+    return None if ranked.empty else (str(ranked["encoder_id"].iloc[0]), int(ranked["layer"].iloc[0]))
+
+
+def _curves(
+    store: Store, probes: pd.DataFrame, label: str, protocol: str, metric: str, selected: tuple[str, int] | None
+) -> None:
+    n_groups = probes["n_groups"].max()
+    few = pd.notna(n_groups) and n_groups < MIN_GROUPS_FOR_INTERVAL
+    groups = cached(fetch_layer_probe_groups, store, label, protocol)
+    fig = layer_curves(
+        probes,
+        groups if few else groups.iloc[:0],
+        is_dark(),
+        metric=metric,
+        attributes=cached(fetch_attribute_probes, store, label, protocol),
+        selected=selected,
+    )
+    spread = (
+        f"Small dots: one group each; under {MIN_GROUPS_FOR_INTERVAL} groups no interval is drawn."
+        if few
+        else "Bars: 95 % t interval over per-group accuracies."
+    )
+    points = chart(
+        fig,
+        f"layers-{selected}-{protocol}-{metric}",
+        probes,
+        f"layers_{label}_{protocol}",
+        title=f"{METRICS[metric].capitalize()} of probes for {label}, by layer",
+        caption=f"{protocol.capitalize()}: {PROTOCOL_WORDS[protocol]}. {count(probes['n_clips'].max(), 'clip')} of "
+        f"{count(n_groups, 'group')}. {spread if metric == 'accuracy' else ''} Diamonds: layers chosen for SAEs. "
+        "Click a point for its classes.",
+        selectable=True,
+    )
+    if points:
+        encoder, layer, _ = points[0]["customdata"]
+        if (str(encoder), int(layer)) != selected:
+            set_params(encoder=encoder, layer=layer)
+            st.rerun()
+
+
+def _one_probe(store: Store, probes: pd.DataFrame, selected: tuple[str, int] | None) -> None:
+    if selected is None:
+        return
+    rows = probes[(probes["encoder_id"] == selected[0]) & (probes["layer"] == selected[1])]
+    probe = rows.iloc[0]
+    name = series_name(probe["display_name"], probe["layer"])
+    section(f"{name}: class by class")
+    if pd.isna(probe["accuracy"]):
+        empty_state(f"This probe has no score: {probe['reason'] or 'no reason stored'}.")
+        return
+    st.caption(
+        f"Accuracy {number(probe['accuracy'], 3)}, balanced {number(probe['balanced_accuracy'], 3)}, macro F1 "
+        f"{number(probe['macro_f1'], 3)}, chance {number(probe['chance'], 3)} · {count(probe['n_clips'], 'clip')} of "
+        f"{count(probe['n_groups'], 'group')} · {probe['protocol']} · seed {probe['seed']} · probe {probe['probe_id']}"
+    )
+    classes = cached(fetch_probe_classes, store, probe["probe_id"])
+    confusion = cached(fetch_probe_confusion, store, probe["probe_id"])
+    left, right = st.columns(2, gap="large")
+    with left:
+        color = encoder_color(str(probe["name"]))
+        if classes.empty:
+            empty_state("Recall by class was not stored for this probe.")
+        else:
+            chart(
+                class_recall(classes, is_dark(), color), "recall", classes, f"recall_{probe['probe_id']}",
+                title="Recall by class", caption="Undefined under 20 clips of a class.",
+            )  # fmt: skip
+    with right:
+        if confusion.empty:
+            empty_state("The confusion of this probe was not stored.")
+        else:
+            chart(
+                confusion_matrix(confusion, is_dark()), "confusion", confusion, f"confusion_{probe['probe_id']}",
+                title="Confusion: clips by true and predicted class", caption="Shade: share of the true class's clips.",
+            )  # fmt: skip
+
+
+def _factor_groups(store: Store) -> None:
+    section("Acoustic factors by layer")
+    rows = cached(fetch_dense_factor_groups, store, "held-out")
+    if rows.empty:
+        empty_state(
+            "Not computed: no layer has factor scores from its dense states.",
+            "Presets other than quick fit them at the layers chosen for SAEs.",
+        )
+        return
+    chart(
+        dense_factor_groups(rows, is_dark()), "factor-groups", rows, "factor_groups_by_layer",
+        title="Median held-out R² of the factors of each group, from dense states",
+        caption="Only layers chosen for SAEs are scored. Negative: worse than the training part's mean.",
+    )  # fmt: skip
+
+
+main()

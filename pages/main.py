@@ -1,0 +1,46 @@
+"""The script of every run: page frame, navigation, the store, and errors as sentences."""
+
+from pathlib import Path
+
+import streamlit as st
+
+import explorer.ui
+from explorer.errors import ExplorerError
+from explorer.queries.corpus import fetch_corpus
+from explorer.ui.context import get_store
+from explorer.ui.style import apply_style, error_page, sidebar_head
+from explorer.ui.url import PAGES, get_param, page_file
+
+ICON = Path(explorer.ui.__file__).with_name("icon.png")
+TITLES = {page: page.capitalize() for page in PAGES}
+
+
+def main() -> None:
+    """Draw the frame and run the page of the address."""
+    st.set_page_config(page_title="Sonoscope", page_icon=str(ICON), layout="wide")
+    pages = {
+        name: st.Page(page_file(name), title=TITLES[name], url_path=name, default=name == PAGES[0])
+        for name in PAGES
+        if page_file(name).is_file()
+    }
+    current = st.navigation(list(pages.values()), position="hidden")
+    apply_style()
+    try:
+        facts = fetch_corpus(get_store())
+    except ExplorerError as error:
+        sidebar_head(None)
+        error_page(str(error), title="There is no store to show")
+        return
+    sidebar_head(facts)
+    sae = get_param("sae")
+    with st.sidebar:
+        for name, page in pages.items():
+            st.page_link(page, label=TITLES[name], query_params={"sae": sae} if sae else None, width="stretch")
+        st.html('<hr class="so-rule">')
+    try:
+        current.run()
+    except ExplorerError as error:
+        error_page(str(error))
+
+
+main()

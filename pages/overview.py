@@ -1,0 +1,167 @@
+"""Overview: what is in this store, what it says about the paper's claims, and where to look first."""
+
+from html import escape
+
+import pandas as pd
+import streamlit as st
+
+from explorer.queries.claims import HOLDS, UNSAID, Claim, fetch_claims, fetch_first_looks
+from explorer.queries.corpus import CorpusFacts, fetch_corpus, fetch_encoders, fetch_saes
+from explorer.queries.curves import fetch_probe_choices
+from explorer.queries.runs import fetch_diagnostics, fetch_runs
+from explorer.store import Store
+from explorer.text import count, number, series_name
+from explorer.ui.choices import section
+from explorer.ui.context import cached, get_store
+from explorer.ui.style import download_csv, empty_state, page_header, stat_cards
+from explorer.ui.url import page_file
+
+_SIGNS = {HOLDS: "✓", "does not hold here": "✕", "holds in part": "◐", UNSAID: "–"}
+
+
+def main() -> None:
+    """Draw the page of the address."""
+    store = get_store()
+    facts = fetch_corpus(store)
+    words = "What this store holds, what it says about the paper's claims, and where to look first."
+    page_header(facts.name, words, store=store)
+    encoders, saes = cached(fetch_encoders, store), cached(fetch_saes, store)
+    runs = cached(fetch_runs, store)
+    _counts(facts, len(encoders), len(saes), len(runs))
+    left, right = st.columns([0.62, 0.38], gap="large")
+    with left:
+        _claims(store, facts)
+    with right:
+        _first_looks(store)
+        _encoders(encoders, saes)
+        _diagnostics(store)
+
+
+def _counts(facts: CorpusFacts, n_encoders: int, n_saes: int, n_runs: int) -> None:
+    stat_cards([
+        (f"{facts.n_clips:,}", f"clips of {count(facts.n_files, 'file')}"),
+        (f"{facts.duration_s / 60:,.1f} min", "of sound"),
+        (f"{facts.n_groups:,}", f"groups ({facts.group_name})"),
+        (f"{facts.n_labels:,}", f"labels ({facts.label_name})"),
+        (f"{n_encoders}", "encoder" if n_encoders == 1 else "encoders"),
+        (f"{n_saes}", "SAE" if n_saes == 1 else "SAEs"),
+        (f"{n_runs}", "run" if n_runs == 1 else "runs"),
+    ])  # fmt: skip
+    words = [facts.dataset_note] if facts.dataset_note else []
+    if facts.n_skipped:
+        words.append(f"{count(facts.n_skipped, 'file')} found and not used; the Runs page says why.")
+    if words:
+        st.caption(" ".join(words))
+
+
+def _claims(store: Store, facts: CorpusFacts) -> None:
+    section("The paper's claims, tested on this data")
+    labels = list(cached(fetch_probe_choices, store)["label_name"])
+    label = facts.label_name if facts.label_name in labels or not labels else labels[0]
+    st.caption(
+        f"Claims of arXiv 2509.24793. Label: {label}. Numbers are of held-out groups unless a line says otherwise; "
+        "each verdict is about this store only. Untrained encoders are left out where there are others."
+    )
+    for place, claim in enumerate(_cached_claims(str(store.folder), store.generation, label, store)):
+        _claim(claim, place)
+
+
+@st.cache_data(max_entries=20, show_spinner=False)
+def _cached_claims(folder: str, generation: int, label: str, _store: Store) -> list[Claim]:
+    return fetch_claims(_store, label)
+
+
+def _claim(claim: Claim, place: int) -> None:
+    with st.container(border=True):
+        st.html(
+            f'<div style="display:flex;gap:.7em;justify-content:space-between;align-items:baseline">'
+            f"<b>{escape(claim.title)}</b>"
+            f'<span style="white-space:nowrap;opacity:.85">{_SIGNS[claim.verdict]} {escape(claim.verdict)}</span></div>'
+            f'<div style="margin-top:.3em">{escape(claim.sentence[:1].upper() + claim.sentence[1:])}</div>'
+        )
+        if claim.details:
+            with st.expander("By encoder and layer"):
+                st.html("<br>".join(escape(line) for line in claim.details))
+        st.page_link(
+            page_file(claim.page),
+            label=f"See {claim.page.capitalize()}",
+            icon=":material/arrow_forward:",
+            query_params=dict(claim.params) or None,
+        )
+
+
+def _first_looks(store: Store) -> None:
+    section("Where to look first")
+    rows = cached(fetch_first_looks, store)
+    if rows.empty:
+        empty_state("No feature stands out: none has a label that holds up on held-out groups, or predicts a factor.")
+        return
+    for row in rows.to_dict("records"):
+        name = series_name(row["display_name"], row["layer"])
+        if row["why"] == "label":
+            words = f"{name} · feature {row['feature']}: {row['label']} · F1 {number(row['score'])} on unseen groups"
+        else:
+            words = (
+                f"{name} · feature {row['feature']}: {row['label']} · Lasso weight {number(row['score'])}, "
+                f"factor R² {number(row['r2'])}"
+            )
+        st.page_link(
+            page_file("features"),
+            label=words,
+            icon=":material/graphic_eq:",
+            query_params={"sae": str(row["sae_id"]), "feature": str(row["feature"])},
+        )
+
+
+def _encoders(encoders: pd.DataFrame, saes: pd.DataFrame) -> None:
+    section("Encoders")
+    if encoders.empty:
+        empty_state("No encoder has run.", "Run precompute with --encoder hubert, for example.")
+        return
+    trained = {True: "trained", False: "untrained (random)"}
+    by_encoder = saes.groupby("encoder_id")
+    rows = encoders.assign(
+        weights=[trained.get(v, "unknown") if not pd.isna(v) else "unknown" for v in encoders["is_trained"]],
+        chosen=[
+            ", ".join(str(x) for x in sorted(set(by_encoder.get_group(e)["layer"]))) if e in by_encoder.groups else "–"
+            for e in encoders["encoder_id"]
+        ],
+        n_saes=[int((saes["encoder_id"] == e).sum()) for e in encoders["encoder_id"]],
+    )
+    names = {
+        "display_name": "Encoder",
+        "weights": "Weights",
+        "n_layers": "Layers",
+        "chosen": "SAEs at layers",
+        "n_saes": "SAEs",
+    }
+    st.dataframe(rows[list(names)].rename(columns=names), hide_index=True)
+
+
+def _diagnostics(store: Store) -> None:
+    section("Diagnostics")
+    rows = cached(fetch_diagnostics, store)
+    if rows.empty:
+        empty_state("None were stored by the runs of this store.")
+        return
+    warned = rows[rows["severity"] != "ok"]
+    n_ok = len(rows) - len(warned)
+    if warned.empty:
+        st.caption(f"All {count(n_ok, 'check')} passed.")
+        return
+    st.caption(f"{count(len(warned), 'finding')}, {count(n_ok, 'check')} passed.")
+    groups = warned.groupby(["severity", "code"], sort=False)
+    for (severity, code), part in list(groups)[:12]:
+        where = sorted({series_name(r.display_name, r.layer) for r in part.itertuples() if not pd.isna(r.display_name)})
+        head = f"{'▲' if severity == 'warning' else '·'} {code} · {count(len(part), 'case')}"
+        with st.expander(head):
+            if where:
+                st.caption(", ".join(where))
+            for row in part.head(6).to_dict("records"):
+                st.html(f'<div style="font-size:.9rem">{escape(str(row["message"]))}</div>')
+            if len(part) > 6:
+                st.caption(f"and {len(part) - 6} more in the CSV")
+    download_csv(rows, "diagnostics")
+
+
+main()

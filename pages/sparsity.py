@@ -1,0 +1,165 @@
+"""Sparsity: what is lost and gained as SAEs keep fewer features active."""
+
+import pandas as pd
+import streamlit as st
+
+from explorer.figures.sparsity import MEASURES, Measure, add_shares, legend_html, series_styles, sparsity_panel
+from explorer.queries.curves import fetch_dense_factor_means, fetch_sae_points
+from explorer.text import count
+from explorer.ui.choices import chart, choose_label, choose_one
+from explorer.ui.context import cached, get_store, is_dark
+from explorer.ui.style import download_csv, empty_state, page_header
+from explorer.ui.url import go_to, link_to
+
+Styles = dict[tuple[object, ...], dict[str, str]]
+_TABLE = {
+    "encoder": "Encoder", "layer": "Layer", "sparsity_percent": "Sparsity %", "n_features": "D", "k": "k",
+    "seed": "Seed", "protocol": "Protocol", "fvu_train": "FVU train", "fvu_heldout": "FVU held out",
+    "pca_k_fvu_heldout": "PCA-k FVU",
+    "mse_heldout": "MSE held out", "accuracy": "Accuracy", "dense_accuracy": "Dense accuracy",
+    "informativeness": "R² top 10", "completeness": "Completeness", "effective_codes": "Effective codes",
+    "l0_mean": "l0", "n_live": "Live", "n_dead": "Dead", "n_dense": "Dense", "open": "Open",
+}  # fmt: skip
+
+
+def main() -> None:
+    """Draw the page of the address."""
+    store = get_store()
+    page_header("Sparsity", "What SAEs lose and gain as fewer features stay active, against controls.", store=store)
+    with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
+        label = choose_label(store)
+        points = add_shares(cached(fetch_sae_points, store, label))
+        if points.empty:
+            empty_state("This store holds no SAE yet.", "Run precompute with an --encoder and without --layers none.")
+            return
+        protocol = choose_one("Protocol", sorted(set(points["protocol"])), "protocol")
+        error = choose_one("Reconstruction", ["fvu", "mse"], "error", words=str.upper)
+        over = choose_one(
+            "Factors averaged", ["top10", "fixed"], "over",
+            words={"top10": "top 10 by R²", "fixed": "fixed 10"}.__getitem__,
+            help_text="Top 10: each SAE's own best factors. Fixed: the 10 best predicted, held out, from dense states.",
+        )  # fmt: skip
+    points = _with_dense(points[points["protocol"] == protocol], cached(fetch_dense_factor_means, store))
+    points = _choose_series(points)
+    styles = series_styles(points)
+    st.html(legend_html(styles, list(styles)))
+    st.caption(
+        "One mark for each SAE (each seed); line: mean over seeds; thick bar: range of seeds, no confidence interval. "
+        "Thin dotted lines: controls. Click a mark to open that SAE."
+    )
+    _panels(points, styles, error, over, label)
+    _table(points)
+
+
+def _choose_series(points: pd.DataFrame) -> pd.DataFrame:
+    names = points["display_name"] + " L" + points["layer"].astype(str)
+    there = list(dict.fromkeys(names))
+    if len(there) == 1:
+        return points
+    shown = st.pills("Encoder and layer", there, selection_mode="multi", default=there, key="show", bind="query-params")
+    return points[names.isin(shown)] if shown else points
+
+
+def _with_dense(points: pd.DataFrame, dense: pd.DataFrame) -> pd.DataFrame:
+    """Add the dense states' own means of the same layer and protocol as dense_* columns."""
+    columns = [c for c in dense.columns if c not in ("encoder_id", "layer", "protocol", "n_dims")]
+    renamed = dense.rename(columns={c: f"dense_{c}" for c in columns}).drop(columns="n_dims")
+    return points.merge(renamed, on=["encoder_id", "layer", "protocol"], how="left")
+
+
+def _panels(points: pd.DataFrame, styles: Styles, error: str, over: str, label: str | None) -> None:
+    end = "_fixed" if over == "fixed" else ""
+    dense = {name: f"dense_{name}{end}" for name in ("informativeness", "effective_codes")}
+    base = MEASURES
+    informative, effective = base[f"informativeness{end}"], base[f"effective_codes{end}"]
+    panels: list[tuple[str, Measure, str]] = [
+        (f"Reconstruction: {error.upper()}", base[error], _heldout_words(points, error)),
+        (f"Probe on codes: {label or 'no label'}", base["accuracy"], _probe_words(points)),
+        ("Informativeness", _controlled(informative, dense["informativeness"]),
+         "Mean held-out R². Dotted: dense states."),
+        ("Effective codes", _controlled(effective, dense["effective_codes"]),
+         "exp(H) of |Lasso weights|: how many codes a factor takes. Dotted: dense states. Fewer is more compact."),
+    ]  # fmt: skip
+    for width, rows in points.groupby("n_features"):
+        panels.append((
+            f"Completeness over D = {width}", base[f"completeness{end}"],
+            "Never compared across different D: log D alone moves it. "
+            + _undefined(rows, base[f"completeness{end}"].column),
+        ))  # fmt: skip
+    panels += [
+        ("Dead features", base["dead"], "Never active on a training clip. Warning above 20 %."),
+        ("Dense features", base["dense"], "Share of all activation held by features active in over half of the clips."),
+        ("Measured sparsity", base["l0"], "Mean number of active features over k. Warning under 95 %."),
+    ]
+    for start in range(0, len(panels), 2):
+        for column, panel in zip(st.columns(2, gap="medium"), panels[start : start + 2], strict=False):
+            with column:
+                _panel(points, styles, *panel)
+
+
+def _panel(points: pd.DataFrame, styles: Styles, title: str, measure: Measure, caption: str) -> None:
+    if title.startswith("Completeness over D = "):
+        points = points[points["n_features"] == int(title.rsplit(" ", 1)[-1])]
+    columns = ["sae_id", "encoder_id", "layer", "n_features", "k", "sparsity", "seed", "protocol", measure.column]
+    columns += [measure.control] if measure.control else []
+    picked = chart(
+        sparsity_panel(points, measure, is_dark(), styles=styles), f"panel-{title}", points[columns],
+        f"sparsity_{measure.column}", title=title, caption=caption, selectable=True,
+    )  # fmt: skip
+    if picked and "customdata" in picked[0]:
+        go_to("features", sae=picked[0]["customdata"][0])
+
+
+def _controlled(measure: Measure, control: str) -> Measure:
+    return Measure(measure.column, measure.title, control, "dense states of that layer", measure.low)
+
+
+def _heldout_words(points: pd.DataFrame, error: str) -> str:
+    words = f"On {count(points['n_heldout_clips'].max(), 'held-out clip')}."
+    if error == "fvu":
+        return f"{words} 1: no better than the training mean. Dotted: PCA with k components."
+    return f"{words} In the units of the hidden states: not comparable between layers."
+
+
+def _probe_words(points: pd.DataFrame) -> str:
+    if points["accuracy"].isna().all():
+        return "Not computed: no probe was fitted on these codes."
+    scored = points[points["accuracy"].notna()]
+    return (
+        f"{count(scored['probe_n_clips'].max(), 'clip')} of {count(scored['probe_n_groups'].max(), 'group')}, protocol "
+        f"{scored['protocol'].iloc[0]}. Dotted: dense states of the same layer."
+    )
+
+
+def _undefined(points: pd.DataFrame, column: str) -> str:
+    n = int(points[column].isna().sum())
+    return f"Undefined for {n} of {count(len(points), 'SAE')}: no factor predicted held out." if n else ""
+
+
+def _table(points: pd.DataFrame) -> None:
+    rows = points.assign(
+        encoder=points["display_name"],
+        sparsity_percent=100 * points["sparsity"],
+        open=[link_to("features", sae=sae) for sae in points["sae_id"]],
+    )
+    with st.expander(f"All numbers of {count(len(rows), 'SAE')}"):
+        decimals = {
+            name: st.column_config.NumberColumn(name, format="%.3f")
+            for key, name in _TABLE.items()
+            if key in rows and rows[key].dtype.kind == "f" and key not in ("sparsity_percent", "l0_mean")
+        }
+        st.dataframe(
+            rows[list(_TABLE)].rename(columns=_TABLE),
+            hide_index=True,
+            column_config={
+                **decimals,
+                "Sparsity %": st.column_config.NumberColumn(format="%g"),
+                "l0": st.column_config.NumberColumn(format="%.1f"),
+                "Open": st.column_config.LinkColumn(display_text="open"),
+            },
+            placeholder="undefined",
+        )
+        download_csv(points, "saes")
+
+
+main()

@@ -1,0 +1,72 @@
+"""ESC-50 (Piczak, ACM MM 2015): audio/<fold>-<Freesound id>-<take>-<target>.wav and meta/esc50.csv.
+
+Label: category. Group: fold, since the clips of one source recording share a fold and only folds are sure to be apart.
+The last fold is the data set's test part.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from explorer.errors import DatasetError
+from precompute.datasets.base import REJECTED, Entry, Listing, Skipped, walk_audio
+from precompute.datasets.folder import Row, read_table
+
+_TABLE = Path("meta") / "esc50.csv"
+_NOTE = "clips of one source recording share a fold, so folds are the groups"
+
+
+def read(root: Path) -> Listing:
+    """List an ESC-50 folder, or the one above it. Raises DatasetError when its table is missing or not as published."""
+    base = _find_base(root)
+    table = read_table(base / _TABLE, key="filename", required=("fold", "category"))
+    found, skipped = walk_audio(base / "audio")
+    skipped = [Skipped(f"audio/{item.path}", item.reason, item.kind) for item in skipped]
+    paths = dict(found)
+    last = max((row.values["fold"] for row in table.rows), key=_fold_order, default="")
+    entries: list[Entry] = []
+    for row in table.rows:
+        path = paths.pop(row.key, None)
+        if path is None:
+            skipped.append(Skipped(f"audio/{row.key}", f"in meta/esc50.csv (line {row.line}), but not there", REJECTED))
+        elif not row.values["fold"] or not row.values["category"]:
+            skipped.append(
+                Skipped(f"audio/{row.key}", f"no fold or no category in meta/esc50.csv, line {row.line}", REJECTED)
+            )
+        else:
+            entries.append(_entry(path, row, last))
+    skipped += [Skipped(f"audio/{name}", "not in meta/esc50.csv: its fold is unknown", REJECTED) for name in paths]
+    return Listing(tuple(entries), tuple(skipped), "category", "fold", (_NOTE, *table.notes))
+
+
+def _entry(path: Path, row: Row, last_fold: str) -> Entry:
+    values = row.values
+    words = Path(row.key).stem.split("-")
+    source = values.get("src_file") or (words[1] if len(words) == 4 else "")
+    take = values.get("take") or (words[2] if len(words) == 4 else "")
+    attributes = {"target": values.get("target", ""), "source_recording": source, "take": take}
+    return Entry(
+        path,
+        f"audio/{row.key}",
+        title=" · ".join(text for text in (values["category"], f"{source} {take}".strip()) if text),
+        labels={"category": values["category"]},
+        group=f"fold {values['fold']}",
+        attributes={name: value for name, value in attributes.items() if value},
+        official_split="test" if values["fold"] == last_fold else "train",
+    )
+
+
+def _fold_order(fold: str) -> tuple[int, str]:
+    return (int(fold) if fold.isdecimal() else -1, fold)
+
+
+def _find_base(root: Path) -> Path:
+    if not root.is_dir():
+        raise DatasetError(f"There is no folder {str(root)!r}. Give ESC-50's folder with --root.")
+    for base in (root, *sorted(folder for folder in root.iterdir() if folder.is_dir()), root.parent):
+        if (base / _TABLE).is_file() and (base / "audio").is_dir():
+            return base
+    raise DatasetError(
+        f"{str(root)!r} is no ESC-50: audio/ and meta/esc50.csv are not both there. Give the folder that holds them, "
+        "or use --dataset folder."
+    )

@@ -1,0 +1,32 @@
+"""The demo: a small generated singing corpus and four small encoders with random weights, and nothing to download."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from precompute.config import RunConfig, make_config
+from precompute.datasets.synthetic import write_synthetic_corpus
+from precompute.random_checkpoints import write_random_checkpoint
+
+NAMES = ("ast", "wavlm", "hubert", "mert")
+SOURCES = "demo_sources"
+
+
+def demo_config(store: Path) -> RunConfig:
+    """Write the corpus and the checkpoints (once) below the store, and return the run over them."""
+    sources = store / SOURCES
+    corpus = sources / "singing"
+    write_synthetic_corpus(corpus)
+    for name in NAMES:
+        folder = sources / f"random-{name}"
+        if not (folder / "config.json").is_file():
+            write_random_checkpoint(name, folder, size="small", seed=0)
+    return make_config(
+        {
+            "dataset": "synthetic",
+            "root": corpus,
+            "store": store,
+            "encoders": [f"{name}={sources / f'random-{name}'}" for name in NAMES],
+            "preset": "quick",
+        }
+    )

@@ -1,0 +1,112 @@
+"""Plain checks of a store's SAEs against the limits that say when a result should not be trusted."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pandas as pd
+
+MAX_MSE_GROWTH, BEFORE_SPARSITY = 10.0, 0.90
+MAX_PROBE_DROP = 0.10
+MAX_DEAD, MAX_DENSE_MASS, MIN_L0_SHARE = 0.20, 0.50, 0.95
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One check of one SAE (or of a layer's curve, with sae_id None): its value against its limit."""
+
+    run_id: str
+    encoder_id: str
+    layer: int
+    sae_id: str | None
+    code: str
+    severity: str  # 'ok', 'note' or 'warning'
+    value: float | None
+    limit_: float | None
+    message: str
+
+
+def diagnose(tables: dict[str, pd.DataFrame]) -> pd.DataFrame:
+    """The `diagnostics` rows of a store's `saes`."""
+    findings: list[Finding] = []
+    for _, group in tables["saes"].groupby(["encoder_id", "layer", "protocol"]):
+        findings += _curve_findings(group.sort_values(["sparsity", "seed"]))
+        for sae in group.to_dict("records"):
+            findings += _sae_findings(sae)
+            findings += _probe_findings(sae, tables)
+    return pd.DataFrame([vars(finding) for finding in findings])
+
+
+def _finding(sae: dict, code: str, bad: bool, value: float | None, limit: float, text: str, *, soft: bool = False) -> Finding:
+    severity = "ok" if not bad else "note" if soft else "warning"
+    return Finding(sae["run_id"], sae["encoder_id"], int(sae["layer"]), sae["sae_id"], code, severity, value, limit, text)
+
+
+def _sae_findings(sae: dict) -> list[Finding]:
+    dead = sae["n_dead"] / sae["n_features"]
+    l0_share = sae["l0_mean"] / sae["k"]
+    n_train, n_live = int(sae["n_train_clips"]), int(sae["n_live"])
+    few = n_train < n_live
+    return [
+        _finding(sae, "dead", dead > MAX_DEAD, dead, MAX_DEAD, f"{dead:.0%} of the features are dead"),
+        _finding(
+            sae,
+            "dense mass",
+            sae["dense_mass"] > MAX_DENSE_MASS,
+            sae["dense_mass"],
+            MAX_DENSE_MASS,
+            f"features active on over half of the clips hold {sae['dense_mass']:.0%} of the activation",
+        ),
+        _finding(
+            sae,
+            "l0",
+            l0_share < MIN_L0_SHARE,
+            l0_share,
+            MIN_L0_SHARE,
+            f"codes hold {sae['l0_mean']:.1f} features on average, k = {sae['k']}",
+        ),
+        _finding(
+            sae,
+            "few clips",
+            few,
+            float(n_train),
+            float(n_live),
+            f"{n_train} training clips for {n_live} live features: features can be single clips"
+            if few
+            else f"{n_train} training clips for {n_live} live features",
+            soft=True,
+        ),
+    ]
+
+
+def _curve_findings(group: pd.DataFrame) -> list[Finding]:
+    first = group.iloc[0].to_dict() | {"sae_id": None}
+    findings = []
+    mse = group.groupby("sparsity")["mse_heldout"].mean().dropna()
+    early = mse[mse.index < BEFORE_SPARSITY]
+    if len(early) > 1 and early.iloc[0] > 0:
+        growth = float(early.max() / early.iloc[0])
+        text = f"held-out MSE below {BEFORE_SPARSITY:.0%} sparsity grows to {growth:.1f} times its value at {mse.index[0]:.0%}"
+        findings.append(_finding(first, "mse growth", growth > MAX_MSE_GROWTH, growth, MAX_MSE_GROWTH, text))
+    complete = group.groupby("sparsity")["completeness"].mean().dropna()
+    if len(complete) > 1:
+        rise = float(complete.iloc[-1] - complete.iloc[0])
+        text = f"completeness changes by {rise:+.3f} from {complete.index[0]:.0%} to {complete.index[-1]:.0%} sparsity"
+        findings.append(_finding(first, "completeness", rise <= 0, rise, 0.0, text))
+    return findings
+
+
+def _probe_findings(sae: dict, tables: dict[str, pd.DataFrame]) -> list[Finding]:
+    probes = tables.get("probes")
+    if probes is None:
+        return []
+    dense_id = f"{sae['encoder_id']}.L{int(sae['layer']):02d}"
+    findings = []
+    for label, rows in probes[probes["protocol"] == sae["protocol"]].groupby("label_name"):
+        codes = rows.loc[rows["representation_id"] == sae["sae_id"], "accuracy"].dropna()
+        dense = rows.loc[rows["representation_id"] == dense_id, "accuracy"].dropna()
+        if len(codes) and len(dense):
+            drop = float(dense.mean() - codes.mean())
+            text = f"{label}: probe accuracy {codes.mean():.3f} on codes, {dense.mean():.3f} on dense states"
+            findings.append(_finding(sae, "probe drop", drop > MAX_PROBE_DROP, drop, MAX_PROBE_DROP, text))
+    return findings

@@ -1,0 +1,239 @@
+"""Encode the corpus with one encoder: pass 1 over all layers, pass 2 only for frames that pass 1 did not keep."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import pandas as pd
+
+from explorer.encoders import Checkpoint, Encoder, Loader, find_checkpoint, load_encoder
+from precompute.artefacts import Bundle, key_of
+from precompute.hidden_states import (
+    CROPS_STAGE,
+    FRAMES_STAGE,
+    POOLED_STAGE,
+    Shard,
+    crops_key,
+    encode_crops,
+    encode_shard,
+    estimated_frame_bytes,
+    frames_key,
+    load_frames,
+    load_pooled,
+    pooled_key,
+)
+from precompute.job import Job
+
+ENCODER_STAGE, STATES_STAGE = "encoders", "states"
+
+
+@dataclass(eq=False)
+class EncoderAtWork:
+    """One encoder of the run. The network is loaded only when something is left to encode."""
+
+    job: Job
+    name: str
+    checkpoint: Checkpoint
+    _encoder: Encoder | None = field(default=None, repr=False)
+
+    @property
+    def encoder_id(self) -> str:
+        return self.checkpoint.encoder_id
+
+    @property
+    def fingerprint(self) -> str:
+        return self.checkpoint.fingerprint
+
+    @property
+    def pools_all_tokens(self) -> bool:
+        return self.job.config.faults.pool_padding
+
+    @property
+    def pooling(self) -> str:
+        return "all tokens" if self.pools_all_tokens else "valid frames"
+
+    def network(self) -> Encoder:
+        """The loaded encoder."""
+        if self._encoder is None:
+            with self.job.reporter.stage(f"load {self.checkpoint.spec.name}", 0, "encoder") as stage:
+                self._encoder = load_encoder(
+                    self.name,
+                    device=self.job.config.device,
+                    loader=_loader(self.job),
+                    offline=self.job.config.offline,
+                )
+                stage.advance()
+        return self._encoder
+
+    def release(self) -> None:
+        """Forget the network, to make room for the next one."""
+        self._encoder = None
+
+    def layers(self) -> list[int]:
+        """All layers: 0 is the embedding output, n_layers the last block's."""
+        return list(range(self.checkpoint.n_layers + 1))
+
+
+def open_encoder(job: Job, name: str) -> EncoderAtWork:
+    """Find and check a checkpoint without loading it."""
+    return EncoderAtWork(job, name, find_checkpoint(name, loader=_loader(job), offline=job.config.offline))
+
+
+def _loader(job: Job) -> Loader:
+    return "paper" if job.config.faults.wavlm_as_wav2vec2 else "own class"
+
+
+def encode_corpus(work: EncoderAtWork) -> np.ndarray:
+    """Pass 1: (clips, layers, d) pooled states. Keeps the frames of all layers too when they fit the frame cache."""
+    job, layers = work.job, work.layers()
+    total_s = sum(clip.duration_s for clip in job.corpus.clips)
+    with job.reporter.stage(f"encode with {work.checkpoint.spec.name}", total_s, "s of audio") as stage:
+        todo = []
+        for shard in job.shards:
+            key = pooled_key(work.fingerprint, shard, all_tokens=work.pools_all_tokens)
+            if job.artefacts.find(POOLED_STAGE, key) is None:
+                todo.append(shard)
+            else:
+                stage.reuse(_seconds(shard))
+        if todo:
+            encoder = work.network()
+            size = estimated_frame_bytes(total_s, encoder.frame_rate_hz, encoder.d_model, len(layers))
+            frame_layers = layers if size <= job.config.frame_cache_gb * 1e9 else []
+            for shard in todo:
+                encode_shard(
+                    job.artefacts,
+                    encoder,
+                    shard,
+                    layers=layers,
+                    frame_layers=frame_layers,
+                    all_tokens=work.pools_all_tokens,
+                    on_clip=stage.advance,
+                )
+    job.record.use(_encoder_bundle(work))
+    return load_pooled(job.artefacts, work.fingerprint, job.shards, all_tokens=work.pools_all_tokens)
+
+
+def encode_frames(work: EncoderAtWork, layers: Sequence[int]) -> None:
+    """Pass 2: the frames of the chosen layers where pass 1 did not keep them, no deeper than the deepest of them."""
+    job = work.job
+    missing = {
+        shard: [
+            layer
+            for layer in layers
+            if job.artefacts.find(FRAMES_STAGE, frames_key(work.fingerprint, shard, layer)) is None
+        ]
+        for shard in job.shards
+    }
+    todo = [shard for shard in job.shards if missing[shard]]
+    if not todo:
+        return
+    total_s = sum(_seconds(shard) for shard in todo)
+    with job.reporter.stage(f"frames of {work.checkpoint.spec.name}", total_s, "s of audio") as stage:
+        for shard in todo:
+            encode_shard(
+                job.artefacts,
+                work.network(),
+                shard,
+                layers=missing[shard],
+                frame_layers=missing[shard],
+                all_tokens=False,
+                on_clip=stage.advance,
+            )
+
+
+def drop_other_frames(work: EncoderAtWork, layers: Sequence[int]) -> None:
+    """Free the space of frames that pass 1 kept and no SAE stands on."""
+    for layer in set(work.layers()) - set(layers):
+        for shard in work.job.shards:
+            work.job.artefacts.remove(FRAMES_STAGE, frames_key(work.fingerprint, shard, layer))
+
+
+def encode_training_crops(work: EncoderAtWork, layers: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+    """Preset paper: (clips, layers, d) states of the first seconds, (clips, crops, layers, d) of seeded crops."""
+    job, config = work.job, work.job.config
+    arguments = {"layers": list(layers), "crop_s": config.crop_s, "n_crops": config.n_crops, "seed": config.seeds[0]}
+    total_s = len(job.corpus.clips) * config.crop_s * (1 + config.n_crops)
+    training_mode = config.faults.encoders_in_training_mode
+    fingerprint = f"{work.fingerprint}{' training mode' if training_mode else ''}"
+    firsts, crops = [], []
+    with job.reporter.stage(f"training crops of {work.checkpoint.spec.name}", total_s, "s of audio") as stage:
+        encoder: Encoder | None = None
+        for shard in job.shards:
+            key = crops_key(fingerprint, shard, **arguments)
+            if job.artefacts.find(CROPS_STAGE, key) is None:
+                encoder = encoder or load_encoder(
+                    work.name,
+                    device=config.device,
+                    loader=_loader(job),
+                    offline=config.offline,
+                    training_mode=training_mode,
+                    seed=config.seeds[0],
+                )
+                encode_crops(job.artefacts, encoder, shard, key=key, on_clip=stage.advance, **arguments)
+            else:
+                stage.reuse(len(shard.clips) * config.crop_s * (1 + config.n_crops))
+            arrays = job.artefacts.get(CROPS_STAGE, key).arrays("crops")
+            firsts.append(arrays["first_cld"])
+            crops.append(arrays["crops_cnld"])
+    return np.concatenate(firsts), np.concatenate(crops)
+
+
+def keep_playable_states(work: EncoderAtWork, layer: int, playable: set[int]) -> None:
+    """Keep the frames of the playable clips at one layer as a file of the store, in half precision."""
+    job = work.job
+    key = key_of(encoder=work.fingerprint, layer=layer, clips=sorted(playable), corpus=job.corpus.corpus_id)
+    bundle = job.artefacts.find(STATES_STAGE, key)
+    if bundle is None:
+        arrays: dict[str, np.ndarray] = {}
+        for shard in job.shards:
+            wanted = [row for row, clip in enumerate(shard.clips) if clip.clip_index in playable]
+            if not wanted:
+                continue
+            frames = load_frames(job.artefacts, work.fingerprint, shard, layer)
+            for row in wanted:
+                clip_id = shard.clips[row].clip_id
+                mean_d = frames[row].values_td.mean(axis=0, dtype=np.float64).astype(np.float32)
+                arrays[f"{clip_id}.mean_d"] = mean_d
+                arrays[f"{clip_id}.delta_td"] = (frames[row].values_td - mean_d).astype(np.float16)
+                arrays[f"{clip_id}.times_s"] = frames[row].times_s
+        with job.artefacts.writing(STATES_STAGE, key) as bundle:
+            bundle.add_arrays(f"states-{work.encoder_id}-L{layer:02d}", arrays)
+        bundle = job.artefacts.get(STATES_STAGE, key)
+    job.record.use(bundle)
+
+
+def _encoder_bundle(work: EncoderAtWork) -> Bundle:
+    checkpoint, job = work.checkpoint, work.job
+    key = key_of(fingerprint=checkpoint.fingerprint, name=checkpoint.spec.name)
+    bundle = job.artefacts.find(ENCODER_STAGE, key)
+    if bundle is not None:
+        return bundle
+    frame_rate_hz = work.network().frame_rate_hz
+    row = {
+        "encoder_id": checkpoint.encoder_id,
+        "name": checkpoint.spec.name,
+        "display_name": checkpoint.spec.display_name,
+        "family": checkpoint.family,
+        "source": checkpoint.source,
+        "revision": checkpoint.revision,
+        "loader": checkpoint.loader,
+        "fingerprint": checkpoint.fingerprint,
+        "weights_sha256": checkpoint.weights_sha256,
+        "preprocessor_sha256": checkpoint.preprocessor_sha256,
+        "sample_rate_hz": checkpoint.sample_rate_hz,
+        "frame_rate_hz": frame_rate_hz,
+        "n_layers": checkpoint.n_layers,
+        "d_model": checkpoint.d_model,
+        "is_trained": checkpoint.is_trained,
+        "licence": checkpoint.spec.licence,
+        "note": checkpoint.note,
+    }
+    with job.artefacts.writing(ENCODER_STAGE, key) as bundle:
+        bundle.add_table("encoders", pd.DataFrame([row]).astype({"is_trained": "boolean"}))
+    return job.artefacts.get(ENCODER_STAGE, key)
+
+
+def _seconds(shard: Shard) -> float:
+    return sum(clip.duration_s for clip in shard.clips)

@@ -1,0 +1,271 @@
+"""Automatic labels of features: the one label, threshold and direction that fits a feature's activation best.
+
+The rule is chosen on training groups by F1 and scored on held-out groups. It is shown only if it beats what the best of
+all features reaches under labels permuted within their group, since the best of 2,048 chance features always looks good.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from precompute.metrics import Array, Floats
+from precompute.probe_result import as_labels
+
+Mask = NDArray[np.bool_]
+Single = NDArray[np.float32]
+DIRECTIONS = ("above", "below")
+
+
+@dataclass(frozen=True)
+class LabelSettings:
+    """Thresholds: 0 (active at all) and these quantiles of the feature's non-zero training activations."""
+
+    quantiles: tuple[float, ...] = (0.25, 0.5, 0.75, 0.9)
+    n_permutations: int = 100
+    null_quantile: float = 0.95
+    min_positives: int = 20
+    min_groups: int = 5
+    seed: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class FeatureLabels:
+    """One entry a feature. The rule says `label` where the activation is above (direction 'above': >) `threshold`, or
+    not above it ('below': <=). precision, recall and f1 are held out, f1_train is on the training clips that chose the
+    rule; NaN where undefined. `label` is None for a feature without a rule. `reason` says why a label is not shown.
+
+    `null_f1`: the 95th percentile, over permutations, of the best feature's held-out F1 (NaN without permutations).
+    """
+
+    label: NDArray[np.object_]
+    direction: NDArray[np.object_]
+    threshold: Floats
+    precision: Floats
+    recall: Floats
+    f1: Floats
+    f1_train: Floats
+    is_shown: Mask
+    reason: NDArray[np.object_]
+    null_f1: float
+    n_permutations: int
+
+
+@dataclass(frozen=True, eq=False)
+class _Part:
+    """One part's labelled clips: for each threshold, which features are above it (float32 0/1, for matmul)."""
+
+    above: list[Single]  # thresholds of (clips, features)
+    n_above: Floats  # (thresholds, features)
+
+
+def label_features(
+    codes_cf: Array,
+    labels_c: NDArray,
+    groups_c: NDArray,
+    *,
+    train_mask_c: Mask,
+    heldout_mask_c: Mask,
+    settings: LabelSettings | None = None,
+) -> FeatureLabels:
+    """Label every feature of `codes_cf` (activations >= 0). Clips whose label is None are left out.
+
+    A label is shown if its held-out F1 is above `null_f1` and the label has at least 20 clips from 5 groups in each part.
+    The null distribution repeats the whole procedure, choice and scoring, under labels permuted within each group. Labels
+    that never vary within a group cannot be told from their group, so nothing is shown then. At ties the lower threshold,
+    the first label and 'above' win. Never raises for missing labels, one label or one group: there are reasons instead.
+    """
+    settings = settings or LabelSettings()
+    labels = as_labels(labels_c)
+    known = np.array([label is not None for label in labels], dtype=bool)
+    train = np.flatnonzero(np.asarray(train_mask_c, bool) & known)
+    heldout = np.flatnonzero(np.asarray(heldout_mask_c, bool) & known)
+    groups = np.asarray(groups_c, dtype=object).astype(str)
+    codes = np.asarray(codes_cf, np.float32)
+    names = np.unique(labels[train].astype(str))
+    why = _why_not(names, groups, train, heldout)
+    if why:
+        return _nothing(codes.shape[1], why)
+    thresholds = _thresholds(codes[train], settings.quantiles)
+    parts = _part(codes[train], thresholds), _part(codes[heldout], thresholds)
+    member = tuple(_members(labels[rows], names) for rows in (train, heldout))
+    live = codes[train].max(axis=0) > 0
+    rule, f1_train, scores = _apply(*parts, member[0][None], member[1][None])
+    null_f1 = _null(parts, labels, names, groups, (train, heldout), live, settings)
+    counts = [_n_positive(labels[rows], groups[rows], names) for rows in (train, heldout)]
+    t, k, direction = (axis[0] for axis in rule)
+    precision, recall, f1 = (np.where(live, score[0], np.nan) for score in scores)
+    varies = any(len(set(labels[rows][groups[rows] == g])) > 1 for rows in (train, heldout) for g in set(groups[rows]))
+    reasons = _reasons(f1, null_f1, [tuple(part[i] for part in counts) for i in k], live, settings, varies)
+    return FeatureLabels(
+        label=np.where(live, names[k].astype(object), None),
+        direction=np.where(live, np.array(DIRECTIONS, dtype=object)[direction], None),
+        threshold=np.where(live, thresholds[t, np.arange(len(t))].astype(np.float64), np.nan),
+        precision=precision,
+        recall=recall,
+        f1=f1,
+        f1_train=np.where(live, f1_train[0], np.nan),
+        is_shown=np.array([reason is None for reason in reasons], dtype=bool),
+        reason=np.array(reasons, dtype=object),
+        null_f1=null_f1,
+        n_permutations=settings.n_permutations,
+    )
+
+
+def _why_not(names: NDArray, groups: NDArray, train: NDArray[np.intp], heldout: NDArray[np.intp]) -> str | None:
+    if not len(train) or not len(heldout):
+        return f"no labelled clip in the {'training' if not len(train) else 'held-out'} part"
+    if len(names) < 2:
+        return f"only one label in the training part ({names[0]})"
+    shared = sorted(set(groups[train]) & set(groups[heldout]))
+    if shared:
+        return f"{len(shared)} group(s) in both parts, such as {shared[0]}: nothing can be said about unseen groups"
+    return None
+
+
+def _nothing(n_features: int, reason: str) -> FeatureLabels:
+    none, nan = np.full(n_features, None, dtype=object), np.full(n_features, np.nan)
+    why = np.full(n_features, reason, dtype=object)
+    shown = np.zeros(n_features, dtype=bool)
+    return FeatureLabels(none, none, nan, nan, nan, nan, nan, shown, why, float("nan"), 0)
+
+
+def _thresholds(codes_cf: Single, quantiles: tuple[float, ...]) -> Single:
+    """(thresholds, features): 0, then quantiles of each feature's non-zero activations (an observed value, not between)."""
+    ranked = np.sort(codes_cf, axis=0)
+    n_zero = np.sum(ranked <= 0, axis=0)
+    n_active = len(ranked) - n_zero
+    rows = [
+        np.minimum(n_zero + np.floor(q * np.maximum(n_active - 1, 0)).astype(int), len(ranked) - 1) for q in quantiles
+    ]
+    picked = [np.where(n_active > 0, ranked[row, np.arange(ranked.shape[1])], 0.0) for row in rows]
+    return np.stack([np.zeros(ranked.shape[1]), *picked]).astype(np.float32)
+
+
+def _part(codes_cf: Single, thresholds_tf: Single) -> _Part:
+    above = [(codes_cf > threshold).astype(np.float32) for threshold in thresholds_tf]
+    return _Part(above, np.array([part.sum(axis=0, dtype=np.float64) for part in above]))
+
+
+def _members(labels: NDArray, names: NDArray) -> Single:
+    """(labels, clips) 0/1."""
+    return (names[:, None] == labels[None, :].astype(str)).astype(np.float32)
+
+
+def _apply(
+    train: _Part, heldout: _Part, member_pkc: Single, member_heldout_pkc: Single
+) -> tuple[tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.intp]], Floats, tuple[Floats, Floats, Floats]]:
+    """Choose each feature's rule on train and score it held out, for a stack of p labelings at once.
+
+    Returns (threshold, label, direction as indices, each (p, f)); f1 on train (p, f); (precision, recall, f1) held out,
+    (p, f). Precision is NaN where the rule never fires, recall and f1 where no held-out clip has the label.
+    """
+    p, k, _ = member_pkc.shape
+    best = np.full((p, train.n_above.shape[1]), -1.0)
+    chosen = np.zeros((3, *best.shape), dtype=np.intp)
+    for t, above in enumerate(train.above):
+        hits = (member_pkc.reshape(p * k, -1) @ above).reshape(p, k, -1).astype(np.float64)
+        n_label = member_pkc.sum(axis=2, dtype=np.float64)[:, :, None]
+        for direction in (0, 1):
+            hits_now = hits if direction == 0 else n_label - hits
+            fires = train.n_above[t] if direction == 0 else len(above) - train.n_above[t]
+            f1 = 2 * hits_now / np.maximum(n_label + fires, 1)
+            label = np.argmax(f1, axis=1)
+            top = np.take_along_axis(f1, label[:, None], axis=1)[:, 0]
+            better = top > best
+            best = np.where(better, top, best)
+            chosen = np.where(better, np.stack([np.full_like(label, t), label, np.full_like(label, direction)]), chosen)
+    return (chosen[0], chosen[1], chosen[2]), best, _score(heldout, member_heldout_pkc, chosen)
+
+
+def _score(part: _Part, member_pkc: Single, chosen: NDArray[np.intp]) -> tuple[Floats, Floats, Floats]:
+    """(precision, recall, f1) of the chosen (threshold, label, direction) on one part, each (p, f)."""
+    p, k, n = member_pkc.shape
+    hits, fires = np.zeros(chosen.shape[1:]), np.zeros(chosen.shape[1:])
+    for t, above in enumerate(part.above):
+        here = chosen[0] == t
+        if here.any():
+            table = (member_pkc.reshape(p * k, n) @ above).reshape(p, k, -1)
+            hits = np.where(here, np.take_along_axis(table, chosen[1][:, None], axis=1)[:, 0], hits)
+            fires = np.where(here, part.n_above[t], fires)
+    n_label = np.take_along_axis(member_pkc.sum(axis=2, dtype=np.float64), chosen[1], axis=1)
+    below = chosen[2] == 1
+    hits, fires = np.where(below, n_label - hits, hits), np.where(below, n - fires, fires)
+    precision = np.where(fires > 0, hits / np.maximum(fires, 1), np.nan)
+    recall = np.where(n_label > 0, hits / np.maximum(n_label, 1), np.nan)
+    return precision, recall, np.where(n_label > 0, 2 * hits / np.maximum(n_label + fires, 1), np.nan)
+
+
+def _null(
+    parts: tuple[_Part, _Part],
+    labels: NDArray,
+    names: NDArray,
+    groups: NDArray,
+    rows: tuple[NDArray[np.intp], NDArray[np.intp]],
+    live: Mask,
+    settings: LabelSettings,
+    chunk: int = 10,
+) -> float:
+    """The percentile, over labelings permuted within group, of the best live feature's held-out F1."""
+    if settings.n_permutations < 1 or not live.any():
+        return float("nan")
+    rng = np.random.default_rng(settings.seed)
+    best: list[float] = []
+    while len(best) < settings.n_permutations:
+        n = min(chunk, settings.n_permutations - len(best))
+        member = [
+            np.stack([_members(_permute_within(labels[part], groups[part], rng), names) for _ in range(n)])
+            for part in rows
+        ]
+        _, _, (_, _, f1) = _apply(*parts, *member)
+        best += np.nan_to_num(f1[:, live], nan=0.0).max(axis=1).tolist()
+    return float(np.quantile(best, settings.null_quantile))
+
+
+def _permute_within(labels: NDArray, groups: NDArray, rng: np.random.Generator) -> NDArray:
+    """The labels shuffled among the clips of each group."""
+    shuffled = np.lexsort((rng.random(len(labels)), groups))
+    permuted = labels.copy()
+    permuted[np.argsort(groups, kind="stable")] = labels[shuffled]
+    return permuted
+
+
+def _n_positive(labels: NDArray, groups: NDArray, names: NDArray) -> list[tuple[int, int]]:
+    """(clips, groups) that have each label."""
+    return [(int(np.sum(labels == name)), len(set(groups[labels == name]))) for name in names]
+
+
+def _reasons(
+    f1: Floats,
+    null_f1: float,
+    counts: list[tuple[tuple[int, int], ...]],
+    live: Mask,
+    settings: LabelSettings,
+    varies: bool,
+) -> list[str | None]:
+    """Why each feature's label is not shown; None where it is."""
+    reasons: list[str | None] = []
+    for i, parts in enumerate(counts):
+        few = [
+            f"{n} clips from {n_groups} group(s) have it in the {part} part, fewer than {settings.min_positives} from "
+            f"{settings.min_groups}"
+            for part, (n, n_groups) in zip(("training", "held-out"), parts, strict=True)
+            if n < settings.min_positives or n_groups < settings.min_groups
+        ]
+        if not live[i]:
+            reasons.append("not active on any labelled training clip")
+        elif few:
+            reasons.append(few[0])
+        elif not varies:
+            reasons.append("the label never varies within a group, so it cannot be told from the group")
+        elif np.isnan(null_f1):
+            reasons.append("no permutations to compare with")
+        elif f1[i] > null_f1:
+            reasons.append(None)
+        else:
+            reasons.append(
+                f"held-out F1 {f1[i]:.2f} is not above {null_f1:.2f}, the best feature's under permuted labels"
+            )
+    return reasons

@@ -1,0 +1,189 @@
+"""One SAE's codes over the corpus, as the store's tables of features."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from explorer.sae import SAE, top_k_codes
+from precompute.atlas import feature_map
+from precompute.feature_labels import FeatureLabels, label_features
+from precompute.job import Job
+from precompute.matching import coactivation_lift, decoder_neighbours
+from precompute.metrics import eta_squared, fvu, mse, pca_fvu
+from precompute.top_clips import CodeMatrix, histograms, list_clips
+
+DENSE_DENSITY = 0.5
+N_NEIGHBOURS = 6
+MAX_CATEGORIES = 60
+MIN_LABEL_CLIPS = 1
+
+
+@dataclass(frozen=True, eq=False)
+class AnalysedSAE:
+    """An SAE run over every clip of the corpus."""
+
+    states_cd: np.ndarray
+    pre_cf: np.ndarray
+    codes_cf: np.ndarray
+    kth_values_c: np.ndarray
+
+    @classmethod
+    def of(cls, sae: SAE, states_cd: np.ndarray) -> AnalysedSAE:
+        """Encode all clips."""
+        pre_cf = sae.preactivations(states_cd)
+        codes = top_k_codes(pre_cf, sae.k)
+        return cls(states_cd, pre_cf, codes.dense(), codes.kth_values())
+
+    def sparse_rows(self) -> pd.DataFrame:
+        """(clip_index, feature, value) of every non-zero activation."""
+        clips, features = np.nonzero(self.codes_cf)
+        values = self.codes_cf[clips, features]
+        return pd.DataFrame(
+            {"clip_index": clips.astype("int32"), "feature": features.astype("int32"), "value": values.astype("float32")}
+        )
+
+
+def sae_tables(
+    job: Job, sae: SAE, analysed: AnalysedSAE, head: Mapping[str, Any], *, makes_map: bool
+) -> dict[str, pd.DataFrame]:
+    """The rows of `saes`, `pca_baselines`, `features` and of everything that hangs on a feature."""
+    sae_id = str(head["sae_id"])
+    codes_cf = analysed.codes_cf
+    matrix = CodeMatrix(codes_cf, analysed.kth_values_c)
+    arrays = job.arrays
+    numbers, baselines = _reconstruction(job, sae, analysed)
+    listed = list_clips(
+        matrix, analysed.pre_cf, arrays.groups_c, arrays.files_c, n_top=job.config.n_top_clips, seed=int(head["seed"])
+    )
+    tables = {
+        "saes": pd.DataFrame([{**head, **numbers}]),
+        "pca_baselines": baselines.assign(encoder_id=head["encoder_id"], layer=head["layer"]),
+        "features": _features(job, analysed, makes_map=makes_map, seed=int(head["seed"])),
+        "feature_histograms": histograms(codes_cf),
+        "feature_attribute_shares": _attribute_shares(job, codes_cf),
+        "feature_label_counts": _label_counts(job, codes_cf),
+        "feature_neighbours": _neighbours(sae, codes_cf),
+        "listed_clips": listed,
+    }
+    return {
+        name: rows if name in ("saes", "pca_baselines") else rows.assign(sae_id=sae_id) for name, rows in tables.items()
+    }
+
+
+def _reconstruction(job: Job, sae: SAE, analysed: AnalysedSAE) -> tuple[dict[str, Any], pd.DataFrame]:
+    fit_c, score_c = job.fit_c, job.score_c
+    states, codes = analysed.states_cd, analysed.codes_cf
+    recon = codes @ sae.w_dec_fd + sae.b_dec_d
+    mean_d = states[fit_c].mean(axis=0, dtype=np.float64)
+    density_f = (codes > 0).mean(axis=0)
+    alive_f = codes[fit_c].max(axis=0, initial=0) > 0
+    n_live = int(alive_f.sum())
+    wanted = [sae.k, max(1, min(sae.d_model, n_live))]
+    baselines = pca_fvu(states[fit_c], states[score_c], wanted) if fit_c.sum() > 1 else []
+    total = float(codes.sum())
+    numbers: dict[str, Any] = {
+        "mse_train": mse(states[fit_c], recon[fit_c]),
+        "mse_heldout": mse(states[score_c], recon[score_c]) if score_c.any() else None,
+        "fvu_train": fvu(states[fit_c], recon[fit_c], mean_d),
+        "fvu_heldout": fvu(states[score_c], recon[score_c], mean_d) if score_c.any() else None,
+        "l0_mean": float((codes > 0).sum(axis=1).mean()),
+        "n_live": n_live,
+        "n_dead": sae.n_features - n_live,
+        "n_dense": int((density_f > DENSE_DENSITY).sum()),
+        "dense_mass": float(codes[:, density_f > DENSE_DENSITY].sum()) / total if total else None,
+    }
+    if len(baselines) == 2 and score_c.any():
+        (k_n, _, k_fvu), (live_n, _, live_fvu) = baselines
+        numbers |= {"pca_k_n": k_n, "pca_k_fvu_heldout": k_fvu, "pca_live_n": live_n, "pca_live_fvu_heldout": live_fvu}
+    frame = pd.DataFrame(baselines, columns=["n_components", "fvu_train", "fvu_heldout"])
+    return numbers, frame.drop_duplicates("n_components")
+
+
+def _features(job: Job, analysed: AnalysedSAE, *, makes_map: bool, seed: int) -> pd.DataFrame:
+    codes = analysed.codes_cf
+    active = codes > 0
+    n_active = active.sum(axis=0)
+    sums = codes.sum(axis=0, dtype=np.float64)
+    groups = np.unique(job.arrays.groups_c.astype(str), return_inverse=True)[1]
+    n_groups = np.array([len(np.unique(groups[column])) for column in active.T])
+    alive = codes[job.fit_c].max(axis=0, initial=0) > 0
+    xy = feature_map(codes, method=job.config.feature_map, seed=seed) if makes_map else np.full((len(alive), 2), np.nan)
+    frame = pd.DataFrame(
+        {
+            "feature": np.arange(codes.shape[1]),
+            "n_active": n_active,
+            "density": active.mean(axis=0),
+            "mean_active": np.divide(sums, n_active, out=np.full(len(sums), np.nan), where=n_active > 0),
+            "max_value": codes.max(axis=0),
+            "is_dead": ~alive,
+            "is_dense": active.mean(axis=0) > DENSE_DENSITY,
+            "n_groups_active": n_groups,
+            "preactivation_mean": analysed.pre_cf.mean(axis=0, dtype=np.float64),
+            "map_x": xy[:, 0],
+            "map_y": xy[:, 1],
+        }
+    )
+    labels = _labels(job, codes, seed=seed)
+    return frame if labels is None else pd.concat([frame, labels], axis=1)
+
+
+def _labels(job: Job, codes_cf: np.ndarray, *, seed: int) -> pd.DataFrame | None:
+    """Automatic labels from the primary label."""
+    name = job.corpus.label_name
+    if name is None or name not in job.arrays.labels:
+        return None
+    found: FeatureLabels = label_features(
+        codes_cf,
+        job.arrays.labels[name],
+        job.arrays.groups_c,
+        train_mask_c=job.fit_c,
+        heldout_mask_c=job.score_c,
+        n_permutations=job.config.label_permutations,
+        seed=seed,
+    )
+    return found.frame(name)
+
+
+def _attribute_shares(job: Job, codes_cf: np.ndarray) -> pd.DataFrame:
+    """Eta squared of each live feature's activation by every column with a usable number of values."""
+    arrays = job.arrays
+    columns = {job.corpus.group_name: arrays.groups_c, **arrays.labels, **arrays.attributes}
+    live = np.flatnonzero(codes_cf.max(axis=0) > 0)
+    parts = []
+    for name, values in columns.items():
+        n_values = len({value for value in values if value is not None})
+        if 2 <= n_values <= min(MAX_CATEGORIES, len(values) // 2):
+            share_f = eta_squared(codes_cf[:, live], values)
+            parts.append(pd.DataFrame({"feature": live, "column_name": name, "share": share_f}).dropna())
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
+
+
+def _label_counts(job: Job, codes_cf: np.ndarray) -> pd.DataFrame:
+    name = job.corpus.label_name
+    if name is None or name not in job.arrays.labels:
+        return pd.DataFrame()
+    labels_c = job.arrays.labels[name]
+    parts = []
+    for label in sorted({value for value in labels_c if value is not None}):
+        rows = codes_cf[labels_c == label]
+        n_active = (rows > 0).sum(axis=0)
+        live = np.flatnonzero(n_active)
+        values = {"feature": live, "label": label, "n_active": n_active[live], "n_clips": len(rows)}
+        parts.append(pd.DataFrame({**values, "mean_value": rows[:, live].mean(axis=0)}))
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
+
+
+def _neighbours(sae: SAE, codes_cf: np.ndarray) -> pd.DataFrame:
+    live_f = codes_cf.max(axis=0) > 0
+    parts = []
+    for kind, found in (
+        ("decoder", decoder_neighbours(sae.w_dec_fd, live_f, n_best=N_NEIGHBOURS)),
+        ("lift", coactivation_lift(codes_cf, n_best=N_NEIGHBOURS)),
+    ):
+        parts.append(pd.DataFrame(found.rows(), columns=["feature", "rank", "other", "value"]).assign(kind=kind))
+    return pd.concat(parts, ignore_index=True)

@@ -1,0 +1,110 @@
+"""What every stage of a run is handed: the configuration, the corpus as arrays, the artefacts, and the run's record."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from precompute.artefacts import Artefacts, Bundle
+from precompute.config import RunConfig
+from precompute.datasets import Corpus
+from precompute.hidden_states import ClipSource, Shard, make_shards
+from precompute.reporting import Reporter
+
+HELD_OUT, GROUP_FOLDS, RANDOM_FOLDS, PAPER = "held-out", "group-folds", "random-folds", "paper"
+
+
+@dataclass(frozen=True, eq=False)
+class CorpusArrays:
+    """The corpus in clip order, as the measures want it. -1 stands for no fold, None for no label."""
+
+    groups_c: np.ndarray
+    files_c: np.ndarray
+    train_c: np.ndarray
+    heldout_c: np.ndarray
+    fold_group_c: np.ndarray
+    fold_random_c: np.ndarray
+    paper_split_c: np.ndarray
+    labels: dict[str, np.ndarray]  # by label name; object arrays of str or None
+    attributes: dict[str, np.ndarray]
+
+
+def corpus_arrays(corpus: Corpus) -> CorpusArrays:
+    """The arrays of a corpus."""
+    clips = corpus.clips
+
+    def column(values: Sequence[object]) -> np.ndarray:
+        array = np.empty(len(values), dtype=object)
+        array[:] = values
+        return array
+
+    label_names = sorted({name for clip in clips for name in clip.file.labels}, key=lambda n: (n != corpus.label_name, n))
+    attribute_names = sorted({name for clip in clips for name in clip.file.attributes})
+    return CorpusArrays(
+        groups_c=column([clip.group for clip in clips]),
+        files_c=column([clip.file.file_id for clip in clips]),
+        train_c=np.array([clip.split == "train" for clip in clips]),
+        heldout_c=np.array([clip.split == HELD_OUT for clip in clips]),
+        fold_group_c=np.array([-1 if clip.fold_group is None else clip.fold_group for clip in clips]),
+        fold_random_c=np.array([-1 if clip.fold_random is None else clip.fold_random for clip in clips]),
+        paper_split_c=column([clip.paper_split for clip in clips]),
+        labels={name: column([clip.file.labels.get(name) for clip in clips]) for name in label_names},
+        attributes={name: column([clip.file.attributes.get(name) for clip in clips]) for name in attribute_names},
+    )
+
+
+@dataclass
+class Record:
+    """The bundles that a run is made of, in the order they were needed."""
+
+    bundles: list[tuple[str, str]] = field(default_factory=list)
+
+    def use(self, bundle: Bundle) -> Bundle:
+        """Note that the run stands on this bundle."""
+        entry = (bundle.folder.parent.name, bundle.folder.name)
+        if entry not in self.bundles:
+            self.bundles.append(entry)
+        return bundle
+
+
+@dataclass(frozen=True, eq=False)
+class Job:
+    """One run at work."""
+
+    config: RunConfig
+    run_id: str
+    artefacts: Artefacts
+    corpus: Corpus
+    arrays: CorpusArrays
+    reporter: Reporter
+    record: Record
+
+    @property
+    def sources(self) -> list[ClipSource]:
+        """Where each clip's sound lies, in clip order."""
+        return [
+            ClipSource(clip.clip_index, clip.clip_id, clip.file.path, clip.start_s, clip.duration_s)
+            for clip in self.corpus.clips
+        ]
+
+    @property
+    def shards(self) -> list[Shard]:
+        """The corpus in shards."""
+        return make_shards(self.sources, self.config.shard_clips)
+
+    @property
+    def protocol(self) -> str:
+        """Whose training part SAEs, probes and Lasso are fitted on."""
+        return PAPER if self.config.is_paper else HELD_OUT
+
+    @property
+    def fit_c(self) -> np.ndarray:
+        """Which clips the protocol fits on."""
+        return self.arrays.paper_split_c == "train" if self.config.is_paper else self.arrays.train_c
+
+    @property
+    def score_c(self) -> np.ndarray:
+        """Which clips the protocol scores on: seen by nothing that was fitted."""
+        return self.arrays.paper_split_c == "test" if self.config.is_paper else self.arrays.heldout_c

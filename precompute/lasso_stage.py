@@ -1,0 +1,137 @@
+"""Acoustic factors predicted by Lasso from codes and from dense states, as the store's tables."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from precompute.artefacts import Bundle, key_of
+from precompute.attribution import fit_factors, fit_factors_paper
+from precompute.factor_fit import FactorFit, LassoSettings
+from precompute.job import HELD_OUT, PAPER, Job
+
+LASSO_STAGE = "lasso"
+VERSION = 1
+
+
+def lasso(
+    job: Job,
+    x_cd: np.ndarray,
+    factors_cg: np.ndarray,
+    representation_id: str,
+    *,
+    seed: int,
+    given: Bundle | None = None,
+    protocol: str = HELD_OUT,
+) -> Bundle:
+    """Fit every factor from one representation; `given` is the bundle whose alphas are taken instead of choosing anew."""
+    config = job.config
+    key = key_of(
+        version=VERSION,
+        representation=representation_id,
+        corpus=job.corpus.corpus_id,
+        settings=[config.lasso_folds, config.lasso_alphas, config.lasso_permutations],
+        given=None if given is None else given.folder.name,
+        protocol=protocol,
+        fault=config.faults.completeness_one_without_weights,
+    )
+    found = job.artefacts.find(LASSO_STAGE, key)
+    if found is not None:
+        return job.record.use(found)
+    if protocol == PAPER:
+        rows_c = np.flatnonzero(job.score_c)
+        fits = fit_factors_paper(
+            x_cd[rows_c],
+            factors_cg[rows_c],
+            seed,
+            n_permutations=config.lasso_permutations,
+            completeness_of_no_weight=1.0 if config.faults.completeness_one_without_weights else None,
+            n_jobs=config.workers(),
+        )
+    else:
+        rows_c = np.arange(len(x_cd))
+        fits = fit_factors(
+            x_cd,
+            factors_cg,
+            job.arrays.groups_c,
+            train_mask=job.arrays.train_c,
+            heldout_mask=job.arrays.heldout_c,
+            folds_c=np.where(job.arrays.fold_group_c >= 0, job.arrays.fold_group_c % config.lasso_folds, -1),
+            settings=LassoSettings(
+                mode="cv" if given is None else "given",
+                alphas=config.lasso_alphas,
+                n_permutations=config.lasso_permutations,
+                seed=seed,
+            ),
+            given_alphas_g=None if given is None else _alphas(given, factors_cg.shape[1]),
+            n_jobs=config.workers(),
+        )
+    with job.artefacts.writing(LASSO_STAGE, key) as bundle:
+        _add_tables(bundle, fits, representation_id, protocol, seed, rows_c)
+    return job.record.use(job.artefacts.get(LASSO_STAGE, key))
+
+
+def _alphas(bundle: Bundle, n_factors: int) -> list[float]:
+    rows = bundle.table("factor_scores")
+    alphas = np.full(n_factors, np.nan)
+    alphas[rows["factor_index"].to_numpy(dtype=int)] = rows["alpha"].to_numpy(dtype=float)
+    return [float(alpha) for alpha in alphas]
+
+
+def _add_tables(
+    bundle: Bundle, fits: Sequence[FactorFit], representation_id: str, protocol: str, seed: int, rows_c: np.ndarray
+) -> None:
+    same = {"representation_id": representation_id, "protocol": protocol}
+    scores, weights, models, predictions = [], [], [], []
+    for fit in fits:
+        scores.append(
+            {
+                **same,
+                "factor_index": fit.factor_index,
+                "seed": seed,
+                "alpha": fit.alpha,
+                "alpha_source": fit.alpha_source,
+                "r2": fit.r2,
+                "r2_within_group": fit.r2_within_group,
+                "r2_permuted": fit.r2_permuted,
+                "r2_train": fit.r2_train,
+                "n_train": fit.n_train,
+                "n_clips": fit.n_clips,
+                "n_groups": fit.n_groups,
+                "n_weights": fit.n_weights,
+                "completeness": fit.completeness,
+                "completeness_d": fit.n_dims,
+                "effective_codes": fit.effective_codes,
+                "n_codes_90": fit.n_codes_90,
+                "reason": fit.reason,
+            }
+        )
+        dims, values = fit.weights
+        weights.append(pd.DataFrame({**same, "factor_index": fit.factor_index, "dim": dims, "weight": values}))
+        if np.isfinite(fit.intercept):
+            names = ("intercept", "y_mean", "y_scale", "clip_low", "clip_high")
+            models.append({**same, "factor_index": fit.factor_index, **{name: getattr(fit, name) for name in names}})
+        predictions.append(
+            pd.DataFrame(
+                {
+                    **same,
+                    "factor_index": fit.factor_index,
+                    "clip_index": rows_c[fit.heldout_index],
+                    "measured": fit.measured_heldout,
+                    "predicted": fit.predicted_heldout,
+                }
+            )
+        )
+    frame = pd.DataFrame(scores).astype({"n_codes_90": "Int64", "reason": "string", "completeness_d": "Int64"})
+    bundle.add_table("factor_scores", frame)
+    for name, parts in (("lasso_weights", weights), ("factor_predictions", predictions)):
+        filled = [part for part in parts if len(part)]
+        if filled:
+            bundle.add_table(name, pd.concat(filled, ignore_index=True))
+    if models:
+        scaler = next(fit.scaler for fit in fits if np.isfinite(fit.intercept))
+        row = {**same, "x_mean": scaler.x_mean.astype("f4"), "x_scale": scaler.x_scale.astype("f4")}
+        bundle.add_table("lasso_models", pd.DataFrame(models))
+        bundle.add_table("lasso_scalers", pd.DataFrame([row]))

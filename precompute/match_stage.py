@@ -1,0 +1,80 @@
+"""Which features of different dictionaries are active on the same clips: across encoders, layers and seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from precompute.artefacts import key_of
+from precompute.job import Job
+from precompute.matching import best_matches, seed_stability
+
+MATCH_STAGE, STABILITY_STAGE = "matches", "stability"
+VERSION = 1
+N_MATCHES = 3
+
+
+@dataclass(frozen=True, eq=False)
+class Dictionary:
+    """One SAE's codes over the corpus, and what it belongs to."""
+
+    sae_id: str
+    encoder_id: str
+    layer: int
+    sparsity: float
+    seed: int
+    is_reference: bool
+    codes_cf: np.ndarray
+
+
+def match_dictionaries(job: Job, dictionaries: Sequence[Dictionary]) -> None:
+    """Match every pair of reference dictionaries in both directions, and the seeds of each with each other."""
+    references = [item for item in dictionaries if item.is_reference]
+    pairs = [(a, b, "encoder") for a in references for b in references if a is not b]
+    families: dict[tuple[str, int, float], list[Dictionary]] = {}
+    for item in dictionaries:
+        families.setdefault((item.encoder_id, item.layer, item.sparsity), []).append(item)
+    seeds = {family: members for family, members in families.items() if len(members) > 1}
+    pairs += [(a, b, "seed") for members in seeds.values() for a in members for b in members if a is not b]
+    with job.reporter.stage("match features", len(pairs) + len(seeds), "pairs") as stage:
+        for a, b, kind in pairs:
+            key = key_of(version=VERSION, a=a.sae_id, b=b.sae_id, kind=kind, corpus=job.corpus.corpus_id)
+            bundle = job.artefacts.find(MATCH_STAGE, key)
+            if bundle is None:
+                rows = _matches(job, a, b, 1 if kind == "seed" else N_MATCHES)
+                rows = rows.assign(sae_id=a.sae_id, other_sae_id=b.sae_id, kind=kind)
+                with job.artefacts.writing(MATCH_STAGE, key) as bundle:
+                    bundle.add_table("feature_matches", rows)
+                bundle = job.artefacts.get(MATCH_STAGE, key)
+                stage.advance()
+            else:
+                stage.reuse()
+            job.record.use(bundle)
+        for members in seeds.values():
+            _stability(job, members)
+            stage.advance()
+
+
+def _matches(job: Job, a: Dictionary, b: Dictionary, n: int) -> pd.DataFrame:
+    found = best_matches(a.codes_cf, b.codes_cf, train_mask_c=job.fit_c, heldout_mask_c=job.score_c, n_best=n)
+    return pd.DataFrame(found.rows(), columns=["feature", "rank", "other_feature", "r_train", "r_heldout"])
+
+
+def _stability(job: Job, members: Sequence[Dictionary]) -> None:
+    key = key_of(version=VERSION, members=[item.sae_id for item in members], corpus=job.corpus.corpus_id)
+    bundle = job.artefacts.find(STABILITY_STAGE, key)
+    if bundle is None:
+        by_seed: Mapping[str, np.ndarray] = {item.sae_id: item.codes_cf for item in members}
+        frames = []
+        for sae_id, codes_cf in by_seed.items():
+            others = [other for other_id, other in by_seed.items() if other_id != sae_id]
+            stability_f = seed_stability(codes_cf, others, train_mask_c=job.fit_c, heldout_mask_c=job.score_c)
+            rows = {"sae_id": sae_id, "feature": np.arange(len(stability_f)), "stability": stability_f}
+            frames.append(pd.DataFrame({**rows, "stability_n_seeds": len(others)}))
+        with job.artefacts.writing(STABILITY_STAGE, key) as bundle:
+            bundle.add_table("feature_stability", pd.concat(frames, ignore_index=True))
+        bundle = job.artefacts.get(STABILITY_STAGE, key)
+    job.record.use(bundle)

@@ -1,0 +1,97 @@
+"""What a run would compute, how long it would take and how large it would get: the dry run."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from explorer.audio import Waveform
+from precompute.artefacts import Artefacts
+from precompute.config import RunConfig, n_features_for
+from precompute.encode_stage import EncoderAtWork
+from precompute.hidden_states import POOLED_STAGE, estimated_frame_bytes, pooled_key
+from precompute.job import Job
+from precompute.reporting import clock
+
+SECONDS_OF_FACTORS_PER_S = 0.03  # openSMILE and the preview, one core
+SECONDS_PER_GIGAFLOP = 0.02  # training, one ordinary core
+LISTED_PER_FEATURE = 25
+BYTES_PER_CODE = 12
+PROBE_S = 3.0
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A forecast. `seconds` are None where nothing was timed (the encoder was not loaded)."""
+
+    n_clips: int
+    audio_s: float
+    n_saes: int
+    n_layers_probed: int
+    disk_bytes: float
+    encode_s: float | None
+    other_s: float
+
+    def lines(self) -> list[str]:
+        """The forecast for people."""
+        encode = "not timed" if self.encode_s is None else f"about {clock(self.encode_s)}"
+        total = "" if self.encode_s is None else f"; in all about {clock(self.encode_s + self.other_s)}"
+        return [
+            f"clips: {self.n_clips}, {clock(self.audio_s)} of audio",
+            f"layers probed: {self.n_layers_probed}; SAEs trained: {self.n_saes}",
+            f"time: encoding {encode}, the rest about {clock(self.other_s)}{total}",
+            f"disk: about {self.disk_bytes / 1e9:.2f} GB at most while it runs",
+        ]
+
+
+def estimate(job: Job, works: Sequence[EncoderAtWork], *, timed: bool = False) -> Estimate:
+    """Forecast a run. `timed` encodes two seconds of noise with each encoder that has work left."""
+    config = job.config
+    audio_s = sum(clip.duration_s for clip in job.corpus.clips)
+    n_clips = len(job.corpus.clips)
+    disk, other_s, n_saes, n_layers, encode_s = 0.0, audio_s * SECONDS_OF_FACTORS_PER_S / config.workers(), 0, 0, 0.0
+    for work in works:
+        n_all, d_model = work.checkpoint.n_layers + 1, work.checkpoint.d_model
+        n_chosen = _n_layers(config, n_all)
+        saes = n_chosen * sum(len(config.seeds_at(sparsity)) for sparsity in config.sparsities)
+        n_features = n_features_for(d_model, config.n_features)
+        frames = estimated_frame_bytes(audio_s, 75.0, d_model, 1)
+        all_frames = frames * n_all if frames * n_all <= config.frame_cache_gb * 1e9 else 0.0
+        disk += max(all_frames, frames * n_chosen) + n_clips * n_all * d_model * 4.0
+        listed = n_features * LISTED_PER_FEATURE
+        mean_k = np.mean([(1 - sparsity) * n_features for sparsity in config.sparsities])
+        per_sae = listed * audio_s / max(1, n_clips) * 60 + 2 * n_clips * mean_k * BYTES_PER_CODE + n_features * d_model * 8
+        disk += saes * float(per_sae)
+        gigaflops = saes * config.epochs * n_clips * d_model * n_features * 18 / 1e9
+        other_s += gigaflops * SECONDS_PER_GIGAFLOP + n_all * PROBE_S + saes * 12.0
+        n_saes, n_layers = n_saes + saes, n_layers + n_all
+        if timed:
+            encode_s += _encode_seconds(job.artefacts, work, job)
+    return Estimate(n_clips, audio_s, n_saes, n_layers, disk, encode_s if timed else None, other_s)
+
+
+def _n_layers(config: RunConfig, n_all: int) -> int:
+    if config.layers == "all":
+        return n_all
+    return 2 if config.layers == "best2" or "=" in config.layers else len(config.layers.split(","))
+
+
+def _encode_seconds(artefacts: Artefacts, work: EncoderAtWork, job: Job) -> float:
+    left_s = sum(
+        clip.duration_s
+        for shard in job.shards
+        if artefacts.find(POOLED_STAGE, pooled_key(work.fingerprint, shard, all_tokens=work.pools_all_tokens)) is None
+        for clip in shard.clips
+    )
+    if not left_s:
+        return 0.0
+    encoder = work.network()
+    noise = np.random.default_rng(0).normal(0, 0.1, 5 * encoder.sample_rate_hz).astype(np.float32)
+    wave = Waveform(noise, encoder.sample_rate_hz)
+    encoder.hidden_states([wave], [work.layers()[-1]])  # the first call is slower
+    started = time.monotonic()
+    encoder.hidden_states([wave], [work.layers()[-1]])
+    return (time.monotonic() - started) / 5 * left_s

@@ -1,0 +1,273 @@
+"""Probes on representations, and the choice of layers that follows from them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from explorer.errors import ConfigError
+from precompute.artefacts import Bundle, key_of
+from precompute.encode_stage import EncoderAtWork
+from precompute.job import GROUP_FOLDS, HELD_OUT, PAPER, RANDOM_FOLDS, Job
+from precompute.probe_result import ProbeResult
+from precompute.probes import attribute_baseline, run_paper_probe, run_probe
+
+PROBE_STAGE, BASELINE_STAGE = "probes", "attribute_baselines"
+VERSION = 1
+MAX_CATEGORIES = 60
+
+
+def dense_id(encoder_id: str, layer: int) -> str:
+    """The representation_id of pooled states."""
+    return f"{encoder_id}.L{layer:02d}"
+
+
+def probe_representation(job: Job, x_cd: np.ndarray, *, seed: int) -> list[tuple[str, ProbeResult]]:
+    """All probes of one representation: (label name, result) for every label and protocol of the run."""
+    arrays, config = job.arrays, job.config
+    results = []
+    for label_name, labels_c in arrays.labels.items():
+        held_out = run_probe(
+            x_cd,
+            labels_c,
+            arrays.groups_c,
+            protocol=HELD_OUT,
+            train_mask_c=arrays.train_c,
+            heldout_mask_c=arrays.heldout_c,
+            folds_c=arrays.fold_group_c,
+            c_grid=config.probe_c_grid,
+            seed=seed,
+        )
+        results.append((label_name, held_out))
+        c_grid = (held_out.c if held_out.c is not None else config.probe_c_grid[0],)
+        for protocol, folds_c in ((GROUP_FOLDS, arrays.fold_group_c), (RANDOM_FOLDS, arrays.fold_random_c)):
+            result = run_probe(
+                x_cd,
+                labels_c,
+                arrays.groups_c,
+                protocol=protocol,
+                train_mask_c=arrays.train_c,
+                heldout_mask_c=arrays.heldout_c,
+                folds_c=folds_c,
+                c_grid=c_grid,
+                seed=seed,
+            )
+            results.append((label_name, result))
+    return results
+
+
+def paper_probe(job: Job, first_cd: np.ndarray, crops_cnd: np.ndarray, *, seed: int) -> list[tuple[str, ProbeResult]]:
+    """Preset paper: the probe on training crops, kept by the validation files, scored on the test singers' first crops."""
+    arrays = job.arrays
+    results = []
+    for label_name, labels_c in arrays.labels.items():
+        labelled = np.array([label is not None for label in labels_c])
+        train, valid, test = ((arrays.paper_split_c == part) & labelled for part in ("train", "valid", "test"))
+        n_crops = crops_cnd.shape[1]
+        result = run_paper_probe(
+            crops_cnd[train].reshape(-1, crops_cnd.shape[2]),
+            np.repeat(labels_c[train], n_crops),
+            first_cd[valid],
+            labels_c[valid],
+            first_cd[test],
+            labels_c[test],
+            seed,
+            groups_test=arrays.groups_c[test],
+        )
+        results.append((label_name, result))
+    return results
+
+
+def add_probe_tables(
+    bundle: Bundle, representation_id: str, results: Sequence[tuple[str, ProbeResult]], *, is_codes: bool
+) -> None:
+    """Keep probe results as the store's tables."""
+    probes, classes, confusion, groups, weights, scalers = [], [], [], [], [], []
+    for label_name, result in results:
+        probe_id = key_of(representation=representation_id, label=label_name, protocol=result.protocol, seed=result.seed)
+        probes.append(
+            {
+                "probe_id": probe_id,
+                "representation_id": representation_id,
+                "label_name": label_name,
+                "protocol": result.protocol,
+                "seed": result.seed,
+                "accuracy": result.accuracy,
+                "balanced_accuracy": result.balanced_accuracy,
+                "macro_f1": result.macro_f1,
+                "chance": result.chance,
+                "n_clips": result.n_clips,
+                "n_groups": result.n_groups,
+                "n_classes": result.n_classes,
+                "c": result.c,
+                "ci_low": result.ci_low,
+                "ci_high": result.ci_high,
+                "is_sae_blind": (result.protocol in (HELD_OUT, PAPER)) if is_codes else None,
+                "reason": result.reason,
+            }
+        )
+        classes.extend((probe_id, s.name, s.recall, s.precision, s.f1, s.n, s.reason) for s in result.classes)
+        confusion.extend((probe_id, *row) for row in result.confusion)
+        groups.extend((probe_id, *row) for row in result.groups)
+        if result.probe is not None:
+            scalers.append((probe_id, result.probe.center_d.astype("f4"), result.probe.scale_d.astype("f4")))
+            weights.extend(
+                (probe_id, name, float(result.probe.intercept_k[row]), result.probe.weights_kd[row].astype("f4"))
+                for row, name in enumerate(result.probe.classes)
+            )
+    numbers = ("accuracy", "balanced_accuracy", "macro_f1", "chance", "c", "ci_low", "ci_high")
+    types = {**dict.fromkeys(numbers, "float64"), "is_sae_blind": "boolean", "reason": "string"}
+    if probes:
+        bundle.add_table("probes", pd.DataFrame(probes).astype(types))
+    for name, rows, columns in (
+        ("probe_classes", classes, ["probe_id", "class", "recall", "precision_", "f1", "n", "reason"]),
+        ("probe_confusion", confusion, ["probe_id", "true_class", "predicted_class", "n"]),
+        ("probe_groups", groups, ["probe_id", "group_id", "accuracy", "n"]),
+        ("probe_weights", weights, ["probe_id", "class", "intercept", "weights"]),
+        ("probe_scalers", scalers, ["probe_id", "center", "scale"]),
+    ):
+        if rows:
+            bundle.add_table(name, pd.DataFrame(rows, columns=columns))
+
+
+def probe_layers(work: EncoderAtWork, pooled_cld: np.ndarray) -> pd.DataFrame:
+    """Probe every layer's pooled states. Returns the `probes` rows, with a column `layer`."""
+    job, config = work.job, work.job.config
+    frames = []
+    with job.reporter.stage(f"probe the layers of {work.checkpoint.spec.name}", len(work.layers()), "layers") as stage:
+        for layer in work.layers():
+            representation_id = dense_id(work.encoder_id, layer)
+            key = key_of(
+                version=VERSION,
+                representation=representation_id,
+                corpus=job.corpus.corpus_id,
+                labels=list(job.arrays.labels),
+                c_grid=config.probe_c_grid,
+                pooling=work.pooling,
+            )
+            bundle = job.artefacts.find(PROBE_STAGE, key)
+            if bundle is None:
+                results = probe_representation(job, pooled_cld[:, layer], seed=config.seeds[0])
+                with job.artefacts.writing(PROBE_STAGE, key) as bundle:
+                    add_probe_tables(bundle, representation_id, results, is_codes=False)
+                    row = [(representation_id, "dense", work.encoder_id, layer, pooled_cld.shape[2])]
+                    names = ["representation_id", "kind", "encoder_id", "layer", "n_dims"]
+                    bundle.add_table("representations", pd.DataFrame(row, columns=names))
+                stage.advance()
+                bundle = job.artefacts.get(PROBE_STAGE, key)
+            else:
+                stage.reuse()
+            frames.append(job.record.use(bundle).table("probes").assign(layer=layer))
+    return pd.concat(frames, ignore_index=True)
+
+
+def probe_attributes(job: Job) -> None:
+    """The attribute-only baseline: what each column gives away about each label without any sound."""
+    arrays, config = job.arrays, job.config
+    usable = {
+        name: values
+        for name, values in arrays.attributes.items()
+        if 2 <= len({value for value in values if value is not None}) <= MAX_CATEGORIES
+    }
+    for name, values in usable.items():
+        representation_id = f"attribute.{name}"
+        key = key_of(version=VERSION, representation=representation_id, corpus=job.corpus.corpus_id, c=config.probe_c_grid)
+        bundle = job.artefacts.find(BASELINE_STAGE, key)
+        if bundle is None:
+            results = [
+                (
+                    label_name,
+                    attribute_baseline(
+                        [values],
+                        labels_c,
+                        arrays.groups_c,
+                        protocol=HELD_OUT,
+                        train_mask_c=arrays.train_c,
+                        heldout_mask_c=arrays.heldout_c,
+                        folds_c=arrays.fold_group_c,
+                        c_grid=config.probe_c_grid,
+                        seed=config.seeds[0],
+                    ),
+                )
+                for label_name, labels_c in arrays.labels.items()
+            ]
+            with job.artefacts.writing(BASELINE_STAGE, key) as bundle:
+                add_probe_tables(bundle, representation_id, results, is_codes=False)
+                row = [(representation_id, "attribute", len({v for v in values if v is not None}))]
+                bundle.add_table("representations", pd.DataFrame(row, columns=["representation_id", "kind", "n_dims"]))
+            bundle = job.artefacts.get(BASELINE_STAGE, key)
+        job.record.use(bundle)
+
+
+def choose_layers(work: EncoderAtWork, probes: pd.DataFrame) -> tuple[list[int], pd.DataFrame]:
+    """The layers that get SAEs, and the rows of `layer_choices`. Held-out clips take no part in the choice.
+
+    `best2`: the layer with the best balanced accuracy over folds by group inside the training part (folds by file where
+    there are no folds by group), and the best of the other half of the network.
+    Raises ConfigError for layers that the encoder does not have.
+    """
+    layers, wish = work.layers(), work.job.config.layers
+    scores, protocol = _choice_scores(work, probes)
+    if wish == "all":
+        chosen, role, reason = layers, "all", "asked for: all"
+    elif wish == "best2":
+        chosen, role, reason = _best_two(layers, scores), "best2", f"balanced accuracy, {protocol}"
+        if not np.isfinite(scores).any():
+            reason = "no probe could be scored: the middle and the last layer"
+    else:
+        chosen, role, reason = _named_layers(wish, work.checkpoint.spec.name, layers), "named", f"asked for: {wish}"
+    rows = [
+        {
+            "encoder_id": work.encoder_id,
+            "layer": layer,
+            "is_chosen": layer in chosen,
+            "role": role,
+            "score": scores[layer],
+            "reason": reason,
+            "run_id": work.job.run_id,
+        }
+        for layer in layers
+    ]
+    return chosen, pd.DataFrame(rows)
+
+
+def _choice_scores(work: EncoderAtWork, probes: pd.DataFrame) -> tuple[np.ndarray, str]:
+    label = work.job.corpus.label_name
+    for protocol in (GROUP_FOLDS, RANDOM_FOLDS):
+        rows = probes[(probes["protocol"] == protocol) & (probes["label_name"] == label)] if len(probes) else probes
+        scores = np.full(len(work.layers()), np.nan)
+        if len(rows):
+            scores[rows["layer"].to_numpy(dtype=int)] = rows["balanced_accuracy"].to_numpy(dtype=float)
+        if np.isfinite(scores).any():
+            return scores, protocol
+    return scores, GROUP_FOLDS
+
+
+def _best_two(layers: Sequence[int], scores: np.ndarray) -> list[int]:
+    if not np.isfinite(scores).any():
+        return sorted({layers[len(layers) // 2], layers[-1]})
+    known = np.where(np.isfinite(scores), scores, -np.inf)
+    best = int(np.argmax(known))
+    half = len(layers) // 2
+    other = [layer for layer in layers if (layer > half) != (best > half)]
+    return sorted({best, max(other, key=lambda layer: (known[layer], -layer))})
+
+
+def _named_layers(wish: str, name: str, layers: Sequence[int]) -> list[int]:
+    """'6,12' for every encoder, or 'ast=6,12;hubert=3,12'."""
+    text: str | None = wish
+    if "=" in wish:
+        parts = dict(part.split("=", 1) for part in wish.split(";") if "=" in part)
+        text = parts.get(name)
+        if text is None:
+            raise ConfigError(f"layers: {wish!r} names no layers for {name}; add ';{name}=6,12' or use best2.")
+    try:
+        chosen = sorted({int(item) for item in str(text).split(",")})
+    except ValueError as error:
+        raise ConfigError(f"layers: {wish!r} is not best2, all, '6,12' or 'ast=6,12;hubert=3,12'.") from error
+    wrong = [layer for layer in chosen if layer not in layers]
+    if wrong:
+        raise ConfigError(f"layers: {name} has no layer {wrong[0]}; it has 0 to {layers[-1]}.")
+    return chosen

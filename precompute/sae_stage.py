@@ -1,0 +1,251 @@
+"""Train the SAEs of one encoder, and turn each into tables: its codes, features, clips, probes and traces."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+
+import numpy as np
+import pandas as pd
+
+from explorer.sae import SAE, load_sae, make_sae_id
+from explorer.store import write_parquet
+from precompute.artefacts import Bundle, key_of
+from precompute.config import k_for, n_features_for
+from precompute.encode_stage import EncoderAtWork
+from precompute.feature_tables import AnalysedSAE, sae_tables
+from precompute.hidden_states import load_frames
+from precompute.job import Job
+from precompute.probe_stage import add_probe_tables, paper_probe, probe_representation
+from precompute.reporting import Stage
+from precompute.top_clips import traces_of_clip
+from precompute.train_sae import CurvePoint, TrainSettings, train_paper, train_sound
+
+TRAIN_STAGE, CODES_STAGE, TRACE_STAGE = "saes", "codes", "traces"
+VERSION = 1
+
+
+@dataclass(frozen=True, eq=False)
+class TrainedSAE:
+    """One dictionary of the run, and which training bundle holds it."""
+
+    sae: SAE
+    sae_id: str
+    layer: int
+    k: int
+    sparsity: float
+    seed: int
+    is_reference: bool
+    bundle: Bundle
+
+    @property
+    def weights_name(self) -> str:
+        return weights_name(self.sae_id)
+
+
+@dataclass(frozen=True, eq=False)
+class States:
+    """The pooled states that SAEs are trained on. The crops are preset paper's; None elsewhere."""
+
+    pooled_cld: np.ndarray
+    first_cld: np.ndarray | None = None
+    crops_cnld: np.ndarray | None = None
+    crop_layers: tuple[int, ...] = ()
+
+    def crops(self, layer: int) -> tuple[np.ndarray, np.ndarray]:
+        """(clips, d) and (clips, crops, d) of one layer."""
+        if self.first_cld is None or self.crops_cnld is None:
+            raise ValueError("there are no crops outside preset paper")
+        column = self.crop_layers.index(layer)
+        return self.first_cld[:, column], self.crops_cnld[:, :, column]
+
+
+def weights_name(sae_id: str) -> str:
+    """The file name of an SAE's weights."""
+    return f"sae-{sae_id}.safetensors"
+
+
+def planned(job: Job, d_model: int) -> list[tuple[float, int]]:
+    """(sparsity, seed) of every SAE that a layer gets. Raises ConfigError for a sparsity that the width cannot hold."""
+    n_features = n_features_for(d_model, job.config.n_features)
+    for sparsity in job.config.sparsities:
+        k_for(sparsity, n_features, d_model, paper=job.config.is_paper)
+    return [(sparsity, seed) for sparsity in job.config.sparsities for seed in job.config.seeds_at(sparsity)]
+
+
+def train_saes(work: EncoderAtWork, states: States, layers: Sequence[int]) -> list[TrainedSAE]:
+    """Train (or find) every SAE of the encoder's chosen layers."""
+    job = work.job
+    plan = planned(job, work.checkpoint.d_model)
+    groups = [tuple(layers)] if job.config.is_paper else [(layer,) for layer in layers]
+    trained = []
+    name = f"train SAEs on {work.checkpoint.spec.name}"
+    with job.reporter.stage(name, len(plan) * len(layers), "SAEs") as stage:
+        for members in groups:
+            for sparsity, seed in plan:
+                trained.extend(_train(work, states, members, sparsity, seed, stage))
+    return trained
+
+
+def _train(
+    work: EncoderAtWork, states: States, layers: tuple[int, ...], sparsity: float, seed: int, stage: Stage
+) -> Iterator[TrainedSAE]:
+    job, config = work.job, work.job.config
+    d_model = work.checkpoint.d_model
+    n_features = n_features_for(d_model, config.n_features)
+    k = k_for(sparsity, n_features, d_model, paper=config.is_paper)
+    settings = TrainSettings(k, n_features, config.epochs, config.batch_size, config.learning_rate, seed)
+    identity = {
+        "version": VERSION,
+        "encoder": work.fingerprint,
+        "level": "clip",
+        "pooling": work.pooling,
+        "method": config.method,
+        "faults": asdict(config.faults),
+        "settings": asdict(settings),
+        "clips": [clip.clip_id for clip, fit in zip(job.corpus.clips, job.fit_c, strict=True) if fit],
+        "joint": list(layers) if config.is_paper else None,
+    }
+    ids = {layer: make_sae_id(**identity, layer=layer) for layer in layers}
+    key = key_of(ids=list(ids.values()))
+    bundle = job.artefacts.find(TRAIN_STAGE, key)
+    if bundle is None:
+        started = time.monotonic()
+        fitted = _fit(work, states, layers, settings)
+        seconds = (time.monotonic() - started) / len(layers)
+        with job.artefacts.writing(TRAIN_STAGE, key) as bundle:
+            for layer, (sae, _) in fitted.items():
+                metadata = {"sae_id": ids[layer], "encoder": work.encoder_id, "layer": str(layer), "pooling": work.pooling}
+                named = SAE(sae.w_enc_df, sae.b_enc_f, sae.w_dec_fd, sae.b_dec_d, sae.k, metadata)
+                named.save(bundle.path(weights_name(ids[layer])))
+            curves = [{"sae_id": ids[la], **asdict(point)} for la, (_, curve) in fitted.items() for point in curve]
+            bundle.add_table("sae_curves", pd.DataFrame(curves))
+            bundle.add_facts({"train_seconds": seconds})
+        bundle = job.artefacts.get(TRAIN_STAGE, key)
+        for _ in layers:
+            stage.advance()
+    else:
+        for _ in layers:
+            stage.reuse()
+    job.record.use(bundle)
+    for layer in layers:
+        sae = load_sae(bundle.path(weights_name(ids[layer])))
+        is_reference = sparsity == config.reference and seed == config.seeds[0]
+        yield TrainedSAE(sae, ids[layer], layer, k, sparsity, seed, is_reference, bundle)
+
+
+def _fit(
+    work: EncoderAtWork, states: States, layers: Sequence[int], settings: TrainSettings
+) -> dict[int, tuple[SAE, list[CurvePoint]]]:
+    job = work.job
+    if not job.config.is_paper:
+        device = "cuda" if _has_cuda(job.config.device) else "cpu"
+        return {la: train_sound(states.pooled_cld[job.fit_c, la], settings, device) for la in layers}
+    valid = job.arrays.paper_split_c == "valid"
+    last = work.layers()[-1]
+    together = sorted({*layers, last})  # the published loop trains the last hidden state along
+    fitted = train_paper(
+        {layer: states.crops(layer)[1][job.fit_c] for layer in together},
+        {layer: states.crops(layer)[0][valid] for layer in together},
+        settings,
+        last_batch_checkpoint=job.config.faults.last_batch_checkpoint,
+    )
+    return {layer: fitted[layer] for layer in layers}
+
+
+def _has_cuda(device: str) -> bool:
+    import torch
+
+    return device.startswith("cuda") or (device == "auto" and torch.cuda.is_available())
+
+
+def analyse(work: EncoderAtWork, trained: TrainedSAE, states: States) -> Bundle:
+    """Everything about one SAE that needs its codes but no frames: the bundle of its tables and code files."""
+    job, config = work.job, work.job.config
+    makes_map = trained.is_reference or config.maps_everywhere
+    key = key_of(
+        version=VERSION,
+        sae=trained.sae_id,
+        corpus=job.corpus.corpus_id,
+        run=[config.n_top_clips, config.label_permutations, config.probe_c_grid, config.feature_map, makes_map],
+        labels=list(job.arrays.labels),
+        is_reference=trained.is_reference,
+    )
+    found = job.artefacts.find(CODES_STAGE, key)
+    if found is not None:
+        return job.record.use(found)
+    analysed = AnalysedSAE.of(trained.sae, states.pooled_cld[:, trained.layer])
+    head = {
+        "sae_id": trained.sae_id,
+        "encoder_id": work.encoder_id,
+        "layer": trained.layer,
+        "level": "clip",
+        "pooling": work.pooling,
+        "n_features": trained.sae.n_features,
+        "d_model": trained.sae.d_model,
+        "k": trained.k,
+        "sparsity": trained.sparsity,
+        "method": config.method,
+        "protocol": job.protocol,
+        "seed": trained.seed,
+        "is_reference": trained.is_reference,
+        "run_id": job.run_id,
+        "n_train_clips": int(job.fit_c.sum()) * (config.n_crops if config.is_paper else 1),
+        "n_epochs": config.epochs,
+        "train_seconds": trained.bundle.facts()["train_seconds"] or None,
+        "weights_file": f"files/{trained.weights_name}",
+        "codes_by_feature_file": f"files/codes-by-feature-{trained.sae_id}.parquet",
+        "codes_by_clip_file": f"files/codes-by-clip-{trained.sae_id}.parquet",
+        "traces_file": f"files/traces-{trained.sae_id}.parquet",
+    }
+    if config.is_paper:
+        first_cd, crops_cnd = states.crops(trained.layer)
+        codes_n = trained.sae.encode(crops_cnd.reshape(-1, crops_cnd.shape[2])).dense()
+        crops_codes = codes_n.reshape(*crops_cnd.shape[:2], -1)
+        results = paper_probe(job, trained.sae.encode(first_cd).dense(), crops_codes, seed=trained.seed)
+    else:
+        results = probe_representation(job, analysed.codes_cf, seed=trained.seed)
+    with job.artefacts.writing(CODES_STAGE, key) as bundle:
+        for name, rows in sae_tables(job, trained.sae, analysed, head, makes_map=makes_map).items():
+            if len(rows):
+                bundle.add_table(name, rows)
+        add_probe_tables(bundle, trained.sae_id, results, is_codes=True)
+        columns = ["representation_id", "kind", "encoder_id", "layer", "n_dims"]
+        row = [(trained.sae_id, "codes", work.encoder_id, trained.layer, trained.sae.n_features)]
+        bundle.add_table("representations", pd.DataFrame(row, columns=columns))
+        codes = analysed.sparse_rows()
+        for by in ("feature", "clip"):
+            first, second = ("feature", "clip_index") if by == "feature" else ("clip_index", "feature")
+            path = bundle.path(f"codes-by-{by}-{trained.sae_id}.parquet")
+            write_parquet(codes, path, order_by=[first, second])
+    return job.record.use(job.artefacts.get(CODES_STAGE, key))
+
+
+def keep_traces(work: EncoderAtWork, trained: TrainedSAE, analysis: Bundle) -> None:
+    """The traces of every feature's listed clips, from the frames of the SAE's layer."""
+    job = work.job
+    key = key_of(version=VERSION, analysis=analysis.folder.name)
+    found = job.artefacts.find(TRACE_STAGE, key)
+    if found is None:
+        listed = analysis.table("listed_clips")
+        parts = []
+        if len(listed):
+            wanted = listed.drop_duplicates(["feature", "clip_index"]).groupby("clip_index")
+            for shard in job.shards:
+                at = [row for row, clip in enumerate(shard.clips) if clip.clip_index in wanted.groups]
+                frames = load_frames(job.artefacts, work.fingerprint, shard, trained.layer) if at else []
+                for row in at:
+                    clip_index = shard.clips[row].clip_index
+                    rows = wanted.get_group(clip_index)
+                    seen = dict(zip(rows["feature"], rows["preactivation"], strict=True))
+                    traces = pd.DataFrame(traces_of_clip(frames[row], trained.sae, sorted(seen), seen))
+                    parts.append(traces.assign(clip_index=clip_index))
+        with job.artefacts.writing(TRACE_STAGE, key) as bundle:
+            columns = ["feature", "clip_index", "n_points", "t0_s", "hop_s", "low", "step", "padded_share", "points"]
+            rows = pd.concat(parts, ignore_index=True)[columns] if parts else pd.DataFrame(columns=columns)
+            types = {"feature": "int32", "clip_index": "int32", "n_points": "int32", "low": "float32", "step": "float32"}
+            path = bundle.path(f"traces-{trained.sae_id}.parquet")
+            write_parquet(rows.astype(types), path, order_by=["feature", "clip_index"], row_group_size=2048)
+        found = job.artefacts.get(TRACE_STAGE, key)
+    job.record.use(found)

@@ -1,0 +1,129 @@
+"""Which clips a person hears for each feature, and the traces of those clips."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from explorer.sae import SAE
+from precompute.hidden_states import ClipFrames
+
+N_INTERVALS = 4
+PER_INTERVAL = 3
+N_RANDOM = 3
+N_BINS = 24
+TRACE_LEVELS = 255
+
+
+@dataclass(frozen=True)
+class CodeMatrix:
+    """The codes of every clip of the corpus under one SAE, dense, with what decided them."""
+
+    codes_cf: np.ndarray  # float32 activations
+    kth_values_c: np.ndarray  # the k-th largest rectified pre-activation of each clip
+
+
+def list_clips(
+    matrix: CodeMatrix, pre_cf: np.ndarray, groups_c: np.ndarray, files_c: np.ndarray, *, n_top: int, seed: int
+) -> pd.DataFrame:
+    """The listed clips of every live feature, as rows of the store's `listed_clips` (without sae_id).
+
+    top: the strongest, at most one a file, half of them the strongest of each group so that they are not one voice.
+    interval: seeded draws from four equal intervals of the activation. random: seeded draws from all clips.
+    """
+    rows: list[tuple[int, str, float, float, int, int]] = []
+    n_clips = len(groups_c)
+    rng = np.random.default_rng(seed)
+    common = [int(i) for i in rng.permutation(n_clips)[:N_RANDOM]]
+    for feature in np.flatnonzero(matrix.codes_cf.max(axis=0) > 0):
+        values = matrix.codes_cf[:, feature]
+        active = np.flatnonzero(values > 0)
+        order = active[np.lexsort((active, -values[active]))]
+        for rank, clip in enumerate(_top_of_groups(order, groups_c, files_c, n_top)):
+            rows.append((feature, "top", np.nan, np.nan, rank, clip))
+        edges = np.linspace(0.0, float(values.max()), N_INTERVALS + 1)
+        for low, high in zip(edges[:-1], edges[1:], strict=True):
+            inside = active[(values[active] > low) & (values[active] <= high)]
+            drawn = rng.permutation(inside)[:PER_INTERVAL]
+            rows.extend((feature, "interval", low, high, rank, int(clip)) for rank, clip in enumerate(drawn))
+        rows.extend((feature, "random", np.nan, np.nan, rank, clip) for rank, clip in enumerate(common))
+    names = ["feature", "kind", "interval_low", "interval_high", "rank", "clip_index"]
+    frame = pd.DataFrame(rows, columns=names)
+    at = (frame["clip_index"].to_numpy(dtype=int), frame["feature"].to_numpy(dtype=int))
+    frame["value"] = matrix.codes_cf[at]
+    frame["preactivation"] = pre_cf[at]
+    frame["kth_value"] = matrix.kth_values_c[at[0]]
+    frame["is_active"] = frame["value"] > 0
+    return frame
+
+
+def _top_of_groups(order: np.ndarray, groups_c: np.ndarray, files_c: np.ndarray, n_top: int) -> list[int]:
+    """The first n_top of `order`, one a file; the strongest of each group are taken first for half of the places."""
+    best_of_file: list[int] = []
+    seen: set[object] = set()
+    for clip in order:
+        if files_c[clip] not in seen:
+            seen.add(files_c[clip])
+            best_of_file.append(int(clip))
+    leaders: list[int] = []
+    voices: set[object] = set()
+    for clip in best_of_file:
+        if groups_c[clip] not in voices and len(leaders) < (n_top + 1) // 2:
+            voices.add(groups_c[clip])
+            leaders.append(clip)
+    rest = [clip for clip in best_of_file if clip not in leaders]
+    chosen = set(leaders) | set(rest[: n_top - len(leaders)])
+    return [clip for clip in best_of_file if clip in chosen]
+
+
+def histograms(codes_cf: np.ndarray) -> pd.DataFrame:
+    """Histogram and quantiles of each live feature's non-zero activations, as rows of `feature_histograms`."""
+    rows = []
+    for feature in np.flatnonzero(codes_cf.max(axis=0) > 0):
+        values = codes_cf[:, feature]
+        active = values[values > 0]
+        counts, edges = np.histogram(active, bins=N_BINS, range=(0.0, float(active.max())))
+        quantiles = np.quantile(active, np.linspace(0, 1, 101))
+        rows.append(
+            {
+                "feature": int(feature),
+                "n_zero": int(len(values) - len(active)),
+                "edges": edges.astype(np.float32),
+                "counts": counts.astype(np.int32),
+                "quantiles": quantiles.astype(np.float32),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def traces_of_clip(
+    frames: ClipFrames, sae: SAE, features: Sequence[int], preactivation_f: Mapping[int, float]
+) -> list[dict[str, object]]:
+    """The traces of some features over one clip, quantised, as rows of the traces file (without clip_index).
+
+    `preactivation_f` is what the SAE saw. Where pooling took in more than the frames (padding, special tokens),
+    `padded_share` is the part of it that no frame shows; otherwise it is 0 up to float32 rounding.
+    """
+    columns = np.asarray(features, dtype=int)
+    traces_tf = (frames.values_td - sae.b_dec_d) @ sae.w_enc_df[:, columns] + sae.b_enc_f[columns]
+    low_f, high_f = traces_tf.min(axis=0), traces_tf.max(axis=0)
+    step_f = np.maximum((high_f - low_f) / TRACE_LEVELS, np.finfo(np.float32).tiny)
+    points_tf = np.clip(np.rint((traces_tf - low_f) / step_f), 0, TRACE_LEVELS).astype(np.uint8)
+    hop_s = float(frames.times_s[1] - frames.times_s[0]) if len(frames.times_s) > 1 else 0.0
+    mean_f = traces_tf.mean(axis=0, dtype=np.float64)
+    return [
+        {
+            "feature": int(feature),
+            "n_points": len(points_tf),
+            "t0_s": float(frames.times_s[0]),
+            "hop_s": hop_s,
+            "low": float(low_f[i]),
+            "step": float(step_f[i]),
+            "padded_share": float(preactivation_f[feature] - mean_f[i]),
+            "points": points_tf[:, i].tobytes(),
+        }
+        for i, feature in enumerate(columns)
+    ]

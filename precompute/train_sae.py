@@ -1,0 +1,222 @@
+"""Train TopK sparse autoencoders on pooled states: the sound recipe, and the published one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from explorer.sae import SAE
+
+AUX_SHARE = 1 / 32  # weight of the auxiliary loss (Gao et al., arXiv 2406.04093, section 2.2)
+DEAD_AFTER_EPOCHS = 2  # a feature silent for so many epochs learns from the residual and has its bias lifted
+LIFT = 0.1  # by how much of the first epoch's mean k-th activation, times the rate, a silent feature's bias rises
+WARMUP_SHARE = 0.05
+DECAY_SHARE = 0.3  # the last share of the steps over which the learning rate falls to zero
+
+
+@dataclass(frozen=True)
+class TrainSettings:
+    """How one SAE is trained. `k` is the most features a code may have."""
+
+    k: int
+    n_features: int
+    epochs: int = 200
+    batch_size: int = 64
+    learning_rate: float = 1e-3
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class CurvePoint:
+    """One epoch: the mean loss (share of the input's variance that is left) and the share of features silent in it."""
+
+    epoch: int
+    loss: float
+    dead_fraction: float
+
+
+Progress = Callable[[int, int], None]
+
+
+def train_sound(
+    train_cd: np.ndarray, settings: TrainSettings, device: str = "cpu", progress: Progress | None = None
+) -> tuple[SAE, list[CurvePoint]]:
+    """Fit a TopK SAE on (n, d) states.
+
+    The input is centred and scaled to unit mean variance by one number (so the map stays affine), the encoder starts as
+    the decoder's transpose, decoder rows keep unit length, and features that fall silent learn from the residual (AuxK) while
+    their bias rises until they win a place in some clip's top k. Returns the SAE in raw units, and the training's curve.
+    """
+    generator = torch.Generator(device="cpu").manual_seed(settings.seed)
+    center_d = train_cd.mean(axis=0, dtype=np.float64)
+    scale = float(np.sqrt(((train_cd - center_d) ** 2).mean())) or 1.0
+    states = torch.from_numpy(((train_cd - center_d) / scale).astype(np.float32)).to(device)
+    n_clips, d_model = states.shape
+    w_dec = torch.randn(settings.n_features, d_model, generator=generator)
+    w_dec = torch.nn.functional.normalize(w_dec, dim=1).to(device).requires_grad_()
+    w_enc = w_dec.detach().T.clone().contiguous().requires_grad_()
+    b_enc = torch.zeros(settings.n_features, device=device, requires_grad=True)
+    b_dec = torch.zeros(d_model, device=device, requires_grad=True)
+    optimiser = torch.optim.Adam([w_enc, b_enc, w_dec, b_dec], lr=settings.learning_rate, fused=True)
+    n_steps = settings.epochs * max(1, -(-n_clips // settings.batch_size))
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: _rate(step, n_steps))
+    silent_for = torch.zeros(settings.n_features, device=device)
+    curve: list[CurvePoint] = []
+    lift_unit = 0.0
+    for epoch in range(settings.epochs):
+        fired = torch.zeros(settings.n_features, dtype=torch.bool, device=device)
+        losses, kth = [], []
+        for rows in torch.randperm(n_clips, generator=generator).to(device).split(settings.batch_size):
+            batch = states[rows]
+            pre = (batch - b_dec) @ w_enc + b_enc
+            values, indices = torch.topk(torch.relu(pre), settings.k, dim=1)
+            recon = _decode(values, indices, w_dec) + b_dec
+            fired[indices[values > 0]] = True
+            error = batch - recon
+            loss = error.square().mean()
+            dead = silent_for >= DEAD_AFTER_EPOCHS
+            if bool(dead.any()):
+                loss = loss + AUX_SHARE * _aux_loss(error.detach(), pre, dead, w_dec, settings)
+            kth.append(values[:, -1].detach().mean())
+            optimiser.zero_grad(set_to_none=True)
+            loss.backward()
+            optimiser.step()
+            schedule.step()
+            with torch.no_grad():
+                w_dec.copy_(torch.nn.functional.normalize(w_dec, dim=1))
+            losses.append(float(error.detach().square().mean()))
+        silent_for = torch.where(fired, torch.zeros_like(silent_for), silent_for + 1)
+        curve.append(CurvePoint(epoch, float(np.mean(losses)), float((~fired).float().mean())))
+        lift_unit = lift_unit or float(torch.stack(kth).mean())
+        with torch.no_grad():
+            b_enc[silent_for >= DEAD_AFTER_EPOCHS] += LIFT * lift_unit * schedule.get_last_lr()[0] / settings.learning_rate
+        if progress is not None:
+            progress(epoch + 1, settings.epochs)
+    arrays = [tensor.detach().cpu().numpy().astype(np.float64) for tensor in (w_enc, b_enc, w_dec, b_dec)]
+    return _in_raw_units(*arrays, center_d=center_d, scale=scale, k=settings.k), curve
+
+
+def _rate(step: int, n_steps: int) -> float:
+    warm = max(1.0, WARMUP_SHARE * n_steps)
+    left = (n_steps - step) / max(1.0, DECAY_SHARE * n_steps)
+    return max(0.0, min(1.0, (step + 1) / warm, left))
+
+
+def _decode(values: torch.Tensor, indices: torch.Tensor, w_dec: torch.Tensor) -> torch.Tensor:
+    codes = torch.zeros(len(values), len(w_dec), device=values.device)
+    return codes.scatter(1, indices, values) @ w_dec
+
+
+def _aux_loss(
+    error: torch.Tensor, pre: torch.Tensor, dead: torch.Tensor, w_dec: torch.Tensor, settings: TrainSettings
+) -> torch.Tensor:
+    """How badly the strongest silent features reconstruct what the others left over."""
+    masked = pre.masked_fill(~dead, float("-inf"))
+    values, indices = torch.topk(masked, min(max(settings.k, error.shape[1] // 2), int(dead.sum())), dim=1)
+    return (error - _decode(torch.relu(values), indices, w_dec)).square().mean()
+
+
+def _in_raw_units(
+    w_enc: np.ndarray,
+    b_enc: np.ndarray,
+    w_dec: np.ndarray,
+    b_dec: np.ndarray,
+    *,
+    center_d: np.ndarray,
+    scale: float,
+    k: int,
+) -> SAE:
+    """Fold x' = (x - center) / scale into the weights; activations stay in the scaled units."""
+    return SAE(
+        (w_enc / scale).astype(np.float32),
+        b_enc.astype(np.float32),
+        (w_dec * scale).astype(np.float32),
+        (center_d + scale * b_dec).astype(np.float32),
+        k,
+        {},
+    )
+
+
+def train_paper(
+    crops_by_layer: Mapping[int, np.ndarray],
+    valid_by_layer: Mapping[int, np.ndarray],
+    settings: TrainSettings,
+    *,
+    last_batch_checkpoint: bool,
+    progress: Progress | None = None,
+) -> dict[int, tuple[SAE, list[CurvePoint]]]:
+    """Fit one SAE a layer together, as published (arXiv 2509.24793 and its code).
+
+    crops_by_layer: (n clips, crops, d), one crop drawn per clip and epoch. Linear, ReLU, top-k, linear without bias; MSE;
+    Adam with StepLR(200, 0.5); the epoch kept is the one with the lowest mean MSE over the layers, on the last validation
+    batch only when `last_batch_checkpoint`.
+    """
+    torch.manual_seed(settings.seed)
+    generator = torch.Generator().manual_seed(settings.seed)
+    models = {layer: _PaperSAE(array.shape[2], settings) for layer, array in crops_by_layer.items()}
+    optimisers = {layer: torch.optim.Adam(model.parameters(), settings.learning_rate) for layer, model in models.items()}
+    schedules = [torch.optim.lr_scheduler.StepLR(optimiser, 200, 0.5) for optimiser in optimisers.values()]
+    crops = {layer: torch.from_numpy(array.astype(np.float32)) for layer, array in crops_by_layer.items()}
+    valid = {layer: torch.from_numpy(array.astype(np.float32)) for layer, array in valid_by_layer.items()}
+    n_clips, n_crops = next(iter(crops.values())).shape[:2]
+    best_score, best = float("inf"), {layer: model.weights() for layer, model in models.items()}
+    curves: dict[int, list[CurvePoint]] = {layer: [] for layer in models}
+    for epoch in range(settings.epochs):
+        chosen = torch.randint(n_crops, (n_clips,), generator=generator)
+        batches = torch.randperm(n_clips, generator=generator).split(settings.batch_size)
+        for layer, model in models.items():
+            fired = torch.zeros(settings.n_features, dtype=torch.bool)
+            losses = []
+            for rows in batches:
+                batch = crops[layer][rows, chosen[rows]]
+                recon, codes = model(batch)
+                loss = (batch - recon).square().mean()
+                optimisers[layer].zero_grad()
+                loss.backward()
+                optimisers[layer].step()
+                fired |= (codes > 0).any(dim=0)
+                losses.append(float(loss.detach()))
+            curves[layer].append(CurvePoint(epoch, float(np.mean(losses)), float((~fired).float().mean())))
+        for schedule in schedules:
+            schedule.step()
+        score = _valid_mse(models, valid, settings.batch_size, last_batch_only=last_batch_checkpoint)
+        if score < best_score:
+            best_score, best = score, {layer: model.weights() for layer, model in models.items()}
+        if progress is not None:
+            progress(epoch + 1, settings.epochs)
+    return {layer: (best[layer], curves[layer]) for layer in models}
+
+
+class _PaperSAE(torch.nn.Module):
+    def __init__(self, d_model: int, settings: TrainSettings) -> None:
+        super().__init__()
+        self.k = settings.k
+        self.encoder = torch.nn.Linear(d_model, settings.n_features)
+        self.decoder = torch.nn.Linear(settings.n_features, d_model, bias=False)
+
+    def forward(self, states: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        values, indices = torch.topk(torch.relu(self.encoder(states)), self.k, dim=1)
+        codes = torch.zeros(len(states), self.decoder.in_features).scatter(1, indices, values)
+        return self.decoder(codes), codes
+
+    def weights(self) -> SAE:
+        w_enc, b_enc, w_dec = (
+            tensor.detach().numpy().copy()
+            for tensor in (self.encoder.weight.T, self.encoder.bias, self.decoder.weight.T)
+        )
+        return SAE(w_enc, b_enc, w_dec, np.zeros(w_enc.shape[0], dtype=np.float32), self.k, {})
+
+
+@torch.no_grad()
+def _valid_mse(
+    models: Mapping[int, _PaperSAE], valid: Mapping[int, torch.Tensor], batch_size: int, *, last_batch_only: bool
+) -> float:
+    scores: list[float] = []
+    for layer, model in models.items():
+        batches: Sequence[torch.Tensor] = valid[layer].split(batch_size)
+        errors = [(batch - model(batch)[0]).square() for batch in (batches[-1:] if last_batch_only else batches)]
+        scores.append(float(torch.cat(errors).mean()))
+    return float(np.mean(scores))

@@ -1,0 +1,205 @@
+"""The clip player in a real browser: the right sound, one at a time, and times that line up."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from explorer.store import Store, open_store
+from tests.browser import Complaints, Server, running_app, running_browser, settle
+
+LISTEN = """() => {
+  window.sounds = [];
+  const play = HTMLMediaElement.prototype.play;
+  HTMLMediaElement.prototype.play = function () {
+    if (!window.sounds.includes(this)) window.sounds.push(this);
+    return play.call(this);
+  };
+}"""
+PLAYING = """() => window.sounds.filter(a => !a.paused)
+  .map(a => ({src: new URL(a.src).pathname, t: a.currentTime, d: a.duration}))"""
+
+
+@pytest.fixture(scope="module")
+def app(tiny_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with running_app(tiny_store, tmp_path_factory.mktemp("app")) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with running_browser() as one:
+        yield one
+
+
+@pytest.fixture(scope="module")
+def store(tiny_store: Path) -> Store:
+    return open_store(tiny_store)
+
+
+@pytest.fixture
+def link(store: Store) -> str:
+    """The address of the live feature with most listed top clips that have different groups."""
+    row = store.query(
+        "SELECT l.sae_id, l.feature FROM listed_clips l JOIN clips c USING (clip_index) JOIN saes s USING (sae_id) "
+        "WHERE l.kind = 'top' AND s.traces_file IS NOT NULL GROUP BY ALL "
+        "ORDER BY count(DISTINCT c.group_id) DESC, l.sae_id, l.feature LIMIT 1"
+    ).iloc[0]
+    return f"/features?sae={row['sae_id']}&feature={row['feature']}"
+
+
+@pytest.fixture
+def page(browser: Browser, app: Server, link: str) -> Iterator[Page]:
+    context = browser.new_context(viewport={"width": 1440, "height": 900})
+    one = context.new_page()
+    one.add_init_script(f"({LISTEN})()")
+    complaints = Complaints(one)
+    one.goto(app.url + link)
+    settle(one)
+    one.wait_for_selector("section.clip")
+    yield one
+    assert complaints.lines == []
+    context.close()
+
+
+def clip_ids(page: Page) -> list[str]:
+    """The clips in the order in which they stand."""
+    return page.locator("section.clip").evaluate_all("all => all.map(e => e.dataset.clipId)")
+
+
+def wait_for_sound(page: Page) -> dict[str, float]:
+    """Wait until exactly one sound runs and has passed 0.1 s; return it."""
+    page.wait_for_function(f"() => {{ const p = ({PLAYING})(); return p.length === 1 && p[0].t > 0.1; }}")
+    return page.evaluate(PLAYING)[0]
+
+
+def test_the_sound_that_plays_is_the_clip_that_was_clicked_and_only_one_plays(page: Page, store: Store) -> None:
+    ids = clip_ids(page)
+    assert len(ids) >= 2
+    for clip_id in ids[:2]:
+        page.locator(f'section.clip[data-clip-id="{clip_id}"] button.play').click()
+        page.wait_for_function(
+            f"() => ({PLAYING})().some(p => p.src === '/audio/{clip_id}' && p.t > 0.05)", timeout=10_000
+        )
+        sounds = page.evaluate(PLAYING)
+        assert [sound["src"] for sound in sounds] == [f"/audio/{clip_id}"]
+        stored = store.query("SELECT duration_s FROM clips WHERE clip_id = ?", [clip_id])["duration_s"][0]
+        assert sounds[0]["d"] == pytest.approx(stored, abs=0.002)
+    expect(page.locator("section.clip.playing")).to_have_count(1)
+
+
+def test_space_and_j_and_k_drive_the_players(page: Page) -> None:
+    ids = clip_ids(page)
+    page.keyboard.press("Space")
+    assert wait_for_sound(page)["src"] == f"/audio/{ids[0]}"
+    page.keyboard.press("j")
+    page.wait_for_function(f"() => ({PLAYING})().some(p => p.src === '/audio/{ids[1]}' && p.t > 0.02)")
+    assert len(page.evaluate(PLAYING)) == 1
+    page.keyboard.press("k")
+    page.wait_for_function(f"() => ({PLAYING})().some(p => p.src === '/audio/{ids[0]}' && p.t > 0.02)")
+    page.keyboard.press("Space")
+    page.wait_for_function(f"() => ({PLAYING})().length === 0")
+
+
+def test_a_click_seeks_to_its_place_and_the_playhead_stands_where_the_sound_is(page: Page) -> None:
+    clip = page.locator("section.clip").first
+    box = clip.locator(".pic").bounding_box()
+    assert box is not None
+    clip.locator(".pic").click(position={"x": box["width"] * 0.6, "y": 30})
+    clip.locator("button.play").click()
+    sound = page.wait_for_function(f"() => ({PLAYING})().find(p => p.t > 0)").json_value()
+    assert sound["t"] / sound["d"] == pytest.approx(0.6, abs=0.15)
+    clip.locator("button.play").click()
+    page.wait_for_function(f"() => ({PLAYING})().length === 0")
+    share = page.evaluate("() => window.sounds[0].currentTime / window.sounds[0].duration")
+    left = clip.locator(".playhead").evaluate("e => parseFloat(e.style.left) / 100")
+    assert left == pytest.approx(share, abs=0.01)
+
+
+def test_the_trace_is_drawn_over_the_same_seconds_as_the_picture(page: Page, store: Store, link: str) -> None:
+    clip_id = clip_ids(page)[0]
+    sae_id, feature = link.split("sae=")[1].split("&feature=")
+    file = store.query("SELECT traces_file FROM saes WHERE sae_id = ?", [sae_id])["traces_file"][0]
+    clip = store.query("SELECT clip_index, duration_s FROM clips WHERE clip_id = ?", [clip_id]).iloc[0]
+    trace = store.query(
+        "SELECT * FROM read_parquet(?) WHERE feature = ? AND clip_index = ?",
+        [str(store.file(file)), int(feature), int(clip["clip_index"])],
+    ).iloc[0]
+    values = trace["low"] + trace["step"] * np.frombuffer(bytes(trace["points"]), dtype=np.uint8)
+    peak_s = trace["t0_s"] + trace["hop_s"] * int(values.argmax())
+    root = page.locator(f'section.clip[data-clip-id="{clip_id}"]')
+    assert root.locator(".peak").inner_text() == f"peak at {peak_s:.2f} s"
+    drawn = root.locator("path.line").evaluate(
+        "p => { const m = p.getScreenCTM(), b = p.closest('.pic').getBoundingClientRect(); "
+        "const n = p.getAttribute('d').split(/[ML]/).slice(1).map(s => s.trim().split(' ').map(Number)); "
+        "return n.map(([x]) => (m.a * x + m.e - b.left) / b.width); }"
+    )
+    expected = (trace["t0_s"] + trace["hop_s"] * np.arange(trace["n_points"])) / clip["duration_s"]
+    np.testing.assert_allclose(drawn, expected, atol=0.004)
+
+
+def test_the_loop_stays_around_the_peak(page: Page) -> None:
+    page.keyboard.press("j")
+    page.keyboard.press("l")
+    wait = page.locator("section.clip").first
+    region = wait.locator(".region")
+    expect(region).to_be_visible()
+    low = region.evaluate("e => parseFloat(e.style.left)")
+    width = region.evaluate("e => parseFloat(e.style.width)")
+    page.wait_for_function(f"() => ({PLAYING})().length === 1")
+    for _ in range(8):
+        page.wait_for_timeout(200)
+        sound = page.evaluate(PLAYING)[0]
+        assert low - 2 <= 100 * sound["t"] / sound["d"] <= low + width + 8
+
+
+def test_every_player_says_in_words_what_it_draws(page: Page) -> None:
+    for root in page.locator("section.clip").all():
+        assert root.get_attribute("aria-label")
+        assert "seconds" in root.locator("p.sr").inner_text()
+        slider = root.locator(".pic")
+        assert slider.get_attribute("role") == "slider"
+        assert slider.get_attribute("aria-valuenow") is not None
+        assert (root.locator("button.play").get_attribute("aria-label") or "").startswith("Play ")
+
+
+def test_a_sound_goes_on_when_the_list_is_drawn_again(page: Page) -> None:
+    page.locator("section.clip button.play").first.click()
+    before = wait_for_sound(page)
+    page.locator("section.clip button.title").first.click()
+    page.wait_for_function("() => new URL(location.href).searchParams.has('clip')")
+    settle(page)
+    page.wait_for_timeout(300)
+    after = page.evaluate(PLAYING)
+    assert len(after) == 1
+    assert after[0]["src"] == before["src"]
+    page.go_back()
+    page.wait_for_function("() => !new URL(location.href).searchParams.has('clip')")
+
+
+def test_the_next_feature_is_a_new_step_of_the_history(page: Page) -> None:
+    first = page.url
+    page.get_by_role("button", name="→").click()
+    page.wait_for_function("url => location.href !== url", arg=first)
+    settle(page)
+    second = page.url
+    assert second.split("feature=")[0] == first.split("feature=")[0]
+    page.go_back()
+    page.wait_for_function("url => location.href === url", arg=first)
+    settle(page)
+    expect(page.get_by_role("heading", name=f"Feature {first.split('feature=')[1]}")).to_be_visible()
+
+
+def test_an_unknown_clip_or_a_path_is_no_sound(app: Server, page: Page) -> None:
+    for path, status in (("/audio/00000000ff", 404), ("/audio/..%2Fapp.py", 400), ("/audio/app.py", 404)):
+        assert page.request.get(app.url + path).status == status
+    clip_id = clip_ids(page)[0]
+    answer = page.request.get(f"{app.url}/audio/{clip_id}", headers={"Range": "bytes=0-99"})
+    assert answer.status == 206
+    assert len(answer.body()) == 100
+    assert answer.headers["content-type"] == "audio/flac"
+    assert page.request.get(f"{app.url}/spectrogram/{clip_id}").body().startswith(b"\x89PNG")
