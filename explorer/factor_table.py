@@ -106,8 +106,8 @@ def _balance(voicing: str, functionals: tuple[str, ...]) -> tuple[_Descriptor, .
     rows = (
         ("alphaRatio{}_sma3nz", "alpha ratio", "dB", _ALPHA),
         ("hammarbergIndex{}_sma3nz", "Hammarberg", "dB", _HAMMARBERG),
-        ("slope{}0-500_sma3nz", "slope 0–500 Hz", "dB/Hz", _SLOPE_LOW),
-        ("slope{}500-1500_sma3nz", "slope 500–1500 Hz", "dB/Hz", _SLOPE_HIGH),
+        ("slope{}0-500_sma3nz", "slope 0–500", "dB/Hz", _SLOPE_LOW),
+        ("slope{}500-1500_sma3nz", "slope 500–1500", "dB/Hz", _SLOPE_HIGH),
         ("spectralFlux{}_sma3nz", "spectral flux", "", _FLUX),
     )
     return tuple(

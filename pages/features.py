@@ -20,6 +20,7 @@ from explorer.queries.features import (
     fetch_listed_clips,
     fetch_live_feature_at,
     fetch_neighbourhood,
+    fetch_traces,
 )
 from explorer.store import Store
 from explorer.ui import (
@@ -35,6 +36,7 @@ from explorer.ui import (
     number,
     page_header,
     percent,
+    set_params,
     show_figure,
     stat_cards,
 )
@@ -212,10 +214,10 @@ def _draw_title(store: Store, sae: dict[str, Any], row: dict[str, Any], facts: C
         if st.button(
             f"← {near.previous}", key="previous", disabled=near.previous is None, help="Previous live feature"
         ):
-            go_to("features", sae=sae_id, feature=near.previous)
+            set_params(feature=near.previous, clip=None)
         st.html(f'<div class="so-title"><h1>Feature {feature}</h1></div>', width="content")
         if st.button(f"{near.following} →", key="next", disabled=near.following is None, help="Next live feature"):
-            go_to("features", sae=sae_id, feature=near.following)
+            set_params(feature=near.following, clip=None)
         if st.button("Random", icon=":material/shuffle:", key="random-feature", help="A live feature by chance"):
             _open_random(store, sae_id)
         st.html(f'<div class="so-title">{strong}<span class="so-chip">{escape(sentence)}</span></div>', width="content")
@@ -240,15 +242,16 @@ def _draw_numbers(row: dict[str, Any], sae: dict[str, Any], facts: CorpusFacts) 
 def _draw_clips(
     store: Store, sae: dict[str, Any], row: dict[str, Any], listed: Any, facts: CorpusFacts
 ) -> ClipList | None:
+    traces = fetch_traces(store, sae["traces_file"], int(row["feature"]), sorted(set(listed["clip_index"])))
     clip_id = get_param("clip")
     if clip_id:
-        draw_linked_clip(store, sae, row, listed, clip_id)
+        draw_linked_clip(store, sae, row, listed, traces, clip_id)
     lists = clip_lists(listed)
     if not lists:
         empty_state("No clips are listed for this feature in this store.", "Precompute lists clips for live features.")
         return None
     chosen, folded = choose_list(lists, facts)
-    draw_list(store, sae, row, chosen, folded=folded, facts=facts)
+    draw_list(store, sae, row, chosen, traces, folded=folded, facts=facts)
     return chosen
 
 

@@ -9,7 +9,7 @@ from explorer.errors import ExplorerError
 from explorer.queries.corpus import fetch_corpus
 from explorer.ui.context import get_store
 from explorer.ui.style import apply_style, error_page, sidebar_head
-from explorer.ui.url import PAGES, get_param, page_file
+from explorer.ui.url import PAGES, get_param, note_page, page_file
 
 ICON = Path(explorer.ui.__file__).with_name("icon.png")
 TITLES = {page: page.capitalize() for page in PAGES}
@@ -19,11 +19,10 @@ def main() -> None:
     """Draw the frame and run the page of the address."""
     st.set_page_config(page_title="Sonoscope", page_icon=str(ICON), layout="wide")
     pages = {
-        name: st.Page(page_file(name), title=TITLES[name], url_path=name, default=name == PAGES[0])
-        for name in PAGES
-        if page_file(name).is_file()
+        name: st.Page(page_file(name), title=TITLES[name], url_path=name, default=name == PAGES[0]) for name in PAGES
     }
     current = st.navigation(list(pages.values()), position="hidden")
+    note_page(current.url_path or PAGES[0])
     apply_style()
     try:
         facts = fetch_corpus(get_store())

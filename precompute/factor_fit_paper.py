@@ -43,12 +43,13 @@ def fit_factors_paper(
     """
     x, y = np.asarray(x_cd, np.float64), np.asarray(y_cg, np.float64)
     fits: list[FactorFit] = []
+    scaler, live = lasso_scaler(x, np.ones(len(x), bool))
+    z = (x[:, live] - scaler.x_mean[live]) / scaler.x_scale[live]
     with convergence_in_results(), ThreadPoolExecutor(max_workers=max(1, n_jobs)) as pool:
         for members in same_clips(y, np.ones(len(x), bool)):
             rows = np.flatnonzero(np.isfinite(y[:, members[0]]))
-            fit_one = partial(_fit_paper, x=x[rows], y_cg=y[rows], rows=rows, seed=seed, n_permutations=n_permutations)
-            scaler, live, problem = _paper_problem(x[rows])
-            fits += pool.map(partial(fit_one, scaler=scaler, live=live, problem=problem), members)
+            fit_one = partial(_fit_one, z=z[rows], y_cg=y[rows], rows=rows, seed=seed, n_permutations=n_permutations)
+            fits += pool.map(partial(fit_one, scaler=scaler, live=live, problem=make_problem(z[rows])), members)
     if completeness_of_no_weight is not None:
         fits = [
             replace(fit, completeness=completeness_of_no_weight) if fit.n_weights == 0 and not fit.reason else fit
@@ -57,15 +58,10 @@ def fit_factors_paper(
     return sorted(fits, key=lambda fit: fit.factor_index)
 
 
-def _paper_problem(x_cd: Floats) -> tuple[LassoScaler, Mask, Problem]:
-    scaler, live = lasso_scaler(x_cd, np.ones(len(x_cd), bool))
-    return scaler, live, make_problem((x_cd[:, live] - scaler.x_mean[live]) / scaler.x_scale[live])
-
-
-def _fit_paper(
+def _fit_one(
     g: int,
     *,
-    x: Floats,
+    z: Floats,
     y_cg: Floats,
     rows: Rows,
     seed: int,
@@ -74,16 +70,15 @@ def _fit_paper(
     live: Mask,
     problem: Problem,
 ) -> FactorFit:
-    """One factor in-sample; `x` and `y_cg` hold the clips that have a value."""
+    """One factor in-sample; `z` (live columns, standardised) and `y_cg` hold the clips `rows`, which have a value."""
     n = len(rows)
-    fit = FactorFit(g, scaler, alpha=PAPER_ALPHA, alpha_source="paper", n_dims=x.shape[1], n_train=n, n_clips=n)
+    fit = FactorFit(g, scaler, alpha=PAPER_ALPHA, alpha_source="paper", n_dims=len(live), n_train=n, n_clips=n)
     y = y_cg[:, g]
     if not n or not np.ptp(y) > 0:
         return replace(fit, reason="no value" if not n else "the same value in every clip")
     if not live.any():
         return replace(fit, reason="no dimension varies over the clips")
     mean, scale = float(y.mean()), float(y.std())
-    z = (x[:, live] - scaler.x_mean[live]) / scaler.x_scale[live]
     rng = np.random.default_rng([seed, g])
     targets = [(y - mean) / scale, *(rng.permutation((y - mean) / scale) for _ in range(n_permutations))]
     solutions = [next(solve_path(problem, target, [PAPER_ALPHA])) for target in targets]

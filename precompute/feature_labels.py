@@ -1,7 +1,7 @@
 """Automatic labels of features: the one label, threshold and direction that fits a feature's activation best.
 
-The rule is chosen on training groups by F1 and scored on held-out groups. It is shown only if it beats what the best of
-all features reaches under labels permuted within their group, since the best of 2,048 chance features always looks good.
+The rule is chosen on training groups by F1 and scored on held-out groups. It is shown only if it beats what the best
+of all features reaches under labels permuted within their group: the best of 2,048 chance features always looks good.
 """
 
 from __future__ import annotations
@@ -37,7 +37,8 @@ class FeatureLabels:
     not above it ('below': <=). precision, recall and f1 are held out, f1_train is on the training clips that chose the
     rule; NaN where undefined. `label` is None for a feature without a rule. `reason` says why a label is not shown.
 
-    `null_f1`: the 95th percentile, over permutations, of the best feature's held-out F1 (NaN without permutations).
+    `null_f1`: the 95th percentile, over permutations, of the best feature's held-out F1 among labels with enough clips
+    to be shown; NaN without permutations or such labels.
     """
 
     label: NDArray[np.object_]
@@ -72,10 +73,11 @@ def label_features(
 ) -> FeatureLabels:
     """Label every feature of `codes_cf` (activations >= 0). Clips whose label is None are left out.
 
-    A label is shown if its held-out F1 is above `null_f1` and the label has at least 20 clips from 5 groups in each part.
-    The null distribution repeats the whole procedure, choice and scoring, under labels permuted within each group. Labels
-    that never vary within a group cannot be told from their group, so nothing is shown then. At ties the lower threshold,
-    the first label and 'above' win. Never raises for missing labels, one label or one group: there are reasons instead.
+    A label is shown if its held-out F1 is above `null_f1` and it has at least 20 clips from 5 groups in each part. The
+    null distribution repeats the whole procedure (choice, scoring, and which labels may be shown) under labels permuted
+    within each group. Labels that never vary within a group cannot be told from their group, so nothing is shown then.
+    At ties the lower threshold, the first label and 'above' win. Never raises for missing labels, one label or one
+    group: there are reasons instead.
     """
     settings = settings or LabelSettings()
     labels = as_labels(labels_c)
@@ -93,15 +95,16 @@ def label_features(
     member = tuple(_members(labels[rows], names) for rows in (train, heldout))
     live = codes[train].max(axis=0) > 0
     rule, f1_train, scores = _apply(*parts, member[0][None], member[1][None])
-    null_f1 = _null(parts, labels, names, groups, (train, heldout), live, settings)
     counts = [_n_positive(labels[rows], groups[rows], names) for rows in (train, heldout)]
+    enough = np.array([all(_is_enough(part[i], settings) for part in counts) for i in range(len(names))], dtype=bool)
+    null_f1 = _null(parts, labels, names, groups, (train, heldout), live, enough, settings)
     t, k, direction = (axis[0] for axis in rule)
     precision, recall, f1 = (np.where(live, score[0], np.nan) for score in scores)
     varies = any(len(set(labels[rows][groups[rows] == g])) > 1 for rows in (train, heldout) for g in set(groups[rows]))
     reasons = _reasons(f1, null_f1, [tuple(part[i] for part in counts) for i in k], live, settings, varies)
     return FeatureLabels(
-        label=np.where(live, names[k].astype(object), None),
-        direction=np.where(live, np.array(DIRECTIONS, dtype=object)[direction], None),
+        label=_or_none(names[k], live),
+        direction=_or_none(np.array(DIRECTIONS)[direction], live),
         threshold=np.where(live, thresholds[t, np.arange(len(t))].astype(np.float64), np.nan),
         precision=precision,
         recall=recall,
@@ -132,8 +135,12 @@ def _nothing(n_features: int, reason: str) -> FeatureLabels:
     return FeatureLabels(none, none, nan, nan, nan, nan, nan, shown, why, float("nan"), 0)
 
 
+def _or_none(names_f: NDArray, live: Mask) -> NDArray[np.object_]:
+    return np.array([str(name) if alive else None for name, alive in zip(names_f, live, strict=True)], dtype=object)
+
+
 def _thresholds(codes_cf: Single, quantiles: tuple[float, ...]) -> Single:
-    """(thresholds, features): 0, then quantiles of each feature's non-zero activations (an observed value, not between)."""
+    """(thresholds, features): 0, then quantiles of each feature's non-zero activations (always an observed value)."""
     ranked = np.sort(codes_cf, axis=0)
     n_zero = np.sum(ranked <= 0, axis=0)
     n_active = len(ranked) - n_zero
@@ -205,11 +212,12 @@ def _null(
     groups: NDArray,
     rows: tuple[NDArray[np.intp], NDArray[np.intp]],
     live: Mask,
+    enough_k: Mask,
     settings: LabelSettings,
     chunk: int = 10,
 ) -> float:
-    """The percentile, over labelings permuted within group, of the best live feature's held-out F1."""
-    if settings.n_permutations < 1 or not live.any():
+    """The percentile, over labels permuted within group, of a live feature.s best held-out F1, usable labels only."""
+    if settings.n_permutations < 1 or not live.any() or not enough_k.any():
         return float("nan")
     rng = np.random.default_rng(settings.seed)
     best: list[float] = []
@@ -219,8 +227,8 @@ def _null(
             np.stack([_members(_permute_within(labels[part], groups[part], rng), names) for _ in range(n)])
             for part in rows
         ]
-        _, _, (_, _, f1) = _apply(*parts, *member)
-        best += np.nan_to_num(f1[:, live], nan=0.0).max(axis=1).tolist()
+        (_, label, _), _, (_, _, f1) = _apply(*parts, *member)
+        best += np.where(enough_k[label] & live, f1, 0.0).max(axis=1).tolist()
     return float(np.quantile(best, settings.null_quantile))
 
 
@@ -235,6 +243,10 @@ def _permute_within(labels: NDArray, groups: NDArray, rng: np.random.Generator) 
 def _n_positive(labels: NDArray, groups: NDArray, names: NDArray) -> list[tuple[int, int]]:
     """(clips, groups) that have each label."""
     return [(int(np.sum(labels == name)), len(set(groups[labels == name]))) for name in names]
+
+
+def _is_enough(count: tuple[int, int], settings: LabelSettings) -> bool:
+    return count[0] >= settings.min_positives and count[1] >= settings.min_groups
 
 
 def _reasons(
@@ -252,7 +264,7 @@ def _reasons(
             f"{n} clips from {n_groups} group(s) have it in the {part} part, fewer than {settings.min_positives} from "
             f"{settings.min_groups}"
             for part, (n, n_groups) in zip(("training", "held-out"), parts, strict=True)
-            if n < settings.min_positives or n_groups < settings.min_groups
+            if not _is_enough((n, n_groups), settings)
         ]
         if not live[i]:
             reasons.append("not active on any labelled training clip")

@@ -11,7 +11,7 @@ import pandas as pd
 
 from explorer.sae import SAE, top_k_codes
 from precompute.atlas import feature_map
-from precompute.feature_labels import FeatureLabels, label_features
+from precompute.feature_labels import LabelSettings, label_features
 from precompute.job import Job
 from precompute.matching import coactivation_lift, decoder_neighbours
 from precompute.metrics import eta_squared, fvu, mse, pca_fvu
@@ -20,7 +20,6 @@ from precompute.top_clips import CodeMatrix, histograms, list_clips
 DENSE_DENSITY = 0.5
 N_NEIGHBOURS = 6
 MAX_CATEGORIES = 60
-MIN_LABEL_CLIPS = 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -137,16 +136,30 @@ def _labels(job: Job, codes_cf: np.ndarray, *, seed: int) -> pd.DataFrame | None
     name = job.corpus.label_name
     if name is None or name not in job.arrays.labels:
         return None
-    found: FeatureLabels = label_features(
+    found = label_features(
         codes_cf,
         job.arrays.labels[name],
         job.arrays.groups_c,
         train_mask_c=job.fit_c,
         heldout_mask_c=job.score_c,
-        n_permutations=job.config.label_permutations,
-        seed=seed,
+        settings=LabelSettings(n_permutations=job.config.label_permutations, seed=seed),
     )
-    return found.frame(name)
+    has_rule = np.array([label is not None for label in found.label])
+    return pd.DataFrame(
+        {
+            "label_name": np.where(has_rule, name, None),
+            "label": found.label,
+            "label_direction": found.direction,
+            "label_threshold": found.threshold,
+            "label_precision": found.precision,
+            "label_recall": found.recall,
+            "label_f1": found.f1,
+            "label_f1_train": found.f1_train,
+            "label_null_f1": found.null_f1,
+            "label_is_shown": found.is_shown,
+            "label_reason": found.reason,
+        }
+    )
 
 
 def _attribute_shares(job: Job, codes_cf: np.ndarray) -> pd.DataFrame:
@@ -182,8 +195,10 @@ def _neighbours(sae: SAE, codes_cf: np.ndarray) -> pd.DataFrame:
     live_f = codes_cf.max(axis=0) > 0
     parts = []
     for kind, found in (
-        ("decoder", decoder_neighbours(sae.w_dec_fd, live_f, n_best=N_NEIGHBOURS)),
-        ("lift", coactivation_lift(codes_cf, n_best=N_NEIGHBOURS)),
+        ("decoder", decoder_neighbours(sae.w_dec_fd, live_f, n_top=N_NEIGHBOURS)),
+        ("lift", coactivation_lift(codes_cf, n_top=N_NEIGHBOURS)),
     ):
-        parts.append(pd.DataFrame(found.rows(), columns=["feature", "rank", "other", "value"]).assign(kind=kind))
+        feature, rank = np.nonzero(found.other >= 0)
+        values = {"feature": feature, "rank": rank, "other": found.other[feature, rank], "value": found.value[feature, rank]}
+        parts.append(pd.DataFrame({**values, "kind": kind}))
     return pd.concat(parts, ignore_index=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +10,7 @@ import pandas as pd
 
 from precompute.artefacts import key_of
 from precompute.job import Job
-from precompute.matching import best_matches, seed_stability
+from precompute.matching import match_features, stability
 
 MATCH_STAGE, STABILITY_STAGE = "matches", "stability"
 VERSION = 1
@@ -59,21 +59,30 @@ def match_dictionaries(job: Job, dictionaries: Sequence[Dictionary]) -> None:
 
 
 def _matches(job: Job, a: Dictionary, b: Dictionary, n: int) -> pd.DataFrame:
-    found = best_matches(a.codes_cf, b.codes_cf, train_mask_c=job.fit_c, heldout_mask_c=job.score_c, n_best=n)
-    return pd.DataFrame(found.rows(), columns=["feature", "rank", "other_feature", "r_train", "r_heldout"])
+    found = match_features(a.codes_cf, b.codes_cf, job.fit_c, job.score_c, n_top=n)
+    feature, rank = np.nonzero(found.other >= 0)
+    return pd.DataFrame(
+        {
+            "feature": feature,
+            "rank": rank,
+            "other_feature": found.other[feature, rank],
+            "r_train": found.r_train[feature, rank],
+            "r_heldout": found.r_heldout[feature, rank],
+        }
+    )
 
 
 def _stability(job: Job, members: Sequence[Dictionary]) -> None:
     key = key_of(version=VERSION, members=[item.sae_id for item in members], corpus=job.corpus.corpus_id)
     bundle = job.artefacts.find(STABILITY_STAGE, key)
     if bundle is None:
-        by_seed: Mapping[str, np.ndarray] = {item.sae_id: item.codes_cf for item in members}
         frames = []
-        for sae_id, codes_cf in by_seed.items():
-            others = [other for other_id, other in by_seed.items() if other_id != sae_id]
-            stability_f = seed_stability(codes_cf, others, train_mask_c=job.fit_c, heldout_mask_c=job.score_c)
-            rows = {"sae_id": sae_id, "feature": np.arange(len(stability_f)), "stability": stability_f}
-            frames.append(pd.DataFrame({**rows, "stability_n_seeds": len(others)}))
+        for row, item in enumerate(members):
+            stability_f, n_seeds = stability(
+                [other.codes_cf for other in members], job.fit_c, job.score_c, reference=row
+            )
+            values = {"sae_id": item.sae_id, "feature": np.arange(len(stability_f)), "stability": stability_f}
+            frames.append(pd.DataFrame({**values, "stability_n_seeds": n_seeds}))
         with job.artefacts.writing(STABILITY_STAGE, key) as bundle:
             bundle.add_table("feature_stability", pd.concat(frames, ignore_index=True))
         bundle = job.artefacts.get(STABILITY_STAGE, key)

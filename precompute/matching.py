@@ -1,4 +1,4 @@
-"""Features against features: matches between dictionaries on shared clips, stability, co-activation, decoder neighbours.
+"""Features against features: matches on shared clips, stability over seeds, co-activation, decoder neighbours.
 
 Dictionaries of different encoders have no common axes, so they are matched by activation: the best correlation on the
 training clips, reported on the held-out ones. All products run in chunks of features.
@@ -20,7 +20,7 @@ CHUNK = 512  # features at a time
 
 @dataclass(frozen=True, eq=False)
 class Matches:
-    """(features, n_top) best first: the other dictionary's feature (-1: none), its r on train and held out (NaN: none)."""
+    """(features, n_top) best first: the other dictionary's feature (-1: none), r on train and held out (NaN: none)."""
 
     other: NDArray[np.int64]
     r_train: Floats
@@ -68,8 +68,8 @@ def stability(
 ) -> tuple[Floats, int]:
     """(per feature of the reference seed: mean over the other seeds of its best match's held-out |r|; number of those).
 
-    The match is chosen on the training clips. A live feature without a match that is active held out counts as 0 for that
-    seed only if it is itself active there; NaN for a dead feature, one constant over the held-out clips, or a single seed.
+    The match is chosen on the training clips; no match, or one constant over the held-out clips, counts as 0 for that
+    seed. NaN for a feature that is itself constant over the training or held-out clips, and everywhere for one seed.
     """
     codes = codes_by_seed[reference]
     others = [other for i, other in enumerate(codes_by_seed) if i != reference]
@@ -138,13 +138,7 @@ def _unit_columns(codes_cf: Array, rows: Mask) -> tuple[Floats, Mask]:
 def _best(values: Floats, ranking: Floats, n_top: int) -> tuple[NDArray[np.int64], Floats]:
     """The columns with the largest ranking in each row, best first (the first column at a tie); -1 and NaN for NaN."""
     score = np.where(np.isnan(ranking), -np.inf, ranking)
-    kept = (
-        np.argpartition(-score, n_top - 1, axis=1)[:, :n_top] if n_top < score.shape[1] else np.argsort(-score, axis=1)
-    )
-    kept = np.sort(kept, axis=1)
-    order = np.take_along_axis(
-        kept, np.argsort(-np.take_along_axis(score, kept, axis=1), axis=1, kind="stable"), axis=1
-    )
+    order = np.argsort(-score, axis=1, kind="stable")[:, :n_top]
     found = np.isfinite(np.take_along_axis(score, order, axis=1))
     return np.where(found, order, -1), np.where(found, np.take_along_axis(values, order, axis=1), np.nan)
 

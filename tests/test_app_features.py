@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -30,8 +31,9 @@ from explorer.queries.features import (
     fetch_traces,
 )
 from explorer.recent import last_store, recent_stores, remember_store
-from explorer.store import Store, open_store
+from explorer.store import Store, current_generation, generation_path, open_store
 from explorer.ui.audio_route import clip_routes
+from explorer.ui.context import get_store
 from explorer.ui.feature_clips import clip_lists, inactive_note
 from explorer.ui.player import PlayerClip, PlayerTrace, player_data
 from explorer.ui.selectors import default_sae
@@ -147,6 +149,22 @@ def test_a_link_to_a_clip_that_is_not_there_is_a_sentence(
     feature = first_live(store, sae["sae_id"])
     test = at_features(tiny_store, monkeypatch, sae=sae["sae_id"], feature=feature, clip="00000000ff")
     assert "which is not among this store" in texts(test)
+
+
+def test_readers_move_to_a_new_generation(
+    tiny_store: Path, tmp_path: Path, sae: dict[str, object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copy = tmp_path / "store"
+    shutil.copytree(tiny_store, copy, ignore=shutil.ignore_patterns("artefacts"))
+    number_now = current_generation(copy)
+    test = at_features(copy, monkeypatch, sae=sae["sae_id"])
+    assert not test.exception
+    shutil.copy(generation_path(copy, number_now), generation_path(copy, number_now + 1))
+    (copy / "CURRENT").write_text(generation_path(copy, number_now + 1).name + "\n", encoding="utf-8")
+    generation_path(copy, number_now).unlink()
+    assert get_store().generation == number_now + 1
+    assert not test.run().exception
+    assert "Features</h1>" in texts(test)
 
 
 def test_without_a_store_the_page_says_how_to_make_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -282,6 +300,10 @@ def test_all_lines_of_a_list_share_one_scale(store: Store) -> None:
     assert (data["low"], data["high"]) == (-1.0, 5.0)
     assert data["clips"][1]["traces"][0]["values"] == [5.0, None]
     json.dumps(data, allow_nan=False)
+    wide = player_data(store, [clip([0.0, 2.0])], 80, scale=(-3.0, 9.0))
+    assert (wide["low"], wide["high"]) == (-3.0, 9.0)
+    level = player_data(store, [PlayerClip("ab", "t", 1.0)], 80)
+    assert level["high"] > level["low"]
 
 
 def test_the_picture_spans_the_clip_exactly() -> None:

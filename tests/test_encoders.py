@@ -96,7 +96,8 @@ def test_a_clip_alone_and_in_a_padded_batch_are_the_same_at_the_real_geometry(re
     expected = library_states(encoder.name, folder, waves[0])
     for layer in layers:
         tokens = expected[layer]
-        assert relative(singles[0][layer].all_tokens_mean_cd[0], tokens.mean(axis=0)) < TOLERANCE
+        all_tokens = singles[0][layer].all_tokens_mean_cd
+        assert all_tokens is not None and relative(all_tokens[0], tokens.mean(axis=0)) < TOLERANCE
         frames = tokens[2:].reshape(12, 101, 768).mean(axis=0)[:9] if encoder.name == "ast" else tokens
         assert relative(singles[0][layer].values_td[0], frames) < TOLERANCE, layer
 
@@ -190,7 +191,7 @@ def test_training_mode_is_another_encoder_that_repeats_for_each_clip(small: dict
     waves = [sound(1.0, 16_000, 1), sound(1.4, 16_000, 2)]
     eval_mode = load_encoder(f"hubert={small['hubert']}")
     training = load_encoder(f"hubert={small['hubert']}", training_mode=True, seed=42)
-    before = np.random.get_state()[1].copy(), torch.random.get_rng_state()
+    before = str(np.random.get_state()), torch.random.get_rng_state()
     both = training.hidden_states(waves, (3,))[3]
     alone = training.hidden_states(waves[1:], (3,))[3]
     np.testing.assert_array_equal(both.values_td[1], alone.values_td[0])
@@ -198,7 +199,7 @@ def test_training_mode_is_another_encoder_that_repeats_for_each_clip(small: dict
     other_seed = load_encoder(f"hubert={small['hubert']}", training_mode=True, seed=43)
     assert relative(other_seed.hidden_states(waves, (3,))[3].pooled(), both.pooled()) > 1e-3
     assert len({eval_mode.encoder_id, training.encoder_id, other_seed.encoder_id}) == 3
-    np.testing.assert_array_equal(np.random.get_state()[1], before[0])
+    assert str(np.random.get_state()) == before[0]
     assert torch.equal(torch.random.get_rng_state(), before[1])
 
 

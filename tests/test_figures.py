@@ -341,7 +341,8 @@ def test_factor_pairs_leave_out_what_one_side_lacks() -> None:
         {
             "factor_index": [0, 1], "display_name": ["F0 mean", "jitter"], "factor_group": ["pitch", "quality"],
             "r2_a": [0.7, 0.2], "r2_b": [-0.1, NAN], "r2_permuted_a": [0.0, 0.0], "r2_permuted_b": [0.0, NAN],
-            "effective_codes_a": [2.0, 3.0], "effective_codes_b": [NAN, NAN], "n_clips_a": [40, 40], "n_clips_b": [40, 0],
+            "effective_codes_a": [2.0, 3.0], "effective_codes_b": [NAN, NAN], "n_clips_a": [40, 40],
+            "n_clips_b": [40, 0],
         }
     )  # fmt: skip
     fig = factor_pairs(rows, False, name_a="HuBERT L3", name_b="MERT L7")

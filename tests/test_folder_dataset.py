@@ -175,14 +175,31 @@ def test_what_is_not_audio_is_listed_and_what_cannot_be_read_is_rejected(tmp_pat
     sound(tmp_path / "store" / "files" / "preview.flac")
     (tmp_path / "store" / "CURRENT").touch()
     (tmp_path / "store" / "store-000001.duckdb").touch()
+    sound(tmp_path / "begun" / "artefacts" / "previews" / "preview.flac")
     corpus = read_corpus("folder", tmp_path)
     assert [file.relative for file in corpus.files] == ["0.wav", "1.wav", "UPPER.WAV", "folder.wav/inside.wav"]
     said = reasons(corpus)
     assert {path for path, (kind, _) in said.items() if kind == "rejected"} == {"dangling.wav", "text.wav"}
     assert {path for path, (kind, _) in said.items() if kind == "not audio"} == {
-        ".hidden.wav", ".git", "__MACOSX", "no_extension", "._0.wav", "notes.txt", "loop", "store",
+        ".hidden.wav", ".git", "__MACOSX", "no_extension", "._0.wav", "notes.txt", "loop", "store", "begun",
     }  # fmt: skip
     assert "store of Sonoscope" in said["store"][1]
+
+
+def test_what_may_not_be_looked_at_is_rejected_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    make(tmp_path, 2)
+    (tmp_path / "locked").mkdir()
+    is_dir = Path.is_dir
+
+    def refuse(path: Path) -> bool:
+        if path.parent.name == "locked":
+            raise PermissionError(13, "Permission denied")
+        return is_dir(path)
+
+    monkeypatch.setattr(Path, "is_dir", refuse)
+    assert reasons(read_corpus("folder", tmp_path)) == {
+        "locked": ("rejected", "it cannot be looked at: Permission denied")
+    }
 
 
 def test_a_linked_folder_is_read(tmp_path: Path):

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
+from explorer.audio import load_waveform
 from explorer.store import Store, open_store
 from tests.browser import Complaints, Server, running_app, running_browser, settle
 
@@ -203,3 +204,46 @@ def test_an_unknown_clip_or_a_path_is_no_sound(app: Server, page: Page) -> None:
     assert len(answer.body()) == 100
     assert answer.headers["content-type"] == "audio/flac"
     assert page.request.get(f"{app.url}/spectrogram/{clip_id}").body().startswith(b"\x89PNG")
+
+
+def test_the_browser_hears_the_very_samples_of_the_store(app: Server, page: Page, store: Store) -> None:
+    clip_id = clip_ids(page)[0]
+    preview = store.query("SELECT preview FROM clips WHERE clip_id = ?", [clip_id])["preview"][0]
+    wave = load_waveform(store.file(preview))
+    heard = page.evaluate(
+        """async ([id, rate]) => {
+          const bytes = await (await fetch(`/audio/${id}`)).arrayBuffer();
+          const sound = await new OfflineAudioContext(1, 1, rate).decodeAudioData(bytes);
+          const x = sound.getChannelData(0);
+          return { n: x.length, samples: Array.from(x.slice(0, 4000)), loudest: x.reduce((b, v, i) => v > x[b] ? i : b, 0) };
+        }""",
+        [clip_id, wave.sample_rate_hz],
+    )
+    assert heard["n"] == wave.samples.size
+    assert heard["loudest"] == int(wave.samples.argmax())
+    np.testing.assert_allclose(heard["samples"], wave.samples[:4000], atol=2e-4)
+
+
+def test_a_row_of_the_table_opens_its_feature_and_back_returns(app: Server, page: Page, link: str) -> None:
+    page.goto(app.url + link.split("&feature")[0])
+    settle(page)
+    grid = page.locator('[data-testid="stDataFrame"] .dvn-scroller').first
+    grid.click(position={"x": 40, "y": 90})
+    page.wait_for_function("() => location.search.includes('feature=')")
+    settle(page)
+    expect(page.locator("section.clip").first).to_be_visible()
+    page.go_back()
+    page.wait_for_function("() => !location.search.includes('feature=')")
+    settle(page)
+    expect(page.get_by_role("heading", name="Features")).to_be_visible()
+
+
+def test_display_options_are_part_of_the_link_and_stay_on_the_next_feature(app: Server, page: Page, link: str) -> None:
+    page.goto(app.url + link + "&clips=Random&fold=false")
+    settle(page)
+    expect(page.locator('[data-testid="stButtonGroup"] button').last).to_have_attribute("aria-checked", "true")
+    page.get_by_role("button", name="→").click()
+    page.wait_for_function("f => !location.search.includes(f)", arg=link.split("?")[1])
+    settle(page)
+    assert "fold=false" in page.url
+    assert "clips=Random" in page.url

@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -82,7 +82,7 @@ class Encoder:
         self._seed, self._allow_tf32 = seed, allow_tf32
         self._lock = threading.Lock()
         del blocks(network)[max(1, max_layer) :]
-        self._network = network.to(device).train(training_mode)
+        self._network: Any = network.to(device).train(training_mode)
 
     def hidden_states(
         self, waves: Sequence[Waveform], layers: Sequence[int], *, all_tokens: bool = False

@@ -82,8 +82,8 @@ def _downloaded(hub_id: str, revision: str, name: str) -> tuple[Path, str]:
     from huggingface_hub import HfApi, snapshot_download
     from huggingface_hub.errors import (
         GatedRepoError,
-        HfHubHTTPError,
         HFValidationError,
+        HTTPError,
         RepositoryNotFoundError,
         RevisionNotFoundError,
     )
@@ -91,15 +91,14 @@ def _downloaded(hub_id: str, revision: str, name: str) -> tuple[Path, str]:
     try:
         info = HfApi().model_info(hub_id, revision=revision, timeout=_TIMEOUT_S)
         present = {sibling.rfilename for sibling in info.siblings or ()}
-        commit = str(info.sha or revision)
         weights = _weight_patterns(present)
         if CONFIG not in present or not weights:
             raise EncoderError(
                 f"{hub_id} at revision {revision} holds no {CONFIG} with weights ({', '.join(SINGLE_WEIGHTS)}). "
                 "Choose another checkpoint or revision."
             )
-        folder = snapshot_download(
-            hub_id, revision=commit, allow_patterns=[CONFIG, *PREPROCESSORS, *weights], etag_timeout=_TIMEOUT_S
+        folder = snapshot_download(  # by the revision's own name, so that the cache knows it offline
+            hub_id, revision=revision, allow_patterns=[CONFIG, *PREPROCESSORS, *weights], etag_timeout=_TIMEOUT_S
         )
     except GatedRepoError as error:
         raise EncoderError(
@@ -110,10 +109,10 @@ def _downloaded(hub_id: str, revision: str, name: str) -> tuple[Path, str]:
             f"The hub has no model {hub_id!r} at revision {revision!r}. Check the spelling, or give a folder: "
             f"--encoder {name}=/path/to/folder"
         ) from error
-    except (HfHubHTTPError, OSError) as error:
+    except (HTTPError, OSError) as error:  # HTTPError: the client's own, refusals and broken connections alike
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise EncoderError(f"{hub_id} could not be fetched: {reason} {_advice(name, hub_id)}") from error
-    return Path(folder), commit
+    return Path(folder), Path(folder).name
 
 
 def _weight_patterns(present: set[str]) -> list[str]:

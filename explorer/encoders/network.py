@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from torch import nn
 
 from explorer.encoders.checkpoint import Checkpoint
@@ -76,7 +77,7 @@ def load_network(checkpoint: Checkpoint) -> nn.Module:
                 use_safetensors=checkpoint.is_safetensors,
                 output_loading_info=True,
             )
-    except (OSError, RuntimeError, ValueError, KeyError, pickle.UnpicklingError) as error:
+    except (OSError, RuntimeError, ValueError, KeyError, EOFError, pickle.UnpicklingError, SafetensorError) as error:
         raise EncoderError(
             f"The checkpoint in {checkpoint.folder} cannot be loaded: {_first_line(error)} Fetch it again."
         ) from error

@@ -20,7 +20,7 @@ from explorer.queries.features import (
 from explorer.store import Store
 from explorer.ui.context import is_dark
 from explorer.ui.links import LinkRow, link_card
-from explorer.ui.style import card, number, percent
+from explorer.ui.style import card, number, percent, plural
 
 
 def histogram_card(store: Store, sae: dict[str, Any], feature: int, interval: tuple[float, float] | None) -> None:
@@ -201,8 +201,8 @@ def label_sentence(row: dict[str, Any], facts: CorpusFacts) -> tuple[str | None,
     if row["label_is_shown"] and row["label"]:
         direction = "" if row["label_direction"] in (None, "high", "above") else f" ({row['label_direction']})"
         return str(row["label"]), (
-            f"automatic label{direction} · F1 {number(row['label_f1'])} on held-out {facts.group_name}s, "
-            f"chance {number(row['label_null_f1'])}"
+            f"automatic label{direction} · F1 {number(row['label_f1'])} on held-out {plural(facts.group_name, 2)}; "
+            f"permuted labels reach {number(row['label_null_f1'])}"
         )
     reason = row["label_reason"]
     return None, f"no {name} label: {reason}" if reason else f"no {name} label"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -59,22 +60,31 @@ def choose_list(lists: list[ClipList], facts: CorpusFacts) -> tuple[ClipList, bo
 
 
 def draw_list(
-    store: Store, sae: dict[str, Any], feature: dict[str, Any], chosen: ClipList, *, folded: bool, facts: CorpusFacts
+    store: Store,
+    sae: dict[str, Any],
+    feature: dict[str, Any],
+    chosen: ClipList,
+    traces: Mapping[int, StoredTrace],
+    *,
+    folded: bool,
+    facts: CorpusFacts,
 ) -> None:
-    """The players of a list, with the line that says how to read and drive them."""
+    """The players of a list, with the line that says how to read and drive them.
+
+    `traces` are those of all the feature's listed clips: the vertical scale is the same in every list.
+    """
     rows = chosen.rows.drop_duplicates("group_id") if folded else chosen.rows
     hidden = len(chosen.rows) - len(rows)
     rows = rows.head(MAX_PLAYERS)
-    traces = fetch_traces(store, sae["traces_file"], int(feature["feature"]), list(rows["clip_index"]))
     clips = [
         player_clip(row, feature, sae, traces.get(int(row["clip_index"])), rank=rank)
         for rank, row in enumerate(rows.to_dict("records"), start=1)
     ]
     st.html(f'<p class="so-hint">{_hint(bool(traces), hidden, facts)}</p>')
-    event = player(store, clips, key=f"players-{sae['sae_id']}-{feature['feature']}-{chosen.key}")
+    key = f"players-{sae['sae_id']}-{feature['feature']}-{chosen.key}"
+    event = player(store, clips, key, scale=trace_scale(traces))
     if event and event.get("action") == "open":
         set_params(clip=event["clip_id"])
-        st.rerun()
 
 
 def _hint(has_traces: bool, hidden: int, facts: CorpusFacts) -> str:
@@ -87,6 +97,13 @@ def _hint(has_traces: bool, hidden: int, facts: CorpusFacts) -> str:
     if hidden:
         parts.append(f"{hidden} more of the same {plural(facts.group_name, 2)} folded.")
     return " ".join(parts)
+
+
+def trace_scale(traces: Mapping[int, StoredTrace]) -> tuple[float, float] | None:
+    """The lowest and highest pre-activation of these traces, None when there is none."""
+    if not traces:
+        return None
+    return min(float(t.values.min()) for t in traces.values()), max(float(t.values.max()) for t in traces.values())
 
 
 def player_clip(
@@ -141,29 +158,30 @@ def inactive_note(preactivation: float | None, kth_value: float | None) -> str:
 
 
 def draw_linked_clip(
-    store: Store, sae: dict[str, Any], feature: dict[str, Any], listed: pd.DataFrame, clip_id: str
+    store: Store,
+    sae: dict[str, Any],
+    feature: dict[str, Any],
+    listed: pd.DataFrame,
+    traces: Mapping[int, StoredTrace],
+    clip_id: str,
 ) -> None:
     """The clip that the link names, above the lists. Raises NotInStoreError when the store does not hold it."""
     clip = resolve_clip(store, clip_id)
-    same = listed[listed["clip_index"] == clip["clip_index"]]
+    index = int(clip["clip_index"])
+    same = listed[listed["clip_index"] == index]
     if same.empty:
-        value = fetch_activation(store, sae["codes_by_clip_file"], int(feature["feature"]), int(clip["clip_index"]))
-        row = clip | {
-            "value": value,
-            "preactivation": None,
-            "kth_value": None,
-            "is_active": None if value is None else value > 0,
-        }
+        value = fetch_activation(store, sae["codes_by_clip_file"], int(feature["feature"]), index)
+        active = None if value is None else value > 0
+        row = clip | {"value": value, "preactivation": None, "kth_value": None, "is_active": active}
+        traces = {**traces, **fetch_traces(store, sae["traces_file"], int(feature["feature"]), [index])}
     else:
         row = same.iloc[0].to_dict()
-    traces = fetch_traces(store, sae["traces_file"], int(feature["feature"]), [int(clip["clip_index"])])
     with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
         st.html('<p class="so-hint">The clip of this link</p>')
         if st.button("Close", key="close-clip", type="tertiary", icon=":material/close:"):
             set_params(clip=None)
-            st.rerun()
-    shown = player_clip(row, feature, sae, traces.get(int(clip["clip_index"])), rank=None)
-    player(store, [shown], key=f"linked-{sae['sae_id']}-{feature['feature']}-{clip_id}")
+    shown = player_clip(row, feature, sae, traces.get(index), rank=None)
+    player(store, [shown], f"linked-{sae['sae_id']}-{feature['feature']}-{clip_id}", scale=trace_scale(traces))
 
 
 def _missing(value: Any) -> bool:

@@ -57,29 +57,43 @@ def _renderer() -> Any:
     )
 
 
-def player(store: Store, clips: Sequence[PlayerClip], key: str, *, height_px: int = 84) -> dict[str, Any] | None:
+def player(
+    store: Store,
+    clips: Sequence[PlayerClip],
+    key: str,
+    *,
+    height_px: int = 84,
+    scale: tuple[float, float] | None = None,
+) -> dict[str, Any] | None:
     """Draw the clips. Returns {'action': 'open', 'clip_id': ...} in the run after a reader clicked a title, else None.
 
-    All traces of the list share one vertical scale. Playing, seeking and looping never run the script again.
+    All traces share one vertical scale: `scale` (lowest, highest value) or, without it, that of these clips. Playing,
+    seeking and looping never run the script again.
     """
-    result = _renderer()(key=key, data=player_data(store, clips, height_px), on_event_change=lambda: None)
+    data = player_data(store, clips, height_px, scale)
+    result = _renderer()(key=key, data=data, on_event_change=lambda: None)
     event = result.get("event")
     return dict(event) if event else None
 
 
-def player_data(store: Store, clips: Sequence[PlayerClip], height_px: int) -> dict[str, Any]:
-    """What the script gets: the clips and the one vertical scale of all their lines; NaN becomes None."""
-    values = [trace.values[np.isfinite(trace.values)] for clip in clips for trace in clip.traces]
-    levels = [float(t.baseline) for clip in clips for t in clip.traces if t.baseline is not None]
-    joined = np.concatenate([*values, np.asarray(levels)]) if values else np.zeros(0)
-    low, high = (float(joined.min()), float(joined.max())) if joined.size else (0.0, 1.0)
-    if high <= low:
-        high = low + 1.0
+def player_data(
+    store: Store, clips: Sequence[PlayerClip], height_px: int, scale: tuple[float, float] | None = None
+) -> dict[str, Any]:
+    """What the script gets: the clips and the one vertical scale of all their lines; NaN becomes None.
+
+    Baselines always lie within the scale.
+    """
+    ends = [*scale] if scale is not None else []
+    for trace in (trace for clip in clips for trace in clip.traces):
+        finite = trace.values[np.isfinite(trace.values)]
+        ends += [] if scale is not None or not finite.size else [float(finite.min()), float(finite.max())]
+        ends += [] if trace.baseline is None else [float(trace.baseline)]
+    low, high = (min(ends), max(ends)) if ends else (0.0, 1.0)
     return {
         "generation": store.generation,
         "height_px": height_px,
         "low": low,
-        "high": high,
+        "high": high if high > low else low + 1.0,
         "clips": [_clip_data(clip) for clip in clips],
     }
 

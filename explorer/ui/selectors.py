@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pandas as pd
@@ -12,8 +13,6 @@ from explorer.queries.corpus import fetch_saes, record, resolve_sae
 from explorer.store import Store
 from explorer.ui.context import cached
 from explorer.ui.url import get_param, set_params
-
-_KEYS = {"encoder_id": "so-encoder", "layer": "so-layer", "sae_id": "so-sae"}
 
 
 def sae_name(row: dict[str, Any]) -> str:
@@ -50,27 +49,47 @@ def choose_sae(store: Store) -> dict[str, Any]:
         )
     named = get_param("sae")
     chosen = resolve_sae(store, named) if named else default_sae(saes)
-    for column, key in _KEYS.items():
-        st.session_state[key] = chosen[column]
     encoders = saes.drop_duplicates("encoder_id").set_index("encoder_id")
     here = saes[saes["encoder_id"] == chosen["encoder_id"]]
     there = here[here["layer"] == chosen["layer"]]
     names = {row["sae_id"]: sae_name(row) for row in there.to_dict("records")}
-    depth = int(chosen["n_layers"])
     with st.sidebar:
-        st.selectbox(
-            "Encoder", list(encoders.index), key=_KEYS["encoder_id"], on_change=_changed, args=(store, "encoder_id"),
-            format_func=lambda key: _encoder_name(encoders, key),
-        )  # fmt: skip
-        st.selectbox(
-            "Layer", sorted({int(layer) for layer in here["layer"]}), key=_KEYS["layer"], on_change=_changed,
-            args=(store, "layer"), format_func=lambda layer: f"{layer} of {depth}",
-        )  # fmt: skip
-        st.selectbox(
-            "SAE", list(names), key=_KEYS["sae_id"], on_change=_changed, args=(store, "sae_id"),
-            format_func=lambda key: names.get(key, key),
-        )  # fmt: skip
+        encoder = _choose(
+            "Encoder", list(encoders.index), "encoder_id", chosen, lambda key: _encoder_name(encoders, key)
+        )
+        layers, depth = sorted({int(layer) for layer in here["layer"]}), int(chosen["n_layers"])
+        layer = _choose("Layer", layers, "layer", chosen, lambda layer: f"{layer} of {depth}")
+        sae_id = _choose("SAE", list(names), "sae_id", chosen, lambda key: names.get(key, key))
+    if encoder != chosen["encoder_id"]:
+        set_params(sae=nearest_sae(saes[saes["encoder_id"] == encoder], chosen), feature=None, clip=None)
+    if layer != chosen["layer"]:
+        set_params(sae=nearest_sae(here[here["layer"] == layer], chosen), feature=None, clip=None)
+    if sae_id != chosen["sae_id"]:
+        set_params(sae=sae_id, feature=None, clip=None)
     return chosen
+
+
+def _choose(label: str, options: list[Any], column: str, chosen: dict[str, Any], name: Callable[[Any], str]) -> Any:
+    """One chooser. Its key holds the SAE of the address, so that it always starts from what the address says."""
+    index = options.index(chosen[column])
+    return st.selectbox(label, options, index=index, format_func=name, key=f"so-{column}-{chosen['sae_id']}")
+
+
+def nearest_sae(rows: pd.DataFrame, chosen: dict[str, Any]) -> str:
+    """The SAE among `rows` most like the one chosen: its layer, then protocol, level, sparsity, width and seed."""
+    likeness = [
+        (
+            abs(row.layer - chosen["layer"]),
+            row.protocol != chosen["protocol"],
+            row.level != chosen["level"],
+            abs(row.sparsity - chosen["sparsity"]),
+            row.n_features != chosen["n_features"],
+            row.seed != chosen["seed"],
+            row.sae_id,
+        )
+        for row in rows.itertuples()
+    ]
+    return str(min(likeness)[-1])
 
 
 def _encoder_name(encoders: pd.DataFrame, encoder_id: str) -> str:
@@ -81,24 +100,3 @@ def _encoder_name(encoders: pd.DataFrame, encoder_id: str) -> str:
         f"{row['encoder_display']}{' (' + encoder_id.rsplit('-', 1)[-1] + ')' if same else ''}"
         f"{' · untrained' if untrained else ''}"
     )
-
-
-def _changed(store: Store, column: str) -> None:
-    """Move the URL to the SAE nearest to the choosers after one of them changed; the feature does not carry over."""
-    saes = cached(fetch_saes, store)
-    wanted = {name: st.session_state[key] for name, key in _KEYS.items()}
-    if column == "sae_id":
-        target = wanted["sae_id"]
-    else:
-        rows = saes[saes["encoder_id"] == wanted["encoder_id"]]
-        if column == "layer":
-            rows = rows[rows["layer"] == wanted["layer"]]
-        before = saes[saes["sae_id"] == wanted["sae_id"]].iloc[0]
-        nearness = [
-            (abs(row.layer - before["layer"]) if column == "encoder_id" else 0,
-             row.protocol != before["protocol"], row.level != before["level"], abs(row.sparsity - before["sparsity"]),
-             row.n_features != before["n_features"], row.seed != before["seed"], row.sae_id)
-            for row in rows.itertuples()
-        ]  # fmt: skip
-        target = min(nearness)[-1]
-    set_params(sae=target, feature=None, clip=None)

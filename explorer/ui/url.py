@@ -1,6 +1,7 @@
 """The view's state in the URL: every view is a link.
 
 Page, SAE, feature and clip go through `go_to` and `set_params`, which push a history entry (Back restores the view).
+Do not assign `st.query_params`: it refuses when any of its values is bound to a widget.
 Display options (a sort order, a tab) are widgets with `bind="query-params"`, which replace it.
 """
 
@@ -15,6 +16,7 @@ import streamlit as st
 from explorer.errors import NotInStoreError
 
 PAGES = ("overview", "layers", "sparsity", "features", "factors", "compare", "runs")
+_CURRENT = "so-current-page"
 _FOLDER = Path(__file__).resolve().parents[2] / "pages"
 
 
@@ -56,12 +58,16 @@ def get_int(name: str) -> int | None:
         ) from error
 
 
-def set_params(**params: object) -> None:
-    """Change some values of the URL as one new history entry; None removes a value; others stay."""
-    merged = dict(st.query_params.items())
-    for key, value in params.items():
-        if value is None:
-            merged.pop(key, None)
-        else:
-            merged[key] = str(value)
-    st.query_params.from_dict(merged)
+def set_params(**params: object) -> NoReturn:
+    """Change some values of the address as one new history entry and run the page again; None removes a value.
+
+    Everything else stays, the display options too: those are bound to widgets, so `st.query_params` may not be
+    assigned as a whole, while opening the page anew with all of them may.
+    """
+    merged: dict[str, object] = {**dict(st.query_params.items()), **params}
+    go_to(st.session_state[_CURRENT], **merged)
+
+
+def note_page(page: str) -> None:
+    """Remember which page this run draws; the frame calls it before the page."""
+    st.session_state[_CURRENT] = page

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from explorer.audio import AudioInfo
 from explorer.errors import DatasetError
+from explorer.store import ARTEFACTS, POINTER
 
 # fmt: off
 AUDIO_EXTENSIONS = frozenset((
@@ -163,7 +164,10 @@ def walk_audio(root: Path, *, ignore: frozenset[str] = frozenset()) -> tuple[lis
         seen.add((status.st_dev, status.st_ino))
         for child in children:
             relative = relative_name(root, child)
-            why = _why_not(child)
+            try:
+                why = _why_not(child)
+            except OSError as error:
+                why = f"it cannot be looked at: {error.strerror}", REJECTED
             if why is not None:
                 if relative not in ignore:
                     skipped.append(Skipped(relative, *why))
@@ -180,13 +184,21 @@ def relative_name(root: Path, path: Path) -> str:
     return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
+def is_store(folder: Path) -> bool:
+    """Whether a folder is a store, published or begun: its previews are no recordings of the data set."""
+    has_artefacts = (folder / ARTEFACTS).is_dir() and not any(
+        child.suffix.lower() in AUDIO_EXTENSIONS for child in folder.iterdir()
+    )
+    return has_artefacts or ((folder / POINTER).is_file() and any(folder.glob("store-*.duckdb")))
+
+
 def _why_not(path: Path) -> tuple[str, str] | None:
     """(reason, kind) when a path is not to be read, else None."""
     name = path.name
     if path.is_dir():
         if name.startswith(".") or name == "__MACOSX":
             return "a hidden folder", NOT_AUDIO
-        if (path / "CURRENT").is_file() and any(path.glob("store-*.duckdb")):
+        if is_store(path):
             return "a store of Sonoscope, not recordings", NOT_AUDIO
         return None
     if name.startswith("."):

@@ -63,7 +63,7 @@ def _fold_order(fold: str) -> tuple[int, str]:
 def _find_base(root: Path) -> Path:
     if not root.is_dir():
         raise DatasetError(f"There is no folder {str(root)!r}. Give ESC-50's folder with --root.")
-    for base in (root, *sorted(folder for folder in root.iterdir() if folder.is_dir()), root.parent):
+    for base in (root, *sorted(folder for folder in root.iterdir() if folder.is_dir())):
         if (base / _TABLE).is_file() and (base / "audio").is_dir():
             return base
     raise DatasetError(

@@ -1,0 +1,86 @@
+"""Shared fixtures: a tiny store made by the real pipeline, once per test run."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from pathlib import Path
+
+import pytest
+
+from precompute.config import RunConfig, make_config
+from precompute.datasets.synthetic import write_synthetic_corpus
+from precompute.pipeline import run
+from precompute.random_checkpoints import write_random_checkpoint
+
+N_SINGERS, CLIPS_PER_SINGER = 6, 10
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _home(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Keep the tests out of the user's own Sonoscope folder."""
+    os.environ["SONOSCOPE_HOME"] = str(tmp_path_factory.mktemp("home"))
+
+
+@pytest.fixture(scope="session")
+def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that all test processes of this run share."""
+    base = tmp_path_factory.getbasetemp()
+    return base.parent if os.environ.get("PYTEST_XDIST_WORKER") else base
+
+
+@pytest.fixture(scope="session")
+def tiny_sources(shared_folder: Path) -> Path:
+    """Generated singing (`singing/`) and two small random checkpoints (`random-ast/`, `random-hubert/`)."""
+    folder = shared_folder / "tiny_sources"
+    with _only_one(shared_folder / "tiny_sources.lock"):
+        if not (folder / "done").exists():
+            write_synthetic_corpus(folder / "singing", n_singers=N_SINGERS, clips_per_singer=CLIPS_PER_SINGER)
+            for name in ("ast", "hubert"):
+                write_random_checkpoint(name, folder / f"random-{name}", size="small", seed=0)
+            (folder / "done").touch()
+    return folder
+
+
+def tiny_config(sources: Path, store: Path, **options: object) -> RunConfig:
+    """The run of the tiny store; `options` replace its own."""
+    return make_config(
+        {
+            "dataset": "synthetic",
+            "root": sources / "singing",
+            "store": store,
+            "encoders": [f"{name}={sources / f'random-{name}'}" for name in ("ast", "hubert")],
+            "preset": "quick",
+            "sparsities": (0.8, 0.95),
+            "seeds": (0, 1),
+            "epochs": 15,
+            "label_permutations": 10,
+            "n_workers": 2,
+            "device": "cpu",
+            **options,
+        }
+    )
+
+
+@pytest.fixture(scope="session")
+def tiny_store(shared_folder: Path, tiny_sources: Path) -> Path:
+    """A real store: 60 generated clips of 6 singers, two small untrained encoders, SAEs at two sparsities, two seeds."""
+    store = shared_folder / "tiny_store"
+    with _only_one(shared_folder / "tiny_store.lock"):
+        if not (store / "CURRENT").exists():
+            run(tiny_config(tiny_sources, store), command="the tests' tiny store")
+    return store
+
+
+class _only_one:  # noqa: N801 - used as a function
+    """Let one test process at a time through."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __enter__(self) -> None:
+        self._file = self._path.open("a+")
+        fcntl.flock(self._file, fcntl.LOCK_EX)
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()

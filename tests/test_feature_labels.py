@@ -1,0 +1,177 @@
+"""Labels of features: chosen on training groups, scored held out, shown only above chance."""
+
+import numpy as np
+import pytest
+from sklearn.metrics import precision_recall_fscore_support
+
+from precompute.feature_labels import LabelSettings, label_features
+
+QUICK = LabelSettings(n_permutations=40)
+
+
+def planted(n=900, n_features=60, n_groups=16, seed=0):
+    """Sparse codes: 0 fires on trills, 1 strongly on belts, 2 on all but vibrato, 3 is dead, the rest fire by chance."""
+    rng = np.random.default_rng(seed)
+    labels = np.array(["belt", "breathy", "trill", "vibrato"], object)[rng.integers(0, 4, n)]
+    codes = np.where(rng.random((n, n_features)) < 0.2, rng.exponential(size=(n, n_features)), 0)
+    codes[:, 0] = np.where((labels == "trill") ^ (rng.random(n) < 0.05), 1 + rng.random(n), 0)
+    codes[:, 1] = np.where(labels == "belt", 3, 1) + rng.random(n)
+    codes[:, 2] = np.where(labels == "vibrato", 0, 1 + rng.random(n))
+    codes[:, 3] = 0
+    group = rng.integers(0, n_groups, n)
+    heldout = group < n_groups // 3 + 1
+    return codes.astype(np.float32), labels, np.array([f"g{g}" for g in group], object), ~heldout, heldout
+
+
+def run(data, settings=QUICK):
+    codes, labels, groups, train, heldout = data
+    return label_features(codes, labels, groups, train_mask_c=train, heldout_mask_c=heldout, settings=settings)
+
+
+def test_planted_features_get_their_labels_and_chance_features_none():
+    found = run(planted())
+    assert found.label[:3].tolist() == ["trill", "belt", "vibrato"]
+    assert found.direction[:3].tolist() == ["above", "above", "below"]
+    assert found.threshold[0] == 0
+    assert 1 < found.threshold[1] < 3.5
+    assert found.is_shown[:3].all()
+    assert found.reason[:3].tolist() == [None] * 3
+    assert (found.f1[:3] > 0.85).all()
+    assert found.is_shown[4:].sum() <= 1
+    assert "is not above" in found.reason[10]
+    assert 0.2 < found.null_f1 < 0.6
+
+
+def test_scores_equal_scikit_learns_for_the_stored_rule():
+    codes, labels, groups, train, heldout = planted()
+    found = run((codes, labels, groups, train, heldout), LabelSettings(n_permutations=1))
+    for f in (0, 1, 2, 10, 40):
+        fires = codes[:, f] > np.float32(found.threshold[f])
+        said = fires if found.direction[f] == "above" else ~fires
+        has = labels == found.label[f]
+        p, r, f1, _ = precision_recall_fscore_support(has[heldout], said[heldout], average="binary")
+        assert (found.precision[f], found.recall[f], found.f1[f]) == pytest.approx((p, r, f1))
+        assert found.f1_train[f] == pytest.approx(
+            precision_recall_fscore_support(has[train], said[train], average="binary")[2]
+        )
+
+
+def test_the_rule_is_the_best_of_all_by_a_loop():
+    codes, labels, groups, train, heldout = planted(n=200, n_features=8)
+    found = run((codes, labels, groups, train, heldout), LabelSettings(n_permutations=0))
+    for f in range(8):
+        if f == 3:
+            continue
+        values = np.sort(codes[train, f][codes[train, f] > 0])
+        thresholds = [0.0, *(values[int(q * (len(values) - 1))] for q in (0.25, 0.5, 0.75, 0.9))]
+        best = 0.0
+        for t in thresholds:
+            for name in set(labels[train]):
+                for above in (True, False):
+                    said, has = (codes[train, f] > t) == above, labels[train] == name
+                    best = max(best, 2 * np.sum(said & has) / (said.sum() + has.sum()))
+        assert found.f1_train[f] == pytest.approx(best)
+
+
+def test_permuting_labels_within_groups_shows_nothing():
+    codes, labels, groups, train, heldout = planted()
+    rng = np.random.default_rng(4)
+    shuffled = labels.copy()
+    for group in set(groups):
+        shuffled[groups == group] = rng.permutation(labels[groups == group])
+    found = run((codes, shuffled, groups, train, heldout))
+    assert found.is_shown.sum() <= 1
+    assert np.nanmax(found.f1) < 0.5
+
+
+def test_the_null_distribution_equals_a_loop_over_the_whole_procedure():
+    codes, labels, groups, train, heldout = planted(n=600, n_features=20)
+    found = run((codes, labels, groups, train, heldout), LabelSettings(n_permutations=200, seed=1))
+    rng = np.random.default_rng(9)
+    best = []
+    for _ in range(60):
+        shuffled = labels.copy()
+        for part in (train, heldout):
+            for group in set(groups):
+                rows = part & (groups == group)
+                shuffled[rows] = rng.permutation(labels[rows])
+        best.append(np.nanmax(run((codes, shuffled, groups, train, heldout), LabelSettings(n_permutations=0)).f1))
+    assert found.null_f1 == pytest.approx(np.quantile(best, 0.95), abs=0.03)
+
+
+def test_held_out_clips_never_reach_the_rule():
+    codes, labels, groups, train, heldout = planted()
+    clean = run((codes, labels, groups, train, heldout))
+    other_codes, other_labels = codes.copy(), labels.copy()
+    other_codes[heldout] = 9 * np.random.default_rng(2).random(other_codes[heldout].shape)
+    other_labels[heldout] = "yodel"
+    spoiled = run((other_codes, other_labels, groups, train, heldout))
+    for name in ("label", "direction", "threshold", "f1_train"):
+        np.testing.assert_array_equal(getattr(clean, name), getattr(spoiled, name))
+    assert not spoiled.is_shown.any()
+
+
+def test_dead_features_have_no_rule():
+    codes, labels, groups, train, heldout = planted()
+    codes[heldout, 3] = 5  # awake on held-out clips only
+    found = run((codes, labels, groups, train, heldout))
+    assert (found.label[3], found.direction[3], found.is_shown[3]) == (None, None, False)
+    assert np.isnan([found.threshold[3], found.precision[3], found.f1[3], found.f1_train[3]]).all()
+    assert "not active" in found.reason[3]
+
+
+def test_too_few_clips_or_groups_show_nothing_with_the_count():
+    codes, labels, groups, train, heldout = planted()
+    few = labels.copy()
+    few[np.flatnonzero(heldout & (labels == "trill"))[19:]] = "belt"
+    found = run((codes, few, groups, train, heldout))
+    assert found.label[0] == "trill"
+    assert not found.is_shown[0]
+    assert found.reason[0].startswith("19 clips from")
+    narrow = labels.copy()
+    first = sorted(set(groups[heldout]))[:4]
+    narrow[heldout & (labels == "trill") & ~np.isin(groups.astype(str), first)] = "belt"
+    assert "from 4 group(s)" in run((codes, narrow, groups, train, heldout)).reason[0]
+
+
+def test_a_label_that_is_its_group_shows_nothing():
+    codes, _, groups, train, heldout = planted()
+    singer = np.array([f"kind {int(group[1:]) % 2}" for group in groups], object)
+    codes[:, 0] = np.where(singer == "kind 1", 1, 0)
+    found = run((codes, singer, groups, train, heldout))
+    assert found.f1[0] == 1
+    assert not found.is_shown.any()
+
+
+@pytest.mark.parametrize(
+    ("words", "labels"), [("no labelled clip", None), ("only one label in the training part (same)", "same")]
+)
+def test_nothing_to_choose_from_gives_a_reason(words, labels):
+    codes, _, groups, train, heldout = planted(n=100)
+    found = run((codes, np.full(100, labels, object), groups, train, heldout))
+    assert words in found.reason[0]
+    assert not found.is_shown.any()
+    assert found.label[0] is None
+    assert np.isnan(found.f1).all()
+    assert np.isnan(found.null_f1)
+
+
+def test_one_group_or_a_leaking_group_gives_a_reason():
+    codes, labels, groups, train, heldout = planted()
+    assert "both parts" in run((codes, labels, np.full(len(labels), "f1", object), train, heldout)).reason[0]
+    leaking = groups.copy()
+    leaking[np.flatnonzero(heldout)[0]] = groups[train][0]
+    found = run((codes, labels, leaking, train, heldout))
+    assert groups[train][0] in found.reason[0]
+    assert not found.is_shown.any()
+
+
+def test_unlabelled_clips_are_left_out_and_seeds_repeat():
+    codes, labels, groups, train, heldout = planted()
+    some = labels.copy()
+    some[::3] = None
+    kept = np.array([label is not None for label in some])
+    a = run((codes, some, groups, train, heldout))
+    b = run((codes[kept], labels[kept], groups[kept], train[kept], heldout[kept]))
+    np.testing.assert_array_equal(a.f1, b.f1)
+    assert a.null_f1 == b.null_f1

@@ -1,0 +1,240 @@
+"""Every page but Features as Streamlit runs it: full, with nothing to show, and reached by wrong links."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from explorer.store import SCHEMA_VERSION, Store, new_generation, open_store
+from explorer.ui.url import page_file
+
+MAIN = page_file("overview").with_name("main.py")
+MY_PAGES = ("overview", "layers", "sparsity", "factors", "compare", "runs")
+
+
+@pytest.fixture(scope="module")
+def store(tiny_store: Path) -> Iterator[Store]:
+    opened = open_store(tiny_store)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture(scope="module")
+def empty_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("empty_store")
+    with new_generation(folder) as writer:
+        meta = [("schema_version", str(SCHEMA_VERSION)), ("corpus_name", "nothing yet")]
+        writer.insert("meta", pd.DataFrame(meta, columns=["key", "value"]))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def scored_sae(store: Store) -> str:
+    rows = store.query(
+        "SELECT sae_id FROM saes WHERE sae_id IN (SELECT representation_id FROM factor_scores) ORDER BY 1"
+    )
+    assert len(rows), "the store under test scores no factor from codes"
+    return str(rows["sae_id"][0])
+
+
+def at(page: str, folder: Path, monkeypatch: pytest.MonkeyPatch, **params: object) -> AppTest:
+    """The app on `page` with these values in the address."""
+    monkeypatch.setenv("SONOSCOPE_STORE", str(folder))
+    test = AppTest.from_file(str(MAIN), default_timeout=60)
+    test.switch_page(f"{page}.py")
+    for name, value in params.items():
+        test.query_params[name] = str(value)
+    return test.run()
+
+
+def words(test: AppTest) -> str:
+    """All text of the page: markup, captions and expander titles."""
+    markup = [body for e in test.get("html") if not (body := str(e.proto.body)).startswith("<style>")]
+    return "\n".join([*markup, *(str(c.value) for c in test.caption), *(e.label for e in test.expander)])
+
+
+def charts(test: AppTest) -> list[dict]:
+    """The figures of the page as plotly's own dictionaries."""
+    return [json.loads(element.proto.spec) for element in test.get("plotly_chart")]
+
+
+def no_trouble(test: AppTest) -> None:
+    """Neither an exception nor an error page."""
+    assert [e.message for e in test.exception] == []
+    assert "so-error" not in words(test)
+
+
+@pytest.mark.parametrize("page", MY_PAGES)
+def test_a_full_store_is_drawn(page: str, tiny_store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    test = at(page, tiny_store, monkeypatch)
+    no_trouble(test)
+    assert "so-head" in words(test)
+    assert " nan" not in words(test).lower()
+
+
+@pytest.mark.parametrize("page", MY_PAGES)
+def test_an_empty_store_says_what_is_missing_and_what_to_do(
+    page: str, empty_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    test = at(page, empty_folder, monkeypatch)
+    assert [e.message for e in test.exception] == []
+    assert charts(test) == []
+    said = words(test)
+    assert "so-empty" in said or "so-error" in said
+    assert "precompute" in said or page == "runs"
+
+
+@pytest.mark.parametrize(
+    ("page", "params", "named"),
+    [
+        ("layers", {"protocol": "sideways"}, "held-out"),
+        ("layers", {"encoder": "no-such-encoder", "layer": 3}, "Encoders with probes"),
+        ("layers", {"encoder": "no-such-encoder", "layer": "deep"}, "whole number"),
+        ("sparsity", {"error": "rmse"}, "fvu, mse"),
+        ("factors", {"sae": "nosuchsae"}, "not in this store"),
+        ("compare", {"a": "nosuchsae"}, "not in this store"),
+        ("compare", {"b": "nosuchsae"}, "not in this store"),
+        ("runs", {"run": "nosuchrun"}, "this store holds"),
+    ],
+)
+def test_a_wrong_link_names_what_is_there(
+    page: str, params: dict[str, object], named: str, tiny_store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    test = at(page, tiny_store, monkeypatch, **params)
+    assert [e.message for e in test.exception] == []
+    said = words(test)
+    assert "so-error" in said
+    assert named in said
+
+
+def test_an_unknown_factor_of_a_link_names_one_that_is_there(
+    scored_sae: str, tiny_store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    test = at("factors", tiny_store, monkeypatch, sae=scored_sae, factor="loudness_of_dreams")
+    assert "so-error" in words(test)
+    assert "loudness_of_dreams" in words(test)
+
+
+def test_overview_says_what_the_store_holds(store: Store, tiny_store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    said = words(at("overview", tiny_store, monkeypatch))
+    n_clips = int(store.query("SELECT count(*) AS n FROM clips")["n"][0])
+    assert f"<b>{n_clips}</b>" in said
+    assert store.meta()["corpus_name"] in said
+    verdicts = ("holds here", "does not hold here", "holds in part", "cannot be said here")
+    assert sum(said.count(verdict) for verdict in verdicts) >= 5
+    untrained = store.query("SELECT display_name FROM encoders WHERE NOT is_trained")
+    if len(untrained):
+        assert "Untrained weights" in said
+    if store.meta().get("is_synthetic") == "true":
+        assert "Generated sounds" in said
+
+
+def test_layers_draw_every_encoder_and_the_linked_probe(
+    store: Store, tiny_store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    label = store.meta()["label_name"]
+    probes = store.query(
+        "SELECT r.encoder_id, r.layer, p.probe_id, p.n_clips, e.display_name FROM probes p "
+        "JOIN representations r USING (representation_id) JOIN encoders e USING (encoder_id) "
+        "WHERE r.kind = 'dense' AND p.protocol = 'group-folds' AND p.label_name = ? ORDER BY p.probe_id",
+        [label],
+    )
+    row = probes.iloc[0]
+    link = {"encoder": row["encoder_id"], "layer": row["layer"], "protocol": "group-folds"}
+    test = at("layers", tiny_store, monkeypatch, **link)
+    no_trouble(test)
+    drawn = [trace for trace in charts(test)[0]["data"] if trace.get("customdata")]
+    assert sorted(point[2] for trace in drawn for point in trace["customdata"]) == sorted(probes["probe_id"])
+    said = words(test)
+    assert f"{row['display_name']} L{row['layer']}: class by class" in said
+    assert f"probe {row['probe_id']}" in said
+
+
+def test_sparsity_draws_every_sae_of_the_protocol(
+    store: Store, tiny_store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    test = at("sparsity", tiny_store, monkeypatch)
+    no_trouble(test)
+    saes = store.query("SELECT sae_id FROM saes WHERE protocol = 'held-out' AND fvu_heldout IS NOT NULL")
+    drawn = [trace for trace in charts(test)[0]["data"] if trace.get("customdata")]
+    assert sorted(point[0] for trace in drawn for point in trace["customdata"]) == sorted(saes["sae_id"])
+    assert "never compared across different d" in words(test).lower()
+
+
+def test_factors_draw_weights_that_the_store_holds(
+    store: Store, scored_sae: str, tiny_store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    test = at("factors", tiny_store, monkeypatch, sae=scored_sae)
+    no_trouble(test)
+    weights = store.query("SELECT dim, factor_index FROM lasso_weights WHERE representation_id = ?", [scored_sae])
+    there = set(map(tuple, weights.to_numpy().tolist()))
+    if not there:
+        assert "No Lasso weight differs from zero" in words(test)
+        return
+    marks = next(trace for trace in charts(test)[0]["data"] if trace.get("customdata"))
+    drawn = {tuple(point) for point in marks["customdata"]}
+    assert drawn
+    assert drawn <= there
+
+
+def test_an_undefined_factor_shows_its_reason(store: Store, tiny_store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = store.query(
+        "SELECT s.representation_id, s.reason, f.name FROM factor_scores s JOIN factors f USING (factor_index) "
+        "JOIN saes t ON t.sae_id = s.representation_id WHERE s.r2 IS NULL AND s.protocol = 'held-out' ORDER BY ALL"
+    )
+    assert len(rows), "the store under test has no undefined factor"
+    row = rows.iloc[0]
+    test = at("factors", tiny_store, monkeypatch, sae=row["representation_id"], factor=row["name"])
+    no_trouble(test)
+    assert "is undefined here" in words(test)
+    assert str(row["reason"])[:30] in words(test).replace("&#x27;", "'")
+
+
+def test_compare_warns_about_different_widths_and_refuses_the_difference(
+    store: Store, tiny_store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    saes = store.query("SELECT sae_id, n_features FROM saes ORDER BY n_features, sae_id")
+    a, b = saes.iloc[0], saes.iloc[-1]
+    test = at("compare", tiny_store, monkeypatch, a=a["sae_id"], b=b["sae_id"])
+    no_trouble(test)
+    table = test.dataframe[0].value.set_index("Measure")
+    row = next(name for name in table.index if name.startswith("completeness"))
+    if a["n_features"] != b["n_features"]:
+        assert "completeness is not comparable" in words(test)
+        assert table.loc[row, "B − A"] == "not comparable: different D"
+    else:
+        assert "completeness is not comparable" not in words(test)
+        assert "not comparable" not in table.loc[row, "B − A"]
+
+
+def test_compare_plays_the_same_clips_in_both(store: Store, tiny_store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    match = store.query("SELECT sae_id, feature, other_sae_id, other_feature FROM feature_matches ORDER BY ALL").iloc[0]
+    link = {"a": match["sae_id"], "b": match["other_sae_id"], "fa": match["feature"], "fb": match["other_feature"]}
+    test = at("compare", tiny_store, monkeypatch, **link)
+    no_trouble(test)
+    assert test.get("bidi_component"), "no clip player on the page"
+    assert "two SAEs have no common unit" in words(test)
+
+
+def test_compare_of_an_sae_with_itself_says_so(
+    scored_sae: str, tiny_store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    test = at("compare", tiny_store, monkeypatch, a=scored_sae, b=scored_sae)
+    assert "same SAE" in words(test)
+
+
+def test_runs_show_the_command_and_every_skipped_file(
+    store: Store, tiny_store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    test = at("runs", tiny_store, monkeypatch)
+    no_trouble(test)
+    run = store.query("SELECT * FROM runs ORDER BY started_at DESC").iloc[0]
+    assert run["command"] in [code.value for code in test.code]
+    skipped = store.query("SELECT path FROM skipped_files")
+    shown = [frame.value for frame in test.dataframe if "Reason" in frame.value.columns]
+    assert sorted(path for frame in shown for path in frame["Path"]) == sorted(skipped["path"])

@@ -1,0 +1,436 @@
+"""Queries of the curves, factors, compare and runs pages, on a store the real pipeline made and on an empty one.
+
+Every aggregate is calculated a second time here, from the tables themselves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from explorer.queries import claims, compare, curves, factors, runs
+from explorer.store import SCHEMA_VERSION, Store, new_generation, open_store
+
+NAN = float("nan")
+
+
+@pytest.fixture(scope="module")
+def store(tiny_store: Path) -> Iterator[Store]:
+    opened = open_store(tiny_store)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture(scope="module")
+def empty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
+    folder = tmp_path_factory.mktemp("empty_store")
+    with new_generation(folder) as writer:
+        writer.insert("meta", pd.DataFrame([("schema_version", str(SCHEMA_VERSION))], columns=["key", "value"]))
+    opened = open_store(folder)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture(scope="module")
+def label(store: Store) -> str:
+    return store.meta()["label_name"]
+
+
+@pytest.fixture(scope="module")
+def tables(store: Store) -> dict[str, pd.DataFrame]:
+    names = ("probes", "representations", "saes", "factor_scores", "factors", "lasso_weights", "feature_matches",
+             "encoders", "clips", "probe_groups", "layer_choices", "listed_clips", "generation_files")  # fmt: skip
+    return {name: store.query(f'SELECT * FROM "{name}"') for name in names}
+
+
+@pytest.fixture(scope="module")
+def scored_sae(tables: dict[str, pd.DataFrame]) -> str:
+    """An SAE whose factors were scored."""
+    scored = set(tables["factor_scores"]["representation_id"]) & set(tables["saes"]["sae_id"])
+    assert scored, "the store under test scores no factor from codes"
+    return min(scored)
+
+
+def first_protocol(store: Store, sae_id: str) -> str:
+    return factors.fetch_factor_protocols(store, sae_id)[0]
+
+
+# Curves --------------------------------------------------------------------------------------------------------------
+
+
+def test_layer_probes_are_all_dense_probes_of_that_label_and_protocol(
+    store: Store, label: str, tables: dict[str, pd.DataFrame]
+) -> None:
+    probes = tables["probes"].merge(tables["representations"], on="representation_id")
+    for protocol in curves.PROTOCOLS:
+        wanted = probes[
+            (probes["kind"] == "dense") & (probes["label_name"] == label) & (probes["protocol"] == protocol)
+        ]
+        rows = curves.fetch_layer_probes(store, label, protocol)
+        assert sorted(rows["probe_id"]) == sorted(wanted["probe_id"])
+        if len(rows):
+            assert rows[["n_clips", "n_groups", "chance"]].notna().all().all()
+            assert rows["protocol"].unique().tolist() == [protocol]
+    assert len(curves.fetch_layer_probes(store, label, "held-out")), "the store under test has no held-out probe"
+
+
+def test_chosen_layers_are_those_with_saes(store: Store, label: str, tables: dict[str, pd.DataFrame]) -> None:
+    rows = curves.fetch_layer_probes(store, label, "held-out")
+    chosen = rows[rows["is_chosen"]][["encoder_id", "layer"]].drop_duplicates()
+    stored = tables["layer_choices"]
+    wanted = stored[stored["is_chosen"]][["encoder_id", "layer"]].drop_duplicates()
+    assert set(map(tuple, chosen.to_numpy())) == set(map(tuple, wanted.to_numpy()))
+
+
+def test_group_accuracies_make_up_the_probes_accuracy(store: Store, label: str) -> None:
+    probes = curves.fetch_layer_probes(store, label, "held-out")
+    groups = curves.fetch_layer_probe_groups(store, label, "held-out")
+    assert len(groups)
+    keys = ["encoder_id", "layer", "seed"]
+    totals = groups.assign(right=groups["accuracy"] * groups["n"]).groupby(keys)[["right", "n"]].sum()
+    accuracy = probes.set_index(keys)["accuracy"]
+    assert (totals["n"] == probes.set_index(keys)["n_clips"]).all()
+    np.testing.assert_allclose((totals["right"] / totals["n"]).to_numpy(), accuracy[totals.index].to_numpy(), atol=1e-9)
+
+
+def test_confusion_and_recall_agree(store: Store, label: str) -> None:
+    probe = curves.fetch_layer_probes(store, label, "group-folds").iloc[0]
+    confusion = curves.fetch_probe_confusion(store, probe["probe_id"])
+    classes = curves.fetch_probe_classes(store, probe["probe_id"])
+    right = confusion[confusion["true_class"] == confusion["predicted_class"]]["n"].sum()
+    assert confusion["n"].sum() == probe["n_clips"]
+    assert right / confusion["n"].sum() == pytest.approx(probe["accuracy"])
+    assert classes["n"].sum() == probe["n_clips"]
+    for row in classes.to_dict("records"):
+        own = confusion[confusion["true_class"] == row["class"]]
+        if pd.isna(row["recall"]):
+            assert row["reason"]
+        else:
+            hits = own[own["predicted_class"] == row["class"]]["n"].sum()
+            assert hits / own["n"].sum() == pytest.approx(row["recall"])
+    assert curves.fetch_probe(store, probe["probe_id"])["kind"].tolist() == ["dense"]
+
+
+def test_sae_points_put_the_right_dense_probe_beside_each_sae(
+    store: Store, label: str, tables: dict[str, pd.DataFrame]
+) -> None:
+    points = curves.fetch_sae_points(store, label)
+    assert sorted(points["sae_id"]) == sorted(tables["saes"]["sae_id"])
+    probes = tables["probes"][tables["probes"]["label_name"] == label].merge(
+        tables["representations"], on="representation_id"
+    )
+    for row in points.to_dict("records"):
+        dense = probes[
+            (probes["kind"] == "dense")
+            & (probes["encoder_id"] == row["encoder_id"])
+            & (probes["layer"] == row["layer"])
+            & (probes["protocol"] == row["protocol"])
+        ]["accuracy"].mean()
+        codes = probes[(probes["representation_id"] == row["sae_id"]) & (probes["protocol"] == row["protocol"])][
+            "accuracy"
+        ].mean()
+        np.testing.assert_allclose([row["dense_accuracy"], row["accuracy"]], [dense, codes], equal_nan=True)
+        assert row["completeness_d"] == row["n_features"] or pd.isna(row["completeness_d"])
+    held = (tables["clips"]["split"] == "held-out").sum()
+    assert (points[points["protocol"] == "held-out"]["n_heldout_clips"] == held).all()
+    assert curves.fetch_sae_points(store, None)["accuracy"].isna().all()
+
+
+def test_dense_factor_groups_are_medians_over_each_group(store: Store, tables: dict[str, pd.DataFrame]) -> None:
+    scores = tables["factor_scores"].merge(tables["representations"], on="representation_id")
+    scores = scores[(scores["kind"] == "dense") & (scores["protocol"] == "held-out")].merge(
+        tables["factors"][["factor_index", "factor_group"]], on="factor_index"
+    )
+    rows = curves.fetch_dense_factor_groups(store, "held-out")
+    wanted = scores.groupby(["encoder_id", "layer", "factor_group"])["r2"].agg(["median", "count", "size"])
+    assert len(rows) == len(wanted)
+    for row in rows.itertuples():
+        median, n, size = wanted.loc[(row.encoder_id, row.layer, row.factor_group)]
+        np.testing.assert_allclose(row.r2_median, median, equal_nan=True)
+        assert (row.n_scored, row.n_scored + row.n_undefined) == (n, size)
+
+
+def test_dense_means_are_of_the_ten_highest(store: Store, tables: dict[str, pd.DataFrame]) -> None:
+    scores = tables["factor_scores"].merge(tables["representations"], on="representation_id")
+    dense = scores[scores["kind"] == "dense"]
+    rows = curves.fetch_dense_factor_means(store)
+    assert len(rows) == len(dense.groupby(["representation_id", "protocol"]))
+    for row in rows.itertuples():
+        mine = dense[
+            (dense["encoder_id"] == row.encoder_id)
+            & (dense["layer"] == row.layer)
+            & (dense["protocol"] == row.protocol)
+        ]
+        top = mine.sort_values("r2", ascending=False, na_position="last").head(10)
+        np.testing.assert_allclose(row.informativeness, top["r2"].mean(), equal_nan=True)
+        fixed = mine[mine["is_fixed_set"].fillna(False).astype(bool)]
+        np.testing.assert_allclose(row.informativeness_fixed, fixed["r2"].mean(), equal_nan=True)
+
+
+# Factors -------------------------------------------------------------------------------------------------------------
+
+
+def test_factor_scores_name_every_factor_and_say_why_one_is_undefined(store: Store, scored_sae: str) -> None:
+    protocol = first_protocol(store, scored_sae)
+    rows = factors.fetch_factor_scores(store, scored_sae, protocol)
+    assert rows["factor_index"].is_unique
+    undefined = rows[rows["r2"].isna()]
+    assert undefined["reason"].notna().all()
+    reasons = factors.fetch_undefined_reasons(store, scored_sae, protocol)
+    assert reasons["n_factors"].sum() == len(undefined)
+    defined = rows[rows["r2"].notna() & rows["r2_permuted"].notna()]
+    above = (defined["r2"] > 0) & (defined["r2"] > defined["r2_permuted"])
+    assert defined["is_above_permuted"].astype(bool).tolist() == above.tolist()
+    sound = rows["is_above_permuted"].fillna(False).astype(bool)
+    assert rows[~sound]["completeness"].isna().all(), "a factor not above permuted must have no completeness"
+
+
+def test_lasso_weights_are_the_non_zero_ones(store: Store, scored_sae: str, tables: dict[str, pd.DataFrame]) -> None:
+    protocol = first_protocol(store, scored_sae)
+    rows = factors.fetch_lasso_weights(store, scored_sae, protocol)
+    weights = tables["lasso_weights"]
+    mine = weights[(weights["representation_id"] == scored_sae) & (weights["protocol"] == protocol)]
+    assert len(rows) == (mine["weight"] != 0).sum()
+    np.testing.assert_allclose(rows["weight"].abs().sum(), mine["weight"].abs().sum())
+    for _, part in rows.groupby("factor_index"):
+        assert part["weight"].abs().is_monotonic_decreasing
+
+
+def test_predictions_give_back_the_stored_r2(store: Store, scored_sae: str) -> None:
+    """R2 about the training mean: with the stored clip bounds and mean, 1 - SSE / SST of the scored clips."""
+    scores = factors.fetch_factor_scores(store, scored_sae, "held-out")
+    models = store.query(
+        "SELECT * FROM lasso_models WHERE representation_id = $r AND protocol = 'held-out'", {"r": scored_sae}
+    ).set_index("factor_index")
+    n_checked = 0
+    for row in scores[scores["r2"].notna()].to_dict("records"):
+        rows = factors.fetch_factor_predictions(store, scored_sae, "held-out", row["factor_index"])
+        if rows.empty:
+            continue
+        model = models.loc[row["factor_index"]]
+        measured = rows["measured"].clip(model["clip_low"], model["clip_high"])
+        error = ((measured - rows["predicted"]) ** 2).sum()
+        total = ((measured - model["y_mean"]) ** 2).sum()
+        assert len(rows) == row["n_clips"]
+        assert 1 - error / total == pytest.approx(row["r2"], abs=1e-6)
+        n_checked += 1
+    assert n_checked > 0, "the store under test holds no prediction of a scored factor"
+
+
+# Compare -------------------------------------------------------------------------------------------------------------
+
+
+def test_factor_pairs_set_both_sides_beside_each_other(store: Store, scored_sae: str) -> None:
+    protocol = first_protocol(store, scored_sae)
+    own = factors.fetch_factor_scores(store, scored_sae, protocol).set_index("factor_index")
+    same = compare.fetch_factor_pairs(store, scored_sae, scored_sae, protocol)
+    np.testing.assert_array_equal(same["r2_a"].to_numpy(), same["r2_b"].to_numpy())
+    np.testing.assert_array_equal(same["r2_a"].to_numpy(), own.loc[same["factor_index"], "r2"].to_numpy())
+    alone = compare.fetch_factor_pairs(store, scored_sae, "no such SAE", protocol)
+    assert len(alone) == len(own)
+    assert alone["r2_b"].isna().all()
+
+
+def test_matched_pairs_are_the_best_ones_strongest_first(store: Store, tables: dict[str, pd.DataFrame]) -> None:
+    stored = tables["feature_matches"]
+    assert len(stored), "the store under test holds no match"
+    a, b = stored[["sae_id", "other_sae_id"]].iloc[0]
+    mine = stored[(stored["sae_id"] == a) & (stored["other_sae_id"] == b)]
+    rows = compare.fetch_matched_pairs(store, a, b, limit=100_000)
+    assert rows["feature"].is_unique
+    assert set(rows["feature"]) == set(mine["feature"])
+    assert rows["r_train"].is_monotonic_decreasing
+    best = mine.sort_values("rank").drop_duplicates("feature").set_index("feature")["other_feature"]
+    assert rows.set_index("feature")["other_feature"].to_dict() == best.to_dict()
+    partners = compare.fetch_match_partners(store, a)
+    assert set(partners["other_sae_id"]) == set(stored[stored["sae_id"] == a]["other_sae_id"])
+    assert len(compare.fetch_matched_pairs(store, a, b, limit=1)) == 1
+
+
+def test_pair_clips_are_top_clips_of_either_with_both_values(store: Store, tables: dict[str, pd.DataFrame]) -> None:
+    match = tables["feature_matches"].iloc[0]
+    a, fa, b, fb = match["sae_id"], int(match["feature"]), match["other_sae_id"], int(match["other_feature"])
+    rows = compare.fetch_pair_clips(store, a, fa, b, fb, limit=50)
+    listed = tables["listed_clips"]
+    of_a = listed[(listed["sae_id"] == a) & (listed["feature"] == fa)]
+    of_b = listed[(listed["sae_id"] == b) & (listed["feature"] == fb)]
+    top = set(of_a[of_a["kind"] == "top"]["clip_index"]) | set(of_b[of_b["kind"] == "top"]["clip_index"])
+    assert set(rows["clip_index"]) == top
+    for row in rows.to_dict("records"):
+        for value, side in ((row["value_a"], of_a), (row["value_b"], of_b)):
+            there = side[side["clip_index"] == row["clip_index"]]["value"]
+            assert pd.isna(value) if there.empty else value == pytest.approx(there.iloc[0])
+
+
+# Runs ----------------------------------------------------------------------------------------------------------------
+
+
+def test_runs_have_timings_and_the_files_add_up(store: Store, tables: dict[str, pd.DataFrame]) -> None:
+    rows = runs.fetch_runs(store)
+    assert len(rows)
+    timings = runs.fetch_timings(store, rows["run_id"].iloc[0])
+    assert len(timings)
+    assert (timings["seconds"] >= 0).all()
+    sizes = runs.fetch_generation_sizes(store)
+    files = runs.fetch_generation_files(store)
+    assert sizes["n_files"].sum() == len(files) == len(tables["generation_files"])
+    assert sizes["megabytes"].sum() * 1e6 == pytest.approx(files["n_bytes"].sum())
+    for row in files.itertuples():
+        assert store.file(row.path).stat().st_size == row.n_bytes
+
+
+def test_diagnostics_put_warnings_first(store: Store) -> None:
+    severity = runs.fetch_diagnostics(store)["severity"].map({"warning": 0, "note": 1, "ok": 2})
+    assert len(severity)
+    assert severity.is_monotonic_increasing
+
+
+# A store with nothing in it, and hostile values -----------------------------------------------------------------------
+
+FETCHES: tuple[Callable[[Store], pd.DataFrame], ...] = (
+    curves.fetch_probe_choices,
+    lambda s: curves.fetch_layer_probes(s, "x", "held-out"),
+    lambda s: curves.fetch_layer_probe_groups(s, "x", "held-out"),
+    lambda s: curves.fetch_attribute_probes(s, "x", "held-out"),
+    lambda s: curves.fetch_probe(s, "x"),
+    lambda s: curves.fetch_probe_classes(s, "x"),
+    lambda s: curves.fetch_probe_confusion(s, "x"),
+    lambda s: curves.fetch_dense_factor_groups(s, "held-out"),
+    lambda s: curves.fetch_dense_factor_means(s),
+    lambda s: curves.fetch_sae_points(s, "x"),
+    curves.fetch_pca,
+    lambda s: curves.fetch_training_curves(s, "x"),
+    lambda s: factors.fetch_factor_scores(s, "x", "held-out"),
+    lambda s: factors.fetch_lasso_weights(s, "x", "held-out"),
+    lambda s: factors.fetch_factor_predictions(s, "x", "held-out", 0),
+    lambda s: factors.fetch_undefined_reasons(s, "x", "held-out"),
+    factors.fetch_factors,
+    lambda s: compare.fetch_factor_pairs(s, "x", "y", "held-out"),
+    lambda s: compare.fetch_matched_pairs(s, "x", "y"),
+    lambda s: compare.fetch_match_partners(s, "x"),
+    lambda s: compare.fetch_pair_clips(s, "x", 0, "y", 0),
+    runs.fetch_runs,
+    lambda s: runs.fetch_timings(s, "x"),
+    runs.fetch_generation_files,
+    runs.fetch_generation_sizes,
+    runs.fetch_diagnostics,
+    claims.fetch_recovery,
+    claims.fetch_first_looks,
+)
+
+
+@pytest.mark.parametrize("fetch", FETCHES)
+def test_an_empty_store_answers_with_no_rows_and_the_same_columns(
+    fetch: Callable[[Store], pd.DataFrame], empty: Store, store: Store
+) -> None:
+    rows = fetch(empty)
+    assert rows.empty
+    assert list(rows.columns) == list(fetch(store).columns)
+
+
+def test_values_are_bound_never_pasted(store: Store) -> None:
+    hostile = "x' OR '1'='1"
+    assert curves.fetch_layer_probes(store, hostile, "held-out").empty
+    assert factors.fetch_factor_scores(store, hostile, hostile).empty
+    assert compare.fetch_matched_pairs(store, hostile, hostile).empty
+    assert runs.fetch_timings(store, hostile).empty
+
+
+# Claims: hand-made rows ---------------------------------------------------------------------------------------------
+
+
+def point(**changes: object) -> dict[str, object]:
+    row: dict[str, object] = {
+        "encoder_id": "e", "display_name": "HuBERT", "layer": 3, "method": "sound", "level": "clip", "n_features": 100,
+        "protocol": "held-out", "sparsity": 0.75, "seed": 0, "accuracy": 0.7, "dense_accuracy": 0.75, "chance": 0.2,
+        "probe_n_clips": 40, "probe_n_groups": 4, "completeness": 0.5, "effective_codes": 10.0, "fvu_heldout": 0.3,
+        "pca_k_fvu_heldout": 0.2, "n_heldout_clips": 40,
+    }  # fmt: skip
+    return {**row, **changes}
+
+
+def test_codes_keep_accuracy_has_all_its_verdicts() -> None:
+    test = claims.claim_codes_keep_accuracy
+    kept, lost = point(), point(sparsity=0.99, accuracy=0.5)
+    assert test(pd.DataFrame([kept])).verdict == claims.HOLDS
+    mixed = test(pd.DataFrame([kept, lost]))
+    assert mixed.verdict == claims.MIXED
+    assert "1 of 2 SAEs" in mixed.sentence
+    assert "worst −25.0 (HuBERT L3 at 99 %)" in mixed.sentence
+    assert "40 clips of 4 groups" in mixed.sentence
+    assert test(pd.DataFrame([lost])).verdict == claims.FAILS
+    assert test(pd.DataFrame([point(accuracy=NAN)])).verdict == claims.UNSAID
+
+
+def test_nothing_is_kept_where_there_was_nothing_to_keep() -> None:
+    claim = claims.claim_codes_keep_accuracy(pd.DataFrame([point(dense_accuracy=0.25, accuracy=0.25)]))
+    assert claim.verdict == claims.UNSAID
+    assert "chance (0.20)" in claim.sentence
+
+
+def test_completeness_is_compared_within_one_width_only() -> None:
+    wide = point(n_features=400, sparsity=0.99, completeness=0.9)
+    assert claims.claim_completeness_rises(pd.DataFrame([point(), wide])).verdict == claims.UNSAID
+    risen = point(sparsity=0.99, completeness=0.6, effective_codes=7.0)
+    claim = claims.claim_completeness_rises(pd.DataFrame([point(), risen, wide]))
+    assert claim.verdict == claims.HOLDS
+    assert "0.50 to 0.60" in claim.sentence
+    assert "10.0 to 7.0" in claim.sentence
+    fallen = point(sparsity=0.99, completeness=0.4)
+    assert claims.claim_completeness_rises(pd.DataFrame([point(), fallen])).verdict == claims.FAILS
+
+
+def test_undefined_completeness_is_counted_and_not_averaged() -> None:
+    rows = [point(), point(sparsity=0.99, completeness=0.6), point(sparsity=0.9, completeness=NAN)]
+    assert "undefined for 1 SAE)" in claims.claim_completeness_rises(pd.DataFrame(rows)).sentence
+    claim = claims.claim_completeness_rises(pd.DataFrame([point(completeness=NAN)]))
+    assert claim.verdict == claims.UNSAID
+    assert "1 of 1 SAE have no completeness" in claim.sentence
+
+
+def test_reconstruction_is_held_against_pca() -> None:
+    worse, better = point(), point(fvu_heldout=0.1)
+    assert claims.claim_reconstruction(pd.DataFrame([worse])).verdict == claims.FAILS
+    assert claims.claim_reconstruction(pd.DataFrame([worse, better])).verdict == claims.MIXED
+    assert claims.claim_reconstruction(pd.DataFrame([better])).verdict == claims.HOLDS
+    assert claims.claim_reconstruction(pd.DataFrame([point(pca_k_fvu_heldout=NAN)])).verdict == claims.UNSAID
+
+
+def test_the_best_layer_is_by_encoder() -> None:
+    rows = pd.DataFrame(
+        [
+            {"encoder_id": e, "display_name": e, "layer": layer, "accuracy": a, "chance": 0.2, "n_clips": 40,
+             "n_groups": 4, "n_classes": 5}
+            for e, layer, a in (("A", 0, 0.3), ("A", 1, 0.7), ("A", 2, 0.5), ("B", 0, 0.3), ("B", 1, 0.6))
+        ]
+    )  # fmt: skip
+    claim = claims.claim_best_layer(rows, "group-folds")
+    assert claim.verdict == claims.MIXED
+    assert "A layer 1 0.70 against 0.50 at layer 2" in claim.sentence
+    assert "group-folds" in claim.sentence
+    assert claims.claim_best_layer(rows[rows["layer"] == 1], "held-out").verdict == claims.UNSAID
+
+
+def test_untrained_encoders_do_not_speak_for_trained_ones(store: Store) -> None:
+    rows = pd.DataFrame([point(is_trained=True), point(is_trained=False, accuracy=0.1), point(is_trained=None)])
+    assert len(claims._trained(rows)) == 2
+    assert len(claims._trained(rows[rows["is_trained"] == False])) == 1  # noqa: E712
+
+
+def test_every_claim_of_a_real_store_says_its_n_or_why_not(store: Store, label: str) -> None:
+    found = claims.fetch_claims(store, label)
+    assert len(found) == 5
+    for claim in found:
+        if claim.verdict == claims.UNSAID:
+            assert claim.sentence.startswith("because ")
+        else:
+            assert any(word in claim.sentence for word in ("clip", "SAE")), claim.sentence
+        assert "nan" not in claim.sentence.lower()
+
+
+def test_an_empty_store_makes_no_claim(empty: Store) -> None:
+    assert {claim.verdict for claim in claims.fetch_claims(empty, "x")} == {claims.UNSAID}
