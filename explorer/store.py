@@ -106,19 +106,8 @@ def open_store(folder: Path | str, *, generation: int | None = None, memory_limi
         generation = current_generation(folder)
     path = generation_path(folder, generation)
     try:
-        connection = duckdb.connect(
-            str(path),
-            read_only=True,
-            config={
-                "threads": 2,
-                "memory_limit": memory_limit,
-                "autoinstall_known_extensions": False,
-                "autoload_known_extensions": False,
-                "allowed_directories": [str(folder.resolve() / FILES) + "/"],
-                "enable_external_access": False,
-                "lock_configuration": True,
-            },
-        )
+        connection = _connect(path)
+        _confine(connection, folder, memory_limit)
     except duckdb.Error as error:
         raise StoreError(
             f"{path} cannot be opened: {error}. Make it again with `python -m precompute publish --store {folder}`."
@@ -126,6 +115,24 @@ def open_store(folder: Path | str, *, generation: int | None = None, memory_limi
     store = Store(folder, generation, connection)
     _check_schema(store)
     return store
+
+
+def _connect(path: Path) -> duckdb.DuckDBPyConnection:
+    """A read-only connection. All connections of a process to one file must ask for the same configuration."""
+    config = {"autoinstall_known_extensions": False, "autoload_known_extensions": False}
+    return duckdb.connect(str(path), read_only=True, config=config)
+
+
+def _confine(connection: duckdb.DuckDBPyConnection, folder: Path, memory_limit: str) -> None:
+    """Shut the database in its folder. A process has one instance of a file: a second opening finds it shut already."""
+    locked = connection.execute("SELECT current_setting('lock_configuration')").fetchone()
+    if locked is not None and locked[0]:
+        return
+    files = str(folder.resolve() / FILES).replace("'", "''")
+    connection.execute(f"SET allowed_directories = ['{files}/']")
+    connection.execute(f"SET memory_limit = '{memory_limit}'")
+    for setting in ("threads = 2", "enable_external_access = false", "lock_configuration = true"):
+        connection.execute(f"SET {setting}")
 
 
 def _check_schema(store: Store) -> None:
@@ -222,7 +229,7 @@ def remove_unlisted(folder: Path | str) -> list[str]:
     kept = [n for n in numbers if n <= current][-2:]
     listed: set[str] = set()
     for number in kept:
-        connection = duckdb.connect(str(generation_path(folder, number)), read_only=True)
+        connection = _connect(generation_path(folder, number))
         try:
             listed.update(row[0] for row in connection.execute("SELECT path FROM generation_files").fetchall())
         finally:

@@ -32,7 +32,7 @@ from explorer.ui.style import download_csv, empty_state, page_header
 from explorer.ui.url import get_param, go_to, set_params
 
 N_FACTORS, N_FEATURES = 30, 40
-_ORDERS = {"alike": "alike together", "group": "by factor group", "r2": "by R²"}
+_ORDERS = ["alike together", "by group", "by R2"]
 
 
 def main() -> None:
@@ -54,7 +54,7 @@ def main() -> None:
         return
     with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
         protocol = choose_one("Protocol", protocols, "protocol")
-        order = choose_one("Order", list(_ORDERS), "order", words=_ORDERS.__getitem__)
+        order = choose_one("Order", _ORDERS, "order")
         everything = st.toggle("All factors", key="all", bind="query-params")
     scores = cached(fetch_factor_scores, store, sae["sae_id"], protocol)
     chosen = _chosen_factor(scores)
@@ -120,9 +120,9 @@ def _weights(
     weights = weights[weights["factor_index"].isin(held["factor_index"])]
     features = top_features(weights, N_FEATURES)
     shown = weights[weights["feature"].isin(features)]
-    if order == "alike":
+    if order == _ORDERS[0]:
         factors = cluster_order(shown, held["factor_index"].tolist(), "factor_index", "feature")
-    elif order == "group":
+    elif order == _ORDERS[1]:
         factors = held.sort_values(["factor_group", "factor_index"])["factor_index"].tolist()
     else:
         factors = held.sort_values("r2", ascending=False)["factor_index"].tolist()
@@ -194,7 +194,9 @@ def _table(store: Store, scores: pd.DataFrame, sae: dict[str, Any], protocol: st
     section("All factors")
     reasons = cached(fetch_undefined_reasons, store, sae["sae_id"], protocol)
     for row in reasons.to_dict("records"):
-        st.caption(f"{count(row['n_factors'], 'factor')} undefined: {row['reason']} ({row['factors']}).")
+        names_of = row["factors"] if row["n_factors"] <= 6 else "each named in the table"
+        example = "for example: " if row["n_reasons"] > 1 else ""
+        st.caption(f"{count(row['n_factors'], 'factor')} undefined, {example}{row['reason']} ({names_of}).")
     names = {
         "display_name": "Factor", "factor_group": "Group", "unit": "Unit", "r2": "R²",
         "r2_within_group": "Within group", "r2_permuted": "Permuted", "r2_train": "R² train",

@@ -188,11 +188,9 @@ def draw_feature(store: Store, sae: dict[str, Any], number_: int) -> None:
     _draw_title(store, sae, row, facts)
     banners(store, encoder_id=str(sae["encoder_id"]))
     if row["is_dead"]:
-        empty_state(
-            f"Feature {number_} is dead: active on none of the {facts.n_clips:,} clips. There is nothing to hear.",
-            f"{sae['n_dead']} of this SAE's {sae['n_features']} features are dead. Go on to a live one above.",
-        )
-        return
+        _say_dead(sae, row, facts)
+        if not row["n_active"]:
+            return
     listed = fetch_listed_clips(store, sae_id, number_)
     with st.container(key="so-split"):
         main, side = st.columns([7, 3], gap="small")
@@ -201,6 +199,16 @@ def draw_feature(store: Store, sae: dict[str, Any], number_: int) -> None:
         chosen = _draw_clips(store, sae, row, listed, facts)
     with side:
         side_cards(store, sae, number_, facts, chosen.interval if chosen else None)
+
+
+def _say_dead(sae: dict[str, Any], row: dict[str, Any], facts: CorpusFacts) -> None:
+    n_active = int(row["n_active"] or 0)
+    heard = f"on {n_active} of all {facts.n_clips:,} clips" if n_active else f"on none of the {facts.n_clips:,} clips"
+    empty_state(
+        f"Feature {row['feature']} is dead: active on no training clip, and {heard}."
+        + ("" if n_active else " There is nothing to hear."),
+        f"{sae['n_dead']} of this SAE's {sae['n_features']} features are dead. Go on to a live one above.",
+    )
 
 
 def _draw_title(store: Store, sae: dict[str, Any], row: dict[str, Any], facts: CorpusFacts) -> None:
@@ -214,10 +222,10 @@ def _draw_title(store: Store, sae: dict[str, Any], row: dict[str, Any], facts: C
         if st.button(
             f"← {near.previous}", key="previous", disabled=near.previous is None, help="Previous live feature"
         ):
-            set_params(feature=near.previous, clip=None)
+            set_params(feature=near.previous)
         st.html(f'<div class="so-title"><h1>Feature {feature}</h1></div>', width="content")
         if st.button(f"{near.following} →", key="next", disabled=near.following is None, help="Next live feature"):
-            set_params(feature=near.following, clip=None)
+            set_params(feature=near.following)
         if st.button("Random", icon=":material/shuffle:", key="random-feature", help="A live feature by chance"):
             _open_random(store, sae_id)
         st.html(f'<div class="so-title">{strong}<span class="so-chip">{escape(sentence)}</span></div>', width="content")
@@ -235,7 +243,12 @@ def _draw_numbers(row: dict[str, Any], sae: dict[str, Any], facts: CorpusFacts) 
         (number(row["disentanglement"]), "disentanglement"),
     ]
     if row["stability"] is not None:
-        cards.append((number(row["stability"]), f"stability, {row['stability_n_seeds']} other seeds"))
+        cards.append(
+            (
+                number(row["stability"]),
+                f"stability over {row['stability_n_seeds']} more {plural('seed', int(row['stability_n_seeds'] or 0))}",
+            )
+        )
     stat_cards(cards)
 
 

@@ -51,7 +51,8 @@ def main() -> None:
             empty_state(f"No layer has a probe for {label}.", "Run precompute with an --encoder.")
             return
         protocol = choose_one("Protocol", protocols, "protocol")
-        metric = choose_one("Score", list(METRICS), "score", words=METRICS.__getitem__)
+        score = choose_one("Score", list(METRICS.values()), "score")
+    metric = next(name for name, words in METRICS.items() if words == score)
     probes = cached(fetch_layer_probes, store, label, protocol)
     selected = _selected(probes)
     _curves(store, probes, label, protocol, metric, selected)

@@ -28,13 +28,14 @@ def main() -> None:
     encoders, saes = cached(fetch_encoders, store), cached(fetch_saes, store)
     runs = cached(fetch_runs, store)
     _counts(facts, len(encoders), len(saes), len(runs))
-    left, right = st.columns([0.62, 0.38], gap="large")
-    with left:
-        _claims(store, facts)
-    with right:
-        _first_looks(store)
-        _encoders(encoders, saes)
-        _diagnostics(store)
+    with st.container(key="so-split"):
+        left, right = st.columns([0.62, 0.38], gap="large")
+        with left:
+            _claims(store, facts)
+        with right:
+            _first_looks(store)
+            _encoders(encoders, saes)
+            _diagnostics(store)
 
 
 def _counts(facts: CorpusFacts, n_encoders: int, n_saes: int, n_runs: int) -> None:

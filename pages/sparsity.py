@@ -33,10 +33,9 @@ def main() -> None:
             empty_state("This store holds no SAE yet.", "Run precompute with an --encoder and without --layers none.")
             return
         protocol = choose_one("Protocol", sorted(set(points["protocol"])), "protocol")
-        error = choose_one("Reconstruction", ["fvu", "mse"], "error", words=str.upper)
+        error = choose_one("Reconstruction", ["FVU", "MSE"], "error").lower()
         over = choose_one(
-            "Factors averaged", ["top10", "fixed"], "over",
-            words={"top10": "top 10 by R²", "fixed": "fixed 10"}.__getitem__,
+            "Factors averaged", ["top 10", "fixed 10"], "over",
             help_text="Top 10: each SAE's own best factors. Fixed: the 10 best predicted, held out, from dense states.",
         )  # fmt: skip
     points = _with_dense(points[points["protocol"] == protocol], cached(fetch_dense_factor_means, store))
@@ -68,7 +67,7 @@ def _with_dense(points: pd.DataFrame, dense: pd.DataFrame) -> pd.DataFrame:
 
 
 def _panels(points: pd.DataFrame, styles: Styles, error: str, over: str, label: str | None) -> None:
-    end = "_fixed" if over == "fixed" else ""
+    end = "_fixed" if over == "fixed 10" else ""
     dense = {name: f"dense_{name}{end}" for name in ("informativeness", "effective_codes")}
     base = MEASURES
     informative, effective = base[f"informativeness{end}"], base[f"effective_codes{end}"]

@@ -100,7 +100,7 @@ def open_job(config: RunConfig, artefacts: Artefacts, reporter: Reporter) -> Job
         first = corpus.rejected[0]
         raise DatasetError(
             f"--strict: {len(corpus.rejected)} file(s) of {config.root} cannot be read, the first is {first.path!r}: "
-            f"{first.reason}. Mend or remove them, or run without --strict."
+            f"{first.reason} Mend or remove them, or run without --strict."
         )
     for record in load_runs(artefacts):
         if record["meta"]["corpus_id"] != corpus.corpus_id:

@@ -13,7 +13,7 @@ from precompute.datasets.synthetic import write_synthetic_corpus
 from precompute.pipeline import run
 from precompute.random_checkpoints import write_random_checkpoint
 
-N_SINGERS, CLIPS_PER_SINGER = 6, 10
+N_SINGERS, CLIPS_PER_SINGER = 8, 10
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -36,6 +36,7 @@ def tiny_sources(shared_folder: Path) -> Path:
     with _only_one(shared_folder / "tiny_sources.lock"):
         if not (folder / "done").exists():
             write_synthetic_corpus(folder / "singing", n_singers=N_SINGERS, clips_per_singer=CLIPS_PER_SINGER)
+            (folder / "singing" / "FULL" / "notes.txt").write_text("not a recording\n")
             for name in ("ast", "hubert"):
                 write_random_checkpoint(name, folder / f"random-{name}", size="small", seed=0)
             (folder / "done").touch()
@@ -64,7 +65,7 @@ def tiny_config(sources: Path, store: Path, **options: object) -> RunConfig:
 
 @pytest.fixture(scope="session")
 def tiny_store(shared_folder: Path, tiny_sources: Path) -> Path:
-    """A real store: 60 generated clips of 6 singers, two small untrained encoders, SAEs at two sparsities, two seeds."""
+    """A real store: 80 generated clips of 8 singers, two small untrained encoders, SAEs at two sparsities, two seeds."""
     store = shared_folder / "tiny_store"
     with _only_one(shared_folder / "tiny_store.lock"):
         if not (store / "CURRENT").exists():

@@ -254,7 +254,7 @@ def test_lists_are_strongest_then_intervals_from_high_to_low_then_random(store: 
     lists = clip_lists(fetch_listed_clips(store, str(sae["sae_id"]), first_live(store, sae["sae_id"])))
     assert lists[0].key == "top"
     assert list(lists[0].rows["value"]) == sorted(lists[0].rows["value"], reverse=True)
-    intervals = [item.interval for item in lists if item.key.startswith("i")]
+    intervals = [item.interval for item in lists if item.key.startswith("i") and item.interval]
     assert intervals == sorted(intervals, reverse=True)
     for item in lists:
         if item.key.startswith("i") and item.interval:

@@ -275,15 +275,19 @@ def test_the_paper_lasso_equals_scikit_learns_in_sample():
 def test_the_published_completeness_of_no_weight_is_a_switch():
     rng = np.random.default_rng(8)
     x, y = rng.normal(size=(2000, 3)), rng.normal(size=(2000, 1))  # alpha 0.1 keeps nothing
-    plain, published = fit_factors_paper(x, y, 0)[0], fit_factors_paper(x, y, 0, completeness_of_no_weight=1.0)[0]
+    plain, published = paper(x, y, 0)[0], paper(x, y, 0, completeness_of_no_weight=1.0)[0]
     assert plain.n_weights == 0
     assert math.isnan(plain.completeness)
     assert published.completeness == 1
     assert math.isnan(published.effective_codes)
-    constant = fit_factors_paper(x, np.ones((2000, 1)), 0, completeness_of_no_weight=1.0)[0]
+    constant = paper(x, np.ones((2000, 1)), 0, completeness_of_no_weight=1.0)[0]
     assert "same value" in constant.reason
     assert math.isnan(constant.completeness)
-    assert fit_factors_paper(x, np.full((2000, 1), np.nan), 0)[0].reason == "no value"
+    assert paper(x, np.full((2000, 1), np.nan), 0)[0].reason == "no value"
+
+
+def paper(*parts, **named):
+    return fit_factors_paper(*parts, **named)
 
 
 def made(index, r2, completeness=math.nan, codes=math.nan):

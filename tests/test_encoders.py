@@ -82,6 +82,7 @@ def library_states(name: str, folder: Path, wave: Waveform) -> list[np.ndarray]:
     return [state[0].numpy() for state in states]
 
 
+@pytest.mark.slow
 def test_a_clip_alone_and_in_a_padded_batch_are_the_same_at_the_real_geometry(real: tuple[Encoder, Path]) -> None:
     encoder, folder = real
     layers = range(encoder.n_layers + 1)

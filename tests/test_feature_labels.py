@@ -10,7 +10,7 @@ QUICK = LabelSettings(n_permutations=40)
 
 
 def planted(n=900, n_features=60, n_groups=16, seed=0):
-    """Sparse codes: 0 fires on trills, 1 strongly on belts, 2 on all but vibrato, 3 is dead, the rest fire by chance."""
+    """Sparse codes: 0 fires on trills, 1 strongly on belts, 2 on all but vibrato, 3 never, the others by chance."""
     rng = np.random.default_rng(seed)
     labels = np.array(["belt", "breathy", "trill", "vibrato"], object)[rng.integers(0, 4, n)]
     codes = np.where(rng.random((n, n_features)) < 0.2, rng.exponential(size=(n, n_features)), 0)
@@ -141,6 +141,19 @@ def test_a_label_that_is_its_group_shows_nothing():
     found = run((codes, singer, groups, train, heldout))
     assert found.f1[0] == 1
     assert not found.is_shown.any()
+
+
+def test_a_feature_that_only_knows_the_group_shows_nothing():
+    """Labels lean on the group (9 of 10 clips), and the feature fires on whole groups: chance once groups are kept."""
+    codes, _, groups, train, heldout = planted(n=1600)
+    rng = np.random.default_rng(11)
+    odd = np.array([int(group[1:]) % 2 == 1 for group in groups])
+    leaning = np.where(odd ^ (rng.random(len(odd)) < 0.1), "kind 1", "kind 0").astype(object)
+    codes[:, 0], codes[:, 1], codes[:, 2] = np.where(odd, 1, 0), 0, 0
+    found = run((codes, leaning, groups, train, heldout))
+    assert found.f1[0] > 0.85
+    assert found.null_f1 > 0.85
+    assert found.is_shown.sum() <= 1
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from streamlit.testing.v1 import AppTest
 
 from explorer.store import SCHEMA_VERSION, Store, new_generation, open_store
 from explorer.ui.url import page_file
+from tests.hand_store import HAND_SAE, write_scored_store
 
 MAIN = page_file("overview").with_name("main.py")
 MY_PAGES = ("overview", "layers", "sparsity", "factors", "compare", "runs")
@@ -95,7 +96,7 @@ def test_an_empty_store_says_what_is_missing_and_what_to_do(
         ("layers", {"protocol": "sideways"}, "held-out"),
         ("layers", {"encoder": "no-such-encoder", "layer": 3}, "Encoders with probes"),
         ("layers", {"encoder": "no-such-encoder", "layer": "deep"}, "whole number"),
-        ("sparsity", {"error": "rmse"}, "fvu, mse"),
+        ("sparsity", {"error": "rmse"}, "FVU, MSE"),
         ("factors", {"sae": "nosuchsae"}, "not in this store"),
         ("compare", {"a": "nosuchsae"}, "not in this store"),
         ("compare", {"b": "nosuchsae"}, "not in this store"),
@@ -166,20 +167,28 @@ def test_sparsity_draws_every_sae_of_the_protocol(
     assert "never compared across different d" in words(test).lower()
 
 
-def test_factors_draw_weights_that_the_store_holds(
-    store: Store, scored_sae: str, tiny_store: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_factors_without_any_weight_say_so(scored_sae: str, tiny_store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     test = at("factors", tiny_store, monkeypatch, sae=scored_sae)
     no_trouble(test)
-    weights = store.query("SELECT dim, factor_index FROM lasso_weights WHERE representation_id = ?", [scored_sae])
-    there = set(map(tuple, weights.to_numpy().tolist()))
-    if not there:
-        assert "No Lasso weight differs from zero" in words(test)
-        return
-    marks = next(trace for trace in charts(test)[0]["data"] if trace.get("customdata"))
-    drawn = {tuple(point) for point in marks["customdata"]}
-    assert drawn
-    assert drawn <= there
+    opened = open_store(tiny_store)
+    n = opened.query("SELECT count(*) AS n FROM lasso_weights WHERE representation_id = ?", [scored_sae])["n"][0]
+    assert ("No Lasso weight differs from zero" in words(test)) == (n == 0)
+
+
+def test_factors_draw_weights_and_predictions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    hand = write_scored_store(tmp_path / "hand")
+    test = at("factors", hand, monkeypatch, sae=HAND_SAE, all="true")
+    no_trouble(test)
+    marks, scatter, predicted = (
+        next(trace for trace in figure["data"] if trace.get("customdata")) for figure in charts(test)
+    )
+    assert sorted(map(tuple, marks["customdata"])) == [(1, 0), (2, 0)]
+    assert scatter["customdata"] == [[0]]  # the factor under the permuted one has no completeness
+    assert len(predicted["customdata"]) == 4
+    said = words(test)
+    assert "R² 0.80, within group 0.70, permuted targets 0.20; 4 clips of 2 groups, held-out" in said
+    assert "1 of 2 scored factors beat permuted targets" in said
+    assert "2 factors undefined, for example: 12 distinct values" in said
 
 
 def test_an_undefined_factor_shows_its_reason(store: Store, tiny_store: Path, monkeypatch: pytest.MonkeyPatch) -> None:

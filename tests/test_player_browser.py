@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -72,10 +73,11 @@ def clip_ids(page: Page) -> list[str]:
     return page.locator("section.clip").evaluate_all("all => all.map(e => e.dataset.clipId)")
 
 
-def wait_for_sound(page: Page) -> dict[str, float]:
+def wait_for_sound(page: Page) -> dict[str, Any]:
     """Wait until exactly one sound runs and has passed 0.1 s; return it."""
     page.wait_for_function(f"() => {{ const p = ({PLAYING})(); return p.length === 1 && p[0].t > 0.1; }}")
-    return page.evaluate(PLAYING)[0]
+    sound: dict[str, Any] = page.evaluate(PLAYING)[0]
+    return sound
 
 
 def test_the_sound_that_plays_is_the_clip_that_was_clicked_and_only_one_plays(page: Page, store: Store) -> None:
@@ -215,7 +217,8 @@ def test_the_browser_hears_the_very_samples_of_the_store(app: Server, page: Page
           const bytes = await (await fetch(`/audio/${id}`)).arrayBuffer();
           const sound = await new OfflineAudioContext(1, 1, rate).decodeAudioData(bytes);
           const x = sound.getChannelData(0);
-          return { n: x.length, samples: Array.from(x.slice(0, 4000)), loudest: x.reduce((b, v, i) => v > x[b] ? i : b, 0) };
+          const loudest = x.reduce((b, v, i) => v > x[b] ? i : b, 0);
+          return { n: x.length, samples: Array.from(x.slice(0, 4000)), loudest };
         }""",
         [clip_id, wave.sample_rate_hz],
     )

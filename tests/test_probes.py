@@ -1,5 +1,7 @@
 """Probes: equal to scikit-learn, blind to held-out clips, and honest where there is nothing to score."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
@@ -196,7 +198,7 @@ def test_a_group_on_both_sides_is_a_leak_and_gives_no_score():
 def test_degenerate_data_gives_a_reason_and_no_number(protocol):
     x, labels, groups, train, heldout, folds = planted()
     n = len(x)
-    cases = {
+    cases: dict[str, Any] = {
         "no labelled clip": (x, np.full(n, None, object), groups, train, heldout, folds),
         "two classes": (x, np.full(n, "same", object), groups, train, heldout, folds),
     }
@@ -272,22 +274,35 @@ def test_attribute_baseline_finds_what_gives_the_label_away():
     assert blind.accuracy == blind.chance
 
 
+def paper(*parts, **named):
+    return run_paper_probe(*parts, **named)
+
+
 def test_the_paper_probe_learns_repeats_and_keeps_the_best_epoch():
     x, labels, *_ = planted(n=300, noise=0.3)
     parts = (x[:150], labels[:150], x[150:200], labels[150:200], x[200:], labels[200:])
-    result = run_paper_probe(*parts, 3)
+    result = paper(*parts, 3)
     assert result.accuracy > 0.97
     assert (result.protocol, result.n_clips, result.groups, result.probe.center_d.any()) == ("paper", 100, (), False)
-    again = run_paper_probe(*parts, 3)
+    again = paper(*parts, 3)
     np.testing.assert_array_equal(result.probe.weights_kd, again.probe.weights_kd)
-    assert np.abs(run_paper_probe(*parts, 4).probe.weights_kd - result.probe.weights_kd).max() > 0
-    misled = run_paper_probe(x[:150], labels[:150], x[:50], np.roll(labels[:50], 1), x[200:], labels[200:], 3)
+    assert np.abs(paper(*parts, 4).probe.weights_kd - result.probe.weights_kd).max() > 0
+    misled = paper(x[:150], labels[:150], x[:50], np.roll(labels[:50], 1), x[200:], labels[200:], 3)
     assert np.abs(misled.probe.weights_kd).max() < np.abs(result.probe.weights_kd).max()  # an early epoch was kept
 
 
 def test_the_paper_probe_without_validation_or_classes_has_a_reason():
     x, labels, *_ = planted(n=60)
     none = np.full(20, None, object)
-    assert "validation" in run_paper_probe(x[:20], labels[:20], x[20:40], none, x[40:], labels[40:], 0).reason
-    assert "test" in run_paper_probe(x[:20], labels[:20], x[20:40], labels[20:40], x[40:], none, 0).reason
-    assert "two classes" in run_paper_probe(x[:20], none, x[20:40], labels[20:40], x[40:], labels[40:], 0).reason
+    assert "validation" in paper(x[:20], labels[:20], x[20:40], none, x[40:], labels[40:], 0).reason
+    assert "test" in paper(x[:20], labels[:20], x[20:40], labels[20:40], x[40:], none, 0).reason
+    assert "two classes" in paper(x[:20], none, x[20:40], labels[20:40], x[40:], labels[40:], 0).reason
+
+
+def test_the_paper_probe_counts_groups_where_they_are_given():
+    x, labels, groups, *_ = planted(n=300, noise=0.3)
+    parts = (x[:150], labels[:150], x[150:200], labels[150:200], x[200:], labels[200:], 0)
+    result = paper(*parts, groups_test=groups[200:])
+    assert result.n_groups == len(set(groups[200:]))
+    assert sum(n for _, _, n in result.groups) == 100
+    assert result.ci_low <= np.mean([accuracy for _, accuracy, _ in result.groups]) <= result.ci_high

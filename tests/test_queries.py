@@ -14,6 +14,7 @@ import pytest
 
 from explorer.queries import claims, compare, curves, factors, runs
 from explorer.store import SCHEMA_VERSION, Store, new_generation, open_store
+from tests.hand_store import HAND_SAE, write_scored_store
 
 NAN = float("nan")
 
@@ -218,7 +219,30 @@ def test_predictions_give_back_the_stored_r2(store: Store, scored_sae: str) -> N
         assert len(rows) == row["n_clips"]
         assert 1 - error / total == pytest.approx(row["r2"], abs=1e-6)
         n_checked += 1
-    assert n_checked > 0, "the store under test holds no prediction of a scored factor"
+    assert n_checked > 0 or scores["r2"].isna().all(), "a scored factor has no stored prediction"
+
+
+def test_a_hand_made_store_gives_its_factors_back(tmp_path: Path) -> None:
+    hand = open_store(write_scored_store(tmp_path / "hand"))
+    rows = factors.fetch_factor_scores(hand, HAND_SAE, "held-out").set_index("name")
+    assert rows["r2"].tolist()[:2] == [0.8, 0.1]
+    assert rows["is_above_permuted"].astype(object).where(rows["is_above_permuted"].notna(), None).tolist() == [
+        True, False, None, None
+    ]  # fmt: skip
+    reasons = factors.fetch_undefined_reasons(hand, HAND_SAE, "held-out")
+    assert reasons[["n_factors", "n_reasons"]].to_numpy().tolist() == [[2, 2]]  # they differ in a number only
+    weights = factors.fetch_lasso_weights(hand, HAND_SAE, "held-out")
+    assert weights[["factor_index", "feature", "weight"]].to_numpy().tolist() == [[0, 2, -0.5], [0, 1, 0.25]]
+    predicted = factors.fetch_factor_predictions(hand, HAND_SAE, "held-out", 0)
+    assert predicted["measured"].tolist() == [1.0, 2.0, 3.0, 4.0]
+    assert predicted["split"].unique().tolist() == ["held-out"]
+    assert factors.fetch_factor_protocols(hand, HAND_SAE) == ["held-out"]
+    recovery = claims.fetch_recovery(hand).iloc[0]
+    assert (recovery["n_scored"], recovery["n_undefined"], recovery["n_above"], recovery["n_over_070"]) == (2, 2, 1, 1)
+    claim = claims.claim_factors_recoverable(claims.fetch_recovery(hand))
+    assert claim.verdict == claims.HOLDS
+    assert "1 of 2 factors" in claim.sentence
+    hand.close()
 
 
 # Compare -------------------------------------------------------------------------------------------------------------

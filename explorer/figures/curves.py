@@ -48,7 +48,9 @@ def layer_curves(
     _add_levels(fig, probes, attributes, metric, dark)
     _add_selected(fig, probes, selected, metric, dark)
     base_layout(fig, dark)
-    fig.update_xaxes(title_text="layer (0 is the embedding output)", dtick=1, showgrid=False)
+    fig.update_xaxes(title_text="layer (0 is the embedding output)", dtick=1, showgrid=False, tickangle=0)
+    if len(probes):
+        fig.update_xaxes(range=[-0.7, float(probes["layer"].max()) + 0.7])
     fig.update_yaxes(title_text=METRICS[metric], rangemode="tozero")
     fig.update_layout(height=height_px, hovermode="closest", clickmode="event+select")
     return fig
@@ -207,9 +209,10 @@ def confusion_matrix(confusion: pd.DataFrame, dark: bool) -> go.Figure:
             y=classes,
             zmin=0,
             zmax=1,
-            colorscale=[[0, with_alpha(colors.positive, 0.0)], [1, colors.positive]],
+            colorscale=[[0, with_alpha(colors.positive, 0.0)], [1, with_alpha(colors.positive, 0.6)]],
             text=[[str(v) if v else "" for v in row] for row in table.to_numpy()],
             texttemplate="%{text}",
+            textfont={"color": palette(dark).text},
             customdata=words,
             hovertemplate="%{customdata}<extra></extra>",
             showscale=False,
@@ -287,9 +290,10 @@ def dense_factor_groups(rows: pd.DataFrame, dark: bool) -> go.Figure:
             y=down,
             zmin=0,
             zmax=1,
-            colorscale=[[0, with_alpha(palette(dark).positive, 0.04)], [1, palette(dark).positive]],
+            colorscale=[[0, with_alpha(palette(dark).positive, 0.04)], [1, with_alpha(palette(dark).positive, 0.6)]],
             text=[[number(v) if is_defined(v) else "" for v in line] for line in value],
             texttemplate="%{text}",
+            textfont={"color": palette(dark).text},
             customdata=[[_cell_words(cells.get((g, s)), g, s) for s in across] for g in down],
             hovertemplate="%{customdata}<extra></extra>",
             showscale=False,

@@ -71,6 +71,8 @@ def lasso_marks(
                 "symbol": "square",
                 "size": 5 + 9 * np.sqrt(cells["weight"].abs() / largest),
                 "color": cells["weight"],
+                "opacity": 1,
+                "line": {"width": 0},
                 "cmin": -largest,
                 "cmax": largest,
                 "colorscale": [

@@ -93,7 +93,8 @@ def claim_best_layer(probes: pd.DataFrame, protocol: str) -> Claim:
         by_layer = rows.groupby("layer")["accuracy"].mean()
         if len(by_layer) < 2:
             continue
-        best, last = int(by_layer.idxmax()), int(by_layer.index.max())
+        last = int(by_layer.index.max())
+        best = last if by_layer[last] == by_layer.max() else int(by_layer.idxmax())
         earlier += best != last
         details.append(
             f"{rows['display_name'].iloc[0]} layer {best} {number(by_layer[best])}"

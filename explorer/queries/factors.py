@@ -66,12 +66,15 @@ def fetch_factors(store: Store) -> pd.DataFrame:
 
 
 def fetch_undefined_reasons(store: Store, representation_id: str, protocol: str) -> pd.DataFrame:
-    """Why factors have no score here: reason, n_factors, factors (their names, joined)."""
+    """Why factors have no score here, reasons that differ in their numbers only taken together, commonest first.
+
+    reason (one of them), n_reasons (how many wordings), n_factors, factors (their names, joined).
+    """
     return store.query(
-        """SELECT coalesce(s.reason, 'no reason stored') AS reason, count(*)::INTEGER AS n_factors,
-                  string_agg(f.display_name, ', ' ORDER BY f.factor_index) AS factors
+        """SELECT min(coalesce(s.reason, 'no reason stored')) AS reason, count(DISTINCT s.reason)::INTEGER AS n_reasons,
+                  count(*)::INTEGER AS n_factors, string_agg(f.display_name, ', ' ORDER BY f.factor_index) AS factors
            FROM factor_scores s JOIN factors f USING (factor_index)
            WHERE s.representation_id = $rep AND s.protocol = $protocol AND s.r2 IS NULL
-           GROUP BY ALL ORDER BY n_factors DESC, reason""",
+           GROUP BY regexp_replace(coalesce(s.reason, ''), '[0-9.]+', '#', 'g') ORDER BY n_factors DESC, reason""",
         {"rep": representation_id, "protocol": protocol},
     )

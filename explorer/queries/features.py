@@ -85,10 +85,10 @@ def fetch_feature_table(
 
 
 def fetch_feature_map(store: Store, sae_id: str) -> pd.DataFrame:
-    """feature, map_x, map_y, density, max_value and the shown label of every feature that has a place on the map."""
+    """feature, map_x, map_y, density, max_value and the shown label of every live feature with a place on the map."""
     return store.query(
         "SELECT feature, map_x, map_y, density, max_value, CASE WHEN label_is_shown THEN label END AS label "
-        "FROM features WHERE sae_id = ? AND map_x IS NOT NULL AND map_y IS NOT NULL ORDER BY feature",
+        "FROM features WHERE sae_id = ? AND NOT is_dead AND map_x IS NOT NULL ORDER BY feature",
         [sae_id],
     )
 
@@ -199,9 +199,26 @@ def fetch_factor_weights(store: Store, sae_id: str, feature: int, *, limit: int 
     )
 
 
-def has_lasso(store: Store, sae_id: str) -> bool:
-    """Whether any Lasso was fitted on this SAE's codes."""
-    return int(store.query("SELECT count(*) AS n FROM factor_scores WHERE representation_id = ?", [sae_id])["n"][0]) > 0
+@dataclass(frozen=True)
+class LassoState:
+    """How many factors were tried on an SAE's codes, how many weights came out, the commonest reason for none."""
+
+    n_tried: int
+    n_weights: int
+    reason: str | None
+
+
+def fetch_lasso_state(store: Store, sae_id: str) -> LassoState:
+    """What there is of Lasso for this SAE."""
+    row = record(
+        store.query(
+            "SELECT (SELECT count(*) FROM factor_scores WHERE representation_id = $id) AS n_tried, "
+            "(SELECT count(*) FROM lasso_weights WHERE representation_id = $id AND weight <> 0) AS n_weights, "
+            "(SELECT mode(reason) FROM factor_scores WHERE representation_id = $id) AS reason",
+            {"id": sae_id},
+        )
+    )
+    return LassoState(int(row["n_tried"]), int(row["n_weights"]), row["reason"])
 
 
 def fetch_listed_clips(store: Store, sae_id: str, feature: int) -> pd.DataFrame:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from html import escape
 from typing import Any
 
@@ -20,17 +20,10 @@ from explorer.ui.style import download_csv
 from explorer.ui.url import get_param
 
 
-def choose_one(
-    title: str,
-    options: Sequence[str],
-    key: str,
-    *,
-    words: Callable[[str], str] = str,
-    help_text: str | None = None,
-) -> str:
+def choose_one(title: str, options: Sequence[str], key: str, *, help_text: str | None = None) -> str:
     """One of `options` by buttons, the first by default; `key` is its name in the URL (it replaces history entries).
 
-    Raises NotInStoreError when the URL asks for an option that is not there.
+    The URL carries the option as it is read on the button. Raises NotInStoreError for one that is not there.
     """
     asked = get_param(key)
     if asked is not None and asked not in options:
@@ -38,9 +31,8 @@ def choose_one(
     if len(options) == 1:
         return options[0]
     chosen = st.segmented_control(
-        title, options, default=options[0], required=True, key=key, format_func=words, help=help_text,
-        bind="query-params",
-    )  # fmt: skip
+        title, options, default=options[0], required=True, key=key, help=help_text, bind="query-params"
+    )
     return chosen if chosen is not None else options[0]
 
 

@@ -13,9 +13,9 @@ from explorer.queries.features import (
     fetch_factor_weights,
     fetch_histogram,
     fetch_label_counts,
+    fetch_lasso_state,
     fetch_matches,
     fetch_neighbours,
-    has_lasso,
 )
 from explorer.store import Store
 from explorer.ui.context import is_dark
@@ -92,8 +92,12 @@ def _factor_row(row: dict[Any, Any], largest: float) -> str:
 
 
 def _why_no_weights(store: Store, sae_id: str) -> str:
-    if not has_lasso(store, sae_id):
+    state = fetch_lasso_state(store, sae_id)
+    if not state.n_tried:
         return "No Lasso was fitted on this SAE's codes; precompute keeps it to some sparsities unless asked for all."
+    if not state.n_weights:
+        reason = f": {escape(state.reason)}" if state.reason else ""
+        return f"No factor could be regressed on this SAE's codes{reason}."
     return "No factor's regression uses this feature: all its weights are 0."
 
 

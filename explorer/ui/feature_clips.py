@@ -138,7 +138,7 @@ def _note(row: dict[Any, Any], trace: StoredTrace | None) -> str:
         parts.append(inactive_note(row["preactivation"], row["kth_value"]))
     if trace is None:
         parts.append("No trace of this feature is stored for this clip; open it in Live to compute one.")
-    elif trace.padded_share:
+    elif trace.padded_share is not None and abs(trace.padded_share) > trace.step:
         parts.append(f"Padded and special tokens, not drawn, carry {number(trace.padded_share, 3)} of the clip's mean.")
     return " ".join(parts)
 

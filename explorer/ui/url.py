@@ -61,11 +61,17 @@ def get_int(name: str) -> int | None:
 def set_params(**params: object) -> NoReturn:
     """Change some values of the address as one new history entry and run the page again; None removes a value.
 
-    Everything else stays, the display options too: those are bound to widgets, so `st.query_params` may not be
-    assigned as a whole, while opening the page anew with all of them may.
+    Other values stay. Display options stay too when nothing is removed; removing opens the page anew without them,
+    because Streamlit keeps values that are bound to widgets from being written by anybody else.
     """
-    merged: dict[str, object] = {**dict(st.query_params.items()), **params}
-    go_to(st.session_state[_CURRENT], **merged)
+    changed = {key: str(value) for key, value in params.items() if value is not None}
+    if any(value is None and key in st.query_params for key, value in params.items()):
+        kept = {
+            key: value for key, value in st.query_params.items() if key not in st.session_state and key not in params
+        }
+        go_to(st.session_state[_CURRENT], **kept, **changed)
+    st.query_params.update(changed)
+    st.rerun()
 
 
 def note_page(page: str) -> None:

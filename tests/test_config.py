@@ -1,0 +1,78 @@
+"""Options, presets and their checks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from explorer.errors import ConfigError
+from precompute.config import PRESETS, k_for, make_config, n_features_for, read_toml
+
+BASE: dict[str, Any] = {"dataset": "folder", "root": "in", "store": "out", "encoders": ["hubert"]}
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_every_preset_makes_a_config(preset: str) -> None:
+    assert make_config({**BASE, "preset": preset}).preset == preset
+
+
+def test_options_win_over_the_preset() -> None:
+    config = make_config({**BASE, "preset": "quick", "sparsities": (0.9,), "epochs": None})
+    assert config.sparsities == (0.9,) and config.epochs == PRESETS["quick"]["epochs"]
+
+
+def test_faults_are_on_in_paper_only() -> None:
+    assert make_config({**BASE, "preset": "paper"}).faults.wavlm_as_wav2vec2
+    assert not make_config(BASE).faults.wavlm_as_wav2vec2
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "says"),
+    [
+        ("sparsities", (1.2,), "1.2"),
+        ("sparsities", (), "at least one"),
+        ("encoders", ("a=x", "a=y"), "each name once"),
+        ("clip_s", 0.01, "0.01"),
+        ("preset", "fast", "fast"),
+        ("dataset", "mp3s", "mp3s"),
+        ("epochs", 0, "epochs"),
+        ("colour", 1, "colour"),
+    ],
+)
+def test_a_wrong_value_is_named(name: str, value: object, says: str) -> None:
+    with pytest.raises(ConfigError, match=says):
+        make_config({**BASE, name: value})
+
+
+def test_missing_options_are_named() -> None:
+    with pytest.raises(ConfigError, match="--encoder"):
+        make_config({**BASE, "encoders": None})
+
+
+def test_k_rounds_except_where_the_paper_floors() -> None:
+    assert k_for(0.8, 1000, 768) == 200
+    assert k_for(0.8, 1000, 768, paper=True) == 199
+    assert n_features_for(768) == 2048 and n_features_for(48) == 128 and n_features_for(768, 512) == 512
+
+
+@pytest.mark.parametrize("sparsity", [0.5, 0.9999])
+def test_a_k_that_the_width_cannot_hold_is_refused(sparsity: float) -> None:
+    with pytest.raises(ConfigError, match="k = "):
+        k_for(sparsity, 2048, 768)
+
+
+def test_seeds_run_at_the_reference_sparsity_only() -> None:
+    config = make_config({**BASE, "sparsities": (0.75, 0.95), "seeds": (0, 1, 2)})
+    assert config.seeds_at(0.95) == (0, 1, 2) and config.seeds_at(0.75) == (0,)
+    assert make_config({**BASE, "sparsities": (0.75, 0.9)}).reference == 0.9
+
+
+def test_toml_takes_the_names_of_the_options(tmp_path: Path) -> None:
+    path = tmp_path / "run.toml"
+    path.write_text('dataset = "esc50"\nframe-cache-gb = 2.5\n')
+    assert read_toml(path) == {"dataset": "esc50", "frame_cache_gb": 2.5}
+    path.write_text("dataset = ")
+    with pytest.raises(ConfigError, match=r"run\.toml"):
+        read_toml(path)

@@ -1,0 +1,302 @@
+"""The run from end to end on real parts: what it leaves, that it resumes, and that nothing leaks."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import soundfile as sf
+
+from conftest import tiny_config
+from explorer.audio import load_waveform
+from explorer.encoders import load_encoder
+from explorer.errors import ConfigError, DatasetError, StoreBusyError, StoreError
+from explorer.inference import read_sound
+from explorer.sae import load_sae
+from explorer.store import Store, current_generation, open_store
+from precompute.artefacts import PARTIAL
+from precompute.pipeline import locked, run
+
+ROOT = Path(__file__).resolve().parents[1]
+VOLATILE = {
+    "runs": ["started_at", "finished_at", "command", "hardware_json", "config_json"],
+    "saes": ["train_seconds"],
+    "generation_files": ["sha256", "n_bytes"],  # parquet and safetensors headers may differ in their bytes
+}
+SMALL = {"encoders_only": "hubert", "epochs": 4, "seeds": (0,), "sparsities": (0.8, 0.95)}
+
+
+@pytest.fixture(scope="module")
+def store(tiny_store: Path) -> Store:
+    return open_store(tiny_store)
+
+
+def small_config(sources: Path, target: Path, **options: object):  # noqa: ANN201
+    encoders = [f"hubert={sources / 'random-hubert'}"]
+    return tiny_config(sources, target, encoders=encoders, epochs=4, seeds=(0,), **options)
+
+
+def test_the_store_holds_what_was_asked_for(store: Store) -> None:
+    counts = store.query(
+        "SELECT e.name, s.layer, s.sparsity, s.seed, s.is_reference FROM saes s JOIN encoders e USING (encoder_id)"
+    )
+    assert set(counts["name"]) == {"ast", "hubert"}
+    for _, rows in counts.groupby(["name", "layer"]):
+        assert sorted(zip(rows["sparsity"], rows["seed"], strict=True)) == [(0.8, 0), (0.95, 0), (0.95, 1)]
+        assert rows["is_reference"].sum() == 1
+    per_encoder = store.query("SELECT encoder_id, count(DISTINCT layer) AS n FROM saes GROUP BY 1")
+    assert (per_encoder["n"] == 2).all()
+
+
+def test_every_table_of_the_schema_has_rows_or_a_reason(store: Store) -> None:
+    names = store.query("SELECT table_name FROM information_schema.tables WHERE table_schema = 'main'")["table_name"]
+    empty = [name for name in names if not len(store.query(f'SELECT 1 FROM "{name}" LIMIT 1'))]
+    assert not empty
+
+
+def test_split_keeps_groups_and_files_apart(store: Store) -> None:
+    clips = store.query("SELECT group_id, file_id, split, fold_group, fold_random FROM clips")
+    assert (clips.groupby("group_id")["split"].nunique() == 1).all()
+    train = clips[clips["split"] == "train"]
+    assert (train.groupby("group_id")["fold_group"].nunique() == 1).all()
+    assert (train.groupby("file_id")["fold_random"].nunique() == 1).all()
+    assert clips.loc[clips["split"] == "held-out", "fold_group"].isna().all()
+
+
+def traces(store: Store, sae: pd.Series) -> pd.DataFrame:
+    return store.query("SELECT * FROM read_parquet(?)", [str(store.file(sae["traces_file"]).resolve())])
+
+
+def test_a_stored_trace_has_the_preactivation_as_its_mean(store: Store) -> None:
+    for _, sae in store.query("SELECT * FROM saes").iterrows():
+        listed = store.query(
+            "SELECT DISTINCT feature, clip_index, preactivation FROM listed_clips WHERE sae_id = ?", [sae["sae_id"]]
+        )
+        stored = traces(store, sae).merge(listed, on=["feature", "clip_index"])
+        assert len(stored) == len(listed) > 0
+        for row in stored.sample(200, random_state=0, replace=True).itertuples():
+            points = np.frombuffer(row.points, dtype=np.uint8)
+            mean = row.low + row.step * points.mean()
+            assert abs(mean - row.preactivation) <= row.step + 1e-5 * abs(row.preactivation)
+            assert abs(row.padded_share) <= 1e-3 * max(1.0, abs(row.preactivation))
+
+
+def test_listed_clips_are_the_strongest_and_one_a_file(store: Store) -> None:
+    sae = store.query("SELECT * FROM saes WHERE is_reference LIMIT 1").iloc[0]
+    codes = store.query("SELECT * FROM read_parquet(?)", [str(store.file(sae["codes_by_feature_file"]).resolve())])
+    listed = store.query(
+        "SELECT l.*, c.file_id FROM listed_clips l JOIN clips c USING (clip_index) WHERE sae_id = ?", [sae["sae_id"]]
+    )
+    top = listed[listed["kind"] == "top"]
+    assert not top.duplicated(["feature", "file_id"]).any()
+    strongest = codes.groupby("feature")["value"].max()
+    first = top[top["rank"] == 0].set_index("feature")["value"]
+    pd.testing.assert_series_equal(first, strongest.astype(float), check_names=False, check_index_type=False, rtol=1e-6)
+    inside = listed[listed["kind"] == "interval"]
+    assert ((inside["value"] > inside["interval_low"]) & (inside["value"] <= inside["interval_high"] + 1e-9)).all()
+
+
+def test_live_gives_what_the_store_holds(tiny_store: Path, tiny_sources: Path, store: Store) -> None:
+    for name in ("ast", "hubert"):
+        encoder = load_encoder(f"{name}={tiny_sources / f'random-{name}'}", device="cpu")
+        sae_row = store.query(
+            "SELECT * FROM saes JOIN encoders USING (encoder_id) WHERE name = ? AND is_reference LIMIT 1", [name]
+        ).iloc[0]
+        sae = load_sae(store.file(sae_row["weights_file"]))
+        listed = store.query(
+            "SELECT l.feature, l.preactivation, l.value, f.path, c.clip_index, c.start_s, c.duration_s FROM listed_clips l "
+            "JOIN clips c USING (clip_index) JOIN files f USING (file_id) WHERE sae_id = ? AND kind = 'top' LIMIT 40",
+            [sae_row["sae_id"]],
+        )
+        stored = traces(store, sae_row).set_index(["feature", "clip_index"])
+        for row in listed.drop_duplicates("clip_index").head(4).itertuples():
+            wave = load_waveform(tiny_sources / "singing" / row.path, start_s=row.start_s, duration_s=row.duration_s)
+            reading = read_sound(wave, encoder, int(sae_row["layer"]), [sae])[0]
+            assert reading.preactivations_f[row.feature] == pytest.approx(row.preactivation, rel=1e-4, abs=1e-5)
+            assert reading.activation(row.feature) == pytest.approx(row.value, rel=1e-4, abs=1e-5)
+            trace = stored.loc[(row.feature, row.clip_index)]
+            points = trace["low"] + trace["step"] * np.frombuffer(trace["points"], dtype=np.uint8)
+            np.testing.assert_allclose(points, reading.trace(row.feature), atol=0.75 * trace["step"] + 1e-5)
+
+
+def snapshot(folder: Path) -> dict[str, pd.DataFrame]:
+    """Every table without what may differ between two runs of the same work."""
+    opened = open_store(folder)
+    names = opened.query("SELECT table_name FROM information_schema.tables WHERE table_schema = 'main'")["table_name"]
+    tables = {}
+    for name in sorted(set(names) - {"meta", "run_timings"}):
+        rows = opened.query(f'SELECT * FROM "{name}"').drop(columns=VOLATILE.get(name, []))
+        text = rows.map(lambda value: np.round(value, 4).tolist() if isinstance(value, np.ndarray) else value)
+        text = text.apply(lambda column: column.round(4) if column.dtype.kind == "f" else column).astype(str)
+        tables[name] = text.sort_values(list(text.columns)).reset_index(drop=True)
+    opened.close()
+    return tables
+
+
+def test_killed_again_and_again_it_ends_with_the_same_store(tiny_sources: Path, tmp_path: Path) -> None:
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    run(small_config(tiny_sources, whole), command="whole")
+    script = (
+        "import sys; sys.path[:0] = [{root!r}, {tests!r}]\n"
+        "from pathlib import Path\nfrom test_pipeline import small_config\nfrom precompute.pipeline import run\n"
+        "if __name__ == '__main__':\n    run(small_config(Path({sources!r}), Path({store!r})), command='broken')\n"
+    ).format(root=str(ROOT), tests=str(ROOT / "tests"), sources=str(tiny_sources), store=str(broken))
+    (tmp_path / "broken.py").write_text(script)
+    n_kills = 0
+    seen: set[str] = set()
+    for _ in range(60):
+        process = subprocess.Popen([sys.executable, str(tmp_path / "broken.py")], start_new_session=True)
+        deadline = time.monotonic() + 300
+        while process.poll() is None and time.monotonic() < deadline:
+            finished = {str(p.relative_to(broken)) for p in broken.glob("artefacts/*/*") if PARTIAL not in p.name}
+            if len(finished - seen) >= 12 and n_kills < 4:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+                n_kills += 1
+                seen = {str(p.relative_to(broken)) for p in broken.glob("artefacts/*/*") if PARTIAL not in p.name}
+            time.sleep(0.02)
+        if process.returncode == 0:
+            break
+    assert process.returncode == 0 and n_kills >= 2
+    expected, got = snapshot(whole), snapshot(broken)
+    assert expected.keys() == got.keys()
+    for name, rows in expected.items():
+        pd.testing.assert_frame_equal(got[name], rows, obj=name)
+    assert not list(broken.glob(f"artefacts/*/{PARTIAL}*"))
+
+
+def test_a_finished_run_again_computes_nothing(tiny_sources: Path, tiny_store: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(tiny_store, copy)
+    before = snapshot(copy)
+    summary = run(tiny_config(tiny_sources, copy), command="again")
+    assert "encode with hubert" in summary.where_the_time_went
+    timings = open_store(copy).query("SELECT stage, n_done FROM run_timings WHERE stage LIKE 'encode%' OR stage LIKE 'train%'")
+    assert (timings["n_done"] == 0).all()
+    for name, rows in snapshot(copy).items():
+        pd.testing.assert_frame_equal(rows, before[name], obj=name)
+
+
+def test_a_second_run_on_one_folder_says_so_and_leaves(tiny_sources: Path, tmp_path: Path) -> None:
+    with locked(tmp_path / "store"), pytest.raises(StoreBusyError, match=str(os.getpid())):
+        run(small_config(tiny_sources, tmp_path / "store"), command="second")
+
+
+def test_another_corpus_is_refused(tiny_sources: Path, tiny_store: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(tiny_store, copy)
+    with pytest.raises(StoreError, match="holds the corpus"):
+        run(small_config(tiny_sources, copy, clip_s=1.0), command="other cuts")
+
+
+def test_a_vanished_data_set_is_named(tiny_sources: Path, tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match="not there"):
+        run(small_config(tiny_sources, tmp_path / "store", root=tmp_path / "gone"), command="gone")
+
+
+def test_a_full_disk_is_explained_and_finished_work_kept(
+    tiny_sources: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import precompute.artefacts as artefacts_module
+
+    real = artefacts_module.save_file
+    n_saved = 0
+
+    def fills_up(*arguments: object, **options: object) -> None:
+        nonlocal n_saved
+        n_saved += 1
+        if n_saved > 3:
+            raise OSError(28, "No space left on device")
+        real(*arguments, **options)
+
+    monkeypatch.setattr(artefacts_module, "save_file", fills_up)
+    with pytest.raises(StoreError, match="disk is full"):
+        run(small_config(tiny_sources, tmp_path / "store"), command="full")
+    monkeypatch.undo()
+    kept = {str(path) for path in (tmp_path / "store").glob("artefacts/factors/*")}
+    assert kept and not list((tmp_path / "store").glob(f"artefacts/*/{PARTIAL}*"))
+
+
+def test_too_little_space_is_refused_before_anything_is_encoded(
+    tiny_sources: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=1000))
+    with pytest.raises(StoreError, match="GB free"):
+        run(small_config(tiny_sources, tmp_path / "store"), command="small disk")
+
+
+def test_preset_paper_needs_test_singers(tmp_path: Path, tiny_sources: Path) -> None:
+    rng = np.random.default_rng(0)
+    for name in ("a", "b", "c"):
+        (tmp_path / "in" / name).mkdir(parents=True)
+        sf.write(tmp_path / "in" / name / "x.wav", rng.normal(0, 0.1, 16000), 16000)
+    with pytest.raises(ConfigError, match="test singers"):
+        run(
+            small_config(
+                tiny_sources, tmp_path / "store", dataset="folder", root=tmp_path / "in", preset="paper", method="paper"
+            ),
+            command="paper",
+        )
+
+
+def test_held_out_clips_change_nothing_that_was_fitted(tiny_sources: Path, tiny_store: Path, tmp_path: Path) -> None:
+    """A planted leak: other sound in the held-out files. Whatever is fitted must come out the same."""
+    opened = open_store(tiny_store)
+    held_out = opened.query("SELECT DISTINCT path FROM clips JOIN files USING (file_id) WHERE split = 'held-out'")["path"]
+    sources = tmp_path / "sources"
+    shutil.copytree(tiny_sources, sources)
+    rng = np.random.default_rng(1)
+    for relative in held_out:
+        path = sources / "singing" / relative
+        samples, rate_hz = sf.read(path)
+        noise = rng.normal(0, 0.2, len(samples)) * np.linspace(0, 1, len(samples))
+        sf.write(path, np.clip(noise, -0.99, 0.99), rate_hz, subtype=sf.info(path).subtype)
+    changed = tmp_path / "changed"
+    run(tiny_config(sources, changed), command="leak test")
+    other = open_store(changed)
+    assert set(opened.query("SELECT split FROM clips")["split"]) == set(other.query("SELECT split FROM clips")["split"])
+    for sql in (
+        "SELECT encoder_id, layer, is_chosen, round(score, 6) AS score FROM layer_choices ORDER BY ALL",
+        "SELECT representation_id, label_name, protocol, c FROM probes ORDER BY ALL",
+        "SELECT representation_id, protocol, round(accuracy, 6) AS a FROM probes WHERE protocol LIKE '%folds' "
+        "AND representation_id LIKE '%.L%' ORDER BY ALL",
+        "SELECT p.representation_id, p.label_name, w.class, round(w.intercept, 4) AS i FROM probe_weights w "
+        "JOIN probes p USING (probe_id) ORDER BY ALL",
+        "SELECT sae_id, layer, sparsity, seed, round(mse_train, 5) AS m FROM saes ORDER BY ALL",
+        "SELECT sae_id, feature, label, label_direction, round(label_threshold, 4) AS t, round(label_f1_train, 5) AS f1 "
+        "FROM features ORDER BY ALL",
+    ):
+        pd.testing.assert_frame_equal(opened.query(sql), other.query(sql))
+    assert not opened.query("SELECT sum(fvu_heldout) AS s FROM saes").equals(
+        other.query("SELECT sum(fvu_heldout) AS s FROM saes")
+    )
+    for mine, theirs in zip(_weights(opened), _weights(other), strict=True):
+        np.testing.assert_array_equal(mine, theirs)
+
+
+def _weights(opened: Store) -> list[np.ndarray]:
+    files = opened.query("SELECT weights_file FROM saes ORDER BY weights_file")["weights_file"]
+    return [load_sae(opened.file(path)).w_enc_df for path in files]
+
+
+def test_readers_move_to_a_new_generation_without_an_error(tiny_sources: Path, tiny_store: Path, tmp_path: Path) -> None:
+    from precompute.publish import publish
+
+    copy = tmp_path / "copy"
+    shutil.copytree(tiny_store, copy)
+    old = open_store(copy)
+    n_clips = len(old.query("SELECT * FROM clips"))
+    publish(copy)
+    assert len(old.query("SELECT * FROM clips")) == n_clips
+    new = open_store(copy)
+    assert new.generation == old.generation + 1 == current_generation(copy)
+    assert len(new.query("SELECT * FROM clips")) == n_clips
