@@ -41,8 +41,6 @@ def read_sound(wave: Waveform, encoder: Encoder, layer: int, saes: Sequence[SAE]
     states = encoder.hidden_states([wave], [layer])[layer]
     pooled_1d = states.pooled()
     return [
-        Reading(
-            states.values_td[0], states.times_s[0], sae.preactivations(pooled_1d)[0], sae.encode(pooled_1d), sae
-        )
+        Reading(states.values_td[0], states.times_s[0], sae.preactivations(pooled_1d)[0], sae.encode(pooled_1d), sae)
         for sae in saes
     ]

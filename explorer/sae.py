@@ -59,7 +59,9 @@ class SAE:
         d_model, n_features = self.w_enc_df.shape
         shapes = (self.b_enc_f.shape, self.w_dec_fd.shape, self.b_dec_d.shape)
         if shapes != ((n_features,), (n_features, d_model), (d_model,)):
-            raise StoreError(f"SAE weights do not fit together: W_enc {self.w_enc_df.shape}, b_enc, W_dec, b_dec {shapes}.")
+            raise StoreError(
+                f"SAE weights do not fit together: W_enc {self.w_enc_df.shape}, b_enc, W_dec, b_dec {shapes}."
+            )
         if not 1 <= self.k <= n_features:
             raise StoreError(f"k = {self.k} is not between 1 and the {n_features} features of the SAE.")
 
@@ -96,8 +98,10 @@ def top_k_codes(pre_nf: np.ndarray, k: int) -> Codes:
     """The k largest rectified entries of each row, strongest first; ties go to the lower index."""
     n_features = pre_nf.shape[1]
     rectified = np.maximum(pre_nf, 0.0, dtype=np.float32)
-    candidates = np.argpartition(-rectified, k - 1, axis=1)[:, :k] if k < n_features else np.tile(
-        np.arange(n_features), (len(pre_nf), 1)
+    candidates = (
+        np.argpartition(-rectified, k - 1, axis=1)[:, :k]
+        if k < n_features
+        else np.tile(np.arange(n_features), (len(pre_nf), 1))
     )
     candidates.sort(axis=1)
     values = np.take_along_axis(rectified, candidates, axis=1)
@@ -128,8 +132,10 @@ def load_sae(path: Path) -> SAE:
 
 
 def make_sae_id(**identity: object) -> str:
-    """12 hex digits that name a dictionary: a hash of encoder fingerprint, layer, level, pooling, n_features, k, method,
-    seed and training clips (and whatever else the caller counts as identity)."""
+    """12 hex digits that name a dictionary: a hash of all that makes it what it is.
+
+    That is encoder fingerprint, layer, level, pooling, n_features, k, method, seed and training clips.
+    """
     text = json.dumps(identity, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 

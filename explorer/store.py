@@ -186,7 +186,9 @@ def write_parquet(rows: pd.DataFrame, path: Path, *, order_by: Sequence[str], ro
             f"(FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE {int(row_group_size)})"
         )
     except duckdb.IOException as error:
-        raise StoreError(f"{path} cannot be written: {error}. Free some space and run the same command again.") from error
+        raise StoreError(
+            f"{path} cannot be written: {error}. Free some space and run the same command again."
+        ) from error
     finally:
         connection.close()
     os.replace(partial, path)

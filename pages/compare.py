@@ -189,7 +189,8 @@ def _matches(store: Store, a: dict[str, Any], b: dict[str, Any]) -> None:
             match_scatter(rows, is_dark(), selected=(fa, fb)), f"matches-{fa}-{fb}", rows,
             f"matches_{a['sae_id']}_{b['sae_id']}", title="Does a match hold up?", selectable=True,
             caption=f"{count(len(rows), 'feature')} of A with their best match in B by correlation of activation over "
-            "the same clips, chosen on training clips. Click one to hear the pair.",
+            "the same clips, chosen on training clips. Click one to hear the pair. Not drawn: "
+            f"{int(rows['r_heldout'].isna().sum())} without a held-out r (a feature is constant there).",
         )  # fmt: skip
         if picked and "customdata" in picked[0]:
             _open_pair(*picked[0]["customdata"][:2], now=(fa, fb))

@@ -110,6 +110,9 @@ def _weights(
     store: Store, scores: pd.DataFrame, sae: dict[str, Any], protocol: str, order: str, everything: bool
 ) -> None:
     weights = cached(fetch_lasso_weights, store, sae["sae_id"], protocol)
+    if scores["r2"].isna().all():
+        empty_state(f"No factor has a score here: all {len(scores)} are undefined, for the reasons below.")
+        return
     if weights.empty:
         empty_state("No Lasso weight differs from zero: no feature predicts any factor at the chosen alpha.")
         return
@@ -142,6 +145,9 @@ def _weights(
 
 def _against_completeness(scores: pd.DataFrame, sae: dict[str, Any], protocol: str, chosen: dict[str, Any]) -> None:
     color = encoder_color(sae["encoder_name"])
+    if scores["completeness"].isna().all():
+        empty_state("No factor has a completeness here: none beats permuted targets with a weight.")
+        return
     without = int((scores["r2"].notna() & scores["completeness"].isna()).sum())
     picked = chart(
         r2_completeness(scores, is_dark(), color, selected=int(chosen["factor_index"])), f"r2c-{chosen['name']}",
@@ -197,6 +203,7 @@ def _table(store: Store, scores: pd.DataFrame, sae: dict[str, Any], protocol: st
         names_of = row["factors"] if row["n_factors"] <= 6 else "each named in the table"
         example = "for example: " if row["n_reasons"] > 1 else ""
         st.caption(f"{count(row['n_factors'], 'factor')} undefined, {example}{row['reason']} ({names_of}).")
+    st.caption("–: undefined.")
     names = {
         "display_name": "Factor", "factor_group": "Group", "unit": "Unit", "r2": "R²",
         "r2_within_group": "Within group", "r2_permuted": "Permuted", "r2_train": "R² train",
@@ -208,7 +215,7 @@ def _table(store: Store, scores: pd.DataFrame, sae: dict[str, Any], protocol: st
     floats = [name for name in names.values() if rows[name].dtype.kind == "f"]
     two = {name: st.column_config.NumberColumn(format="%.2f") for name in floats}
     st.dataframe(
-        rows, hide_index=True, placeholder="undefined",
+        rows, hide_index=True, placeholder="–",
         column_config={**two, "Alpha": st.column_config.NumberColumn(format="%.4f"),
                        "Effective codes": st.column_config.NumberColumn(format="%.1f")},
     )  # fmt: skip

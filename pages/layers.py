@@ -155,6 +155,10 @@ def _one_probe(store: Store, probes: pd.DataFrame, selected: tuple[str, int] | N
 def _factor_groups(store: Store) -> None:
     section("Acoustic factors by layer")
     rows = cached(fetch_dense_factor_groups, store, "held-out")
+    if len(rows) and not rows["n_scored"].any():
+        n = int(rows["n_undefined"].max())
+        empty_state(f"Undefined: no factor has a held-out R² from dense states (up to {n} undefined in one group).")
+        return
     if rows.empty:
         empty_state(
             "Not computed: no layer has factor scores from its dense states.",

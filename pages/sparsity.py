@@ -1,5 +1,7 @@
 """Sparsity: what is lost and gained as SAEs keep fewer features active."""
 
+from html import escape
+
 import pandas as pd
 import streamlit as st
 
@@ -99,6 +101,10 @@ def _panels(points: pd.DataFrame, styles: Styles, error: str, over: str, label: 
 def _panel(points: pd.DataFrame, styles: Styles, title: str, measure: Measure, caption: str) -> None:
     if title.startswith("Completeness over D = "):
         points = points[points["n_features"] == int(title.rsplit(" ", 1)[-1])]
+    if points[measure.column].isna().all():
+        st.html(f'<b class="so-chart-title">{escape(title)}</b>')
+        empty_state(f"Undefined for every SAE shown: {measure.title}.", caption)
+        return
     columns = ["sae_id", "encoder_id", "layer", "n_features", "k", "sparsity", "seed", "protocol", measure.column]
     columns += [measure.control] if measure.control else []
     picked = chart(

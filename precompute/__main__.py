@@ -10,15 +10,15 @@ from pathlib import Path
 from typing import Any
 
 from explorer.errors import ConfigError, ExplorerError, StoreBusyError
-from precompute.config import DATASETS, PRESET_NOTES, PRESETS, make_config, read_toml
+from precompute.config import DATASETS, PRESETS, make_config, read_toml
 
 EXIT_OK, EXIT_FAILED, EXIT_USAGE, EXIT_BUSY, EXIT_INTERRUPTED = 0, 1, 2, 3, 130
 
 EPILOG = """\
 examples:
-  python -m precompute run --dataset vocalset --root ~/VocalSet --store ~/stores/vocalset --encoder hubert --encoder mert
+  python -m precompute run --dataset vocalset --root ~/VocalSet --store ~/stores/vocalset --encoder mert
   python -m precompute run --dataset folder --root ~/recordings --store ~/stores/mine --encoder ast --preset quick
-  python -m precompute run --dataset folder --root ~/recordings --store ~/stores/mine --encoder hubert=/models/hubert --dry-run
+  python -m precompute run --dataset folder --root ~/rec --store ~/stores/mine --encoder hubert=/models/hubert --dry-run
   python -m precompute run --config vocalset.toml
 
 Stop a run at any moment; the same command goes on where it stopped. Then browse:
@@ -39,15 +39,23 @@ def build_parser() -> argparse.ArgumentParser:
         formatter_class=formatter,
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    _add_run(commands.add_parser("run", help="compute, or go on where a run stopped", epilog=EPILOG, formatter_class=formatter))
+    _add_run(
+        commands.add_parser(
+            "run", help="compute, or go on where a run stopped", epilog=EPILOG, formatter_class=formatter
+        )
+    )
     demo = commands.add_parser("demo", help="a small generated corpus and untrained small encoders, in a few minutes")
-    demo.add_argument("--store", type=Path, default=Path("demo_store"), help="folder of the store (default: demo_store)")
+    demo.add_argument(
+        "--store", type=Path, default=Path("demo_store"), help="folder of the store (default: demo_store)"
+    )
     for name, text in (
         ("status", "what the store holds and whether a run is at work"),
         ("verify", "check every file of the store against its hash, and the tables against each other"),
         ("publish", "write a new generation from the artefacts, without encoders or data set"),
     ):
-        commands.add_parser(name, help=text).add_argument("--store", type=Path, required=True, help="folder of the store")
+        commands.add_parser(name, help=text).add_argument(
+            "--store", type=Path, required=True, help="folder of the store"
+        )
     export = commands.add_parser("export-sae", help="write one SAE as a folder that SAELens opens")
     export.add_argument("--store", type=Path, required=True)
     export.add_argument("--sae", required=True, help="the sae_id")
@@ -68,22 +76,29 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
     what.add_argument("--clip-s", type=float, help="longest clip in seconds; longer files are cut (default: 10)")
     models = parser.add_argument_group("models")
     models.add_argument(
-        "--encoder", dest="encoders", action="append", metavar="NAME[=HUB_ID_OR_FOLDER]", help="ast, wavlm, hubert, mert, or "
-        "any name with a hub id or folder of those model types; give it once for each encoder",
-    )  # fmt: skip
+        "--encoder",
+        dest="encoders",
+        action="append",
+        metavar="NAME[=HUB_ID_OR_FOLDER]",
+        help="ast, wavlm, hubert, mert, or any name with a hub id or folder of those model types; repeatable",
+    )
     models.add_argument("--device", help="auto, cpu, cuda, cuda:1, mps (default: auto)")
     models.add_argument("--offline", action="store_true", default=None, help="never ask the hub")
     depth = parser.add_argument_group("how deep to go")
     depth.add_argument("--preset", choices=sorted(PRESETS), help="see: list presets (default: default)")
     depth.add_argument("--layers", help="best2, all, '6,12', or 'ast=6,12;hubert=3,12'")
     depth.add_argument("--sparsities", type=_floats, help="such as 0.75,0.95: the share of features that are silent")
-    depth.add_argument("--n-features", type=int, help="features an SAE has (default: 2048 at width 768, else 8/3 x width)")
+    depth.add_argument(
+        "--n-features", type=int, help="features an SAE has (default: 2048 at width 768, else 8/3 x width)"
+    )
     depth.add_argument("--seeds", type=_ints, help="such as 0,1,2")
     depth.add_argument("--epochs", type=int)
     depth.add_argument("--frame-cache-gb", type=float, help="disk that pass 1 may use to spare pass 2 (default: 6)")
     depth.add_argument("--n-workers", type=int, help="processes for the parallel stages (default: all cores)")
     how = parser.add_argument_group("how to run")
-    how.add_argument("--dry-run", action="store_true", help="say what would be computed, how long and how large; write nothing")
+    how.add_argument(
+        "--dry-run", action="store_true", help="say what would be computed, how long and how large; write nothing"
+    )
     how.add_argument("--strict", action="store_true", default=None, help="a file that cannot be read is an error")
     how.add_argument("--quiet", action="store_true", help="only warnings and the last lines")
 
@@ -107,7 +122,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     try:
         if command == "run":
-            given = {name: value for name, value in options.items() if value is not None and name not in ("config", "dry_run")}
+            given = {
+                name: value
+                for name, value in options.items()
+                if value is not None and name not in ("config", "dry_run")
+            }
             from_file: dict[str, Any] = read_toml(options["config"]) if options["config"] else {}
             if isinstance(from_file.get("encoder"), list | str):
                 encoders = from_file.pop("encoder")

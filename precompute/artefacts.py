@@ -66,7 +66,9 @@ class Bundle:
 
     def add_facts(self, facts: Mapping[str, Any]) -> None:
         """Keep plain values as JSON."""
-        (self.folder / "facts.json").write_text(json.dumps(facts, indent=1, sort_keys=True, default=str), encoding="utf-8")
+        (self.folder / "facts.json").write_text(
+            json.dumps(facts, indent=1, sort_keys=True, default=str), encoding="utf-8"
+        )
 
     def facts(self) -> dict[str, Any]:
         """The plain values that `add_facts` kept."""
@@ -98,7 +100,8 @@ class Artefacts:
         bundle = self.find(stage, key)
         if bundle is None:
             raise StoreError(
-                f"The artefact {stage}/{key} is missing from {self.folder}. Run the same `python -m precompute run` again."
+                f"The artefact {stage}/{key} is missing from {self.folder}. "
+                "Run the same `python -m precompute run` again."
             )
         return bundle
 
@@ -146,4 +149,6 @@ def explained(folder: Path) -> Iterator[None]:
             reason = "writing is not permitted. Give this user write access, or choose another --store"
         else:
             raise
-        raise StoreError(f"{folder} cannot be written: {reason}, then run the same command again: finished work is kept.") from error
+        raise StoreError(
+            f"{folder} cannot be written: {reason}, then run the same command again: finished work is kept."
+        ) from error

@@ -31,7 +31,9 @@ def run_and_report(config: RunConfig) -> list[str]:
 
 def _report(summary: RunSummary, config: RunConfig) -> list[str]:
     corpus = summary.corpus
-    lines = [f"{len(corpus.clips)} clips of {len(corpus.files)} files in {len({c.group for c in corpus.clips})} groups."]
+    lines = [
+        f"{len(corpus.clips)} clips of {len(corpus.files)} files in {len({c.group for c in corpus.clips})} groups."
+    ]
     if corpus.note:
         lines.append(f"Note: {corpus.note}")
     if corpus.skipped:
@@ -68,7 +70,9 @@ def status(store: Path) -> list[str]:
     """What the store holds and whether a run is at work."""
     lines = [f"{store}: {'a run is at work' if is_locked(store) else 'no run is at work'}"]
     for record in load_runs(Artefacts(store)):
-        state = f"finished {record['finished_at']}" if record["finished_at"] else "not finished: run the same command again"
+        state = (
+            f"finished {record['finished_at']}" if record["finished_at"] else "not finished: run the same command again"
+        )
         lines.append(f"run {record['run_id']} ({record['preset']}): {state}; {record['summary']}")
     with_store = open_store(store)
     counts = with_store.query(
@@ -77,8 +81,8 @@ def status(store: Path) -> list[str]:
     ).iloc[0]
     size = float(counts["n_bytes"]) / 1e6
     lines.append(
-        f"generation {with_store.generation}: {counts['clips']} clips, {counts['encoders']} encoders, {counts['saes']} SAEs, "
-        f"{size:.0f} MB of files"
+        f"generation {with_store.generation}: {counts['clips']:.0f} clips, {counts['encoders']:.0f} encoders, "
+        f"{counts['saes']:.0f} SAEs, {size:.0f} MB of files"
     )
     return lines
 
@@ -94,12 +98,16 @@ def verify(store: Path) -> list[str]:
             wrong.append(f"{row.path} is missing")
         elif path.stat().st_size != row.n_bytes or sha256_of(path) != row.sha256:
             wrong.append(f"{row.path} is not what was published")
-    dangling = opened.query("SELECT count(*) AS n FROM listed_clips l LEFT JOIN clips c USING (clip_index) WHERE c.clip_id IS NULL")
+    dangling = opened.query(
+        "SELECT count(*) AS n FROM listed_clips l LEFT JOIN clips c USING (clip_index) WHERE c.clip_id IS NULL"
+    )
     if int(dangling["n"].iloc[0]):
         wrong.append(f"{dangling['n'].iloc[0]} listed clips are not in the corpus")
     if wrong:
         shown = "; ".join(wrong[:5])
-        raise StoreError(f"{len(wrong)} fault(s) in {store}: {shown}. Mend it with `python -m precompute publish --store {store}`.")
+        raise StoreError(
+            f"{len(wrong)} fault(s) in {store}: {shown}. Mend it with `python -m precompute publish --store {store}`."
+        )
     return [f"{store}: generation {opened.generation}, {len(files)} files, all as published."]
 
 
@@ -126,7 +134,7 @@ def list_things(what: str) -> list[str]:
     """The encoders, data sets or presets there are."""
     if what == "encoders":
         return [
-            f"{spec.name:<8} {spec.hub_id} ({spec.sample_rate_hz} Hz, revision {spec.revision}, licence: {spec.licence})"
+            f"{spec.name:<8} {spec.hub_id} ({spec.sample_rate_hz} Hz, revision {spec.revision}), {spec.licence}"
             for spec in ENCODERS.values()
         ]
     if what == "datasets":

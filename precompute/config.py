@@ -77,7 +77,9 @@ class RunConfig:
         _check(self.dataset in DATASETS, "dataset", self.dataset, f"one of {', '.join(DATASETS)}")
         _check(bool(self.encoders), "encoder", "none", "at least one, such as --encoder hubert")
         names = [encoder.split("=")[0] for encoder in self.encoders]
-        _check(len(set(names)) == len(names), "encoder", ", ".join(names), "each name once; write NAME=FOLDER to rename")
+        _check(
+            len(set(names)) == len(names), "encoder", ", ".join(names), "each name once; write NAME=FOLDER to rename"
+        )
         _check(0.5 <= self.clip_s <= 600, "clip-s", self.clip_s, "seconds between 0.5 and 600")
         _check(bool(self.sparsities), "sparsities", "none", "at least one between 0 and 1")
         for sparsity in (*self.sparsities, self.reference_sparsity):
@@ -194,15 +196,17 @@ def make_config(options: Mapping[str, Any]) -> RunConfig:
     given = {name: value for name, value in options.items() if value is not None}
     values: dict[str, Any] = {**PRESETS[preset], **given, "preset": preset}
     for name in ("root", "store"):
-        _check(name in values, name, "nothing", f"--{name} DIR")
+        if name not in values:
+            raise ConfigError(f"--{name} is missing: give --{name} DIR.")
         values[name] = Path(values[name]).expanduser()
     for name in ("encoders", "sparsities", "seeds", "probe_c_grid"):
         if name in values:
             values[name] = tuple(values[name])
     if isinstance(values.get("faults"), Mapping):
         values["faults"] = PaperFaults(**values["faults"])
-    missing = [name for name in ("dataset", "encoders") if not values.get(name)]
-    _check(not missing, "option", "missing", " and ".join(f"--{name.removesuffix('s')}" for name in missing))
+    missing = [f"--{name.removesuffix('s')}" for name in ("dataset", "encoders") if not values.get(name)]
+    if missing:
+        raise ConfigError(f"{' and '.join(missing)} is missing. See `python -m precompute run --help`.")
     return RunConfig(**values)
 
 

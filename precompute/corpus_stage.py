@@ -103,7 +103,8 @@ def _to_facts(corpus: Corpus) -> dict[str, Any]:
 
 def _from_facts(facts: dict[str, Any], root: Path) -> Corpus:
     files = tuple(
-        SourceFile(**{**item, "path": root / item["path"], "info": AudioInfo(**item["info"])}) for item in facts.pop("files")
+        SourceFile(**{**item, "path": root / item["path"], "info": AudioInfo(**item["info"])})
+        for item in facts.pop("files")
     )
     clips = tuple(Clip(**{**item, "file": files[item["file"]]}) for item in facts.pop("clips"))
     skipped = tuple(Skipped(**item) for item in facts.pop("skipped"))
@@ -163,9 +164,7 @@ def playable_clips(corpus: Corpus, n_clips: int) -> set[int]:
     by_group: dict[str, list[int]] = {}
     for index in rng.permutation(len(corpus.clips)):
         by_group.setdefault(corpus.clips[index].group, []).append(int(index))
-    turns = sorted(
-        (place, group, clip) for group, members in by_group.items() for place, clip in enumerate(members)
-    )
+    turns = sorted((place, group, clip) for group, members in by_group.items() for place, clip in enumerate(members))
     return {clip for _, _, clip in turns[:n_clips]}
 
 

@@ -37,9 +37,13 @@ def diagnose(tables: dict[str, pd.DataFrame]) -> pd.DataFrame:
     return pd.DataFrame([vars(finding) for finding in findings])
 
 
-def _finding(sae: dict, code: str, bad: bool, value: float | None, limit: float, text: str, *, soft: bool = False) -> Finding:
+def _finding(
+    sae: dict, code: str, bad: bool, value: float | None, limit: float, text: str, *, soft: bool = False
+) -> Finding:
     severity = "ok" if not bad else "note" if soft else "warning"
-    return Finding(sae["run_id"], sae["encoder_id"], int(sae["layer"]), sae["sae_id"], code, severity, value, limit, text)
+    return Finding(
+        sae["run_id"], sae["encoder_id"], int(sae["layer"]), sae["sae_id"], code, severity, value, limit, text
+    )
 
 
 def _sae_findings(sae: dict) -> list[Finding]:
@@ -86,7 +90,7 @@ def _curve_findings(group: pd.DataFrame) -> list[Finding]:
     early = mse[mse.index < BEFORE_SPARSITY]
     if len(early) > 1 and early.iloc[0] > 0:
         growth = float(early.max() / early.iloc[0])
-        text = f"held-out MSE below {BEFORE_SPARSITY:.0%} sparsity grows to {growth:.1f} times its value at {mse.index[0]:.0%}"
+        text = f"held-out MSE before {BEFORE_SPARSITY:.0%} grows to {growth:.1f} times its value at {mse.index[0]:.0%}"
         findings.append(_finding(first, "mse growth", growth > MAX_MSE_GROWTH, growth, MAX_MSE_GROWTH, text))
     complete = group.groupby("sparsity")["completeness"].mean().dropna()
     if len(complete) > 1:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -153,7 +154,12 @@ def drop_other_frames(work: EncoderAtWork, layers: Sequence[int]) -> None:
 def encode_training_crops(work: EncoderAtWork, layers: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
     """Preset paper: (clips, layers, d) states of the first seconds, (clips, crops, layers, d) of seeded crops."""
     job, config = work.job, work.job.config
-    arguments = {"layers": list(layers), "crop_s": config.crop_s, "n_crops": config.n_crops, "seed": config.seeds[0]}
+    arguments: dict[str, Any] = {
+        "layers": list(layers),
+        "crop_s": config.crop_s,
+        "n_crops": config.n_crops,
+        "seed": config.seeds[0],
+    }
     total_s = len(job.corpus.clips) * config.crop_s * (1 + config.n_crops)
     training_mode = config.faults.encoders_in_training_mode
     fingerprint = f"{work.fingerprint}{' training mode' if training_mode else ''}"

@@ -43,7 +43,11 @@ class AnalysedSAE:
         clips, features = np.nonzero(self.codes_cf)
         values = self.codes_cf[clips, features]
         return pd.DataFrame(
-            {"clip_index": clips.astype("int32"), "feature": features.astype("int32"), "value": values.astype("float32")}
+            {
+                "clip_index": clips.astype("int32"),
+                "feature": features.astype("int32"),
+                "value": values.astype("float32"),
+            }
         )
 
 
@@ -111,7 +115,8 @@ def _features(job: Job, analysed: AnalysedSAE, *, makes_map: bool, seed: int) ->
     groups = np.unique(job.arrays.groups_c.astype(str), return_inverse=True)[1]
     n_groups = np.array([len(np.unique(groups[column])) for column in active.T])
     alive = codes[job.fit_c].max(axis=0, initial=0) > 0
-    xy = feature_map(codes, method=job.config.feature_map, seed=seed) if makes_map else np.full((len(alive), 2), np.nan)
+    method = job.config.feature_map
+    xy = feature_map(codes * alive, method=method, seed=seed) if makes_map else np.full((len(alive), 2), np.nan)
     frame = pd.DataFrame(
         {
             "feature": np.arange(codes.shape[1]),
@@ -147,7 +152,7 @@ def _labels(job: Job, codes_cf: np.ndarray, *, seed: int) -> pd.DataFrame | None
     has_rule = np.array([label is not None for label in found.label])
     return pd.DataFrame(
         {
-            "label_name": np.where(has_rule, name, None),
+            "label_name": [name if rule else None for rule in has_rule],
             "label": found.label,
             "label_direction": found.direction,
             "label_threshold": found.threshold,
@@ -199,6 +204,11 @@ def _neighbours(sae: SAE, codes_cf: np.ndarray) -> pd.DataFrame:
         ("lift", coactivation_lift(codes_cf, n_top=N_NEIGHBOURS)),
     ):
         feature, rank = np.nonzero(found.other >= 0)
-        values = {"feature": feature, "rank": rank, "other": found.other[feature, rank], "value": found.value[feature, rank]}
+        values = {
+            "feature": feature,
+            "rank": rank,
+            "other": found.other[feature, rank],
+            "value": found.value[feature, rank],
+        }
         parts.append(pd.DataFrame({**values, "kind": kind}))
     return pd.concat(parts, ignore_index=True)

@@ -131,7 +131,9 @@ def _save_frames(artefacts: Artefacts, key: str, items: Sequence[tuple[np.ndarra
 def load_pooled(artefacts: Artefacts, fingerprint: str, shards: Sequence[Shard], *, all_tokens: bool) -> np.ndarray:
     """(clips, layers, d) float32 pooled states of the whole corpus."""
     parts = [
-        artefacts.get(POOLED_STAGE, pooled_key(fingerprint, shard, all_tokens=all_tokens)).arrays("pooled")["pooled_cld"]
+        artefacts.get(POOLED_STAGE, pooled_key(fingerprint, shard, all_tokens=all_tokens)).arrays("pooled")[
+            "pooled_cld"
+        ]
         for shard in shards
     ]
     return np.concatenate(parts)
@@ -175,9 +177,7 @@ def crop_starts(clip: ClipSource, *, crop_s: float, n_crops: int, seed: int) -> 
     return tuple(float(start) for start in rng.uniform(0, room, n_crops))
 
 
-def crops_key(
-    fingerprint: str, shard: Shard, *, layers: Sequence[int], crop_s: float, n_crops: int, seed: int
-) -> str:
+def crops_key(fingerprint: str, shard: Shard, *, layers: Sequence[int], crop_s: float, n_crops: int, seed: int) -> str:
     """The name of a shard's pooled crop states."""
     return key_of(
         version=VERSION, encoder=fingerprint, shard=shard.name, layers=list(layers), crop_s=crop_s, n=n_crops, seed=seed

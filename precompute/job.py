@@ -40,7 +40,9 @@ def corpus_arrays(corpus: Corpus) -> CorpusArrays:
         array[:] = values
         return array
 
-    label_names = sorted({name for clip in clips for name in clip.file.labels}, key=lambda n: (n != corpus.label_name, n))
+    label_names = sorted(
+        {name for clip in clips for name in clip.file.labels}, key=lambda n: (n != corpus.label_name, n)
+    )
     attribute_names = sorted({name for clip in clips for name in clip.file.attributes})
     return CorpusArrays(
         groups_c=column([clip.group for clip in clips]),

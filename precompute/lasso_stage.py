@@ -26,7 +26,7 @@ def lasso(
     given: Bundle | None = None,
     protocol: str = HELD_OUT,
 ) -> Bundle:
-    """Fit every factor from one representation; `given` is the bundle whose alphas are taken instead of choosing anew."""
+    """Fit every factor from one representation. `given`: the bundle whose alphas are taken instead of choosing anew."""
     config = job.config
     key = key_of(
         version=VERSION,

@@ -21,7 +21,7 @@ import pandas as pd
 
 from explorer.errors import ConfigError, DatasetError, StoreBusyError, StoreError
 from explorer.recent import remember_store
-from precompute.artefacts import Artefacts, explained, key_of
+from precompute.artefacts import Artefacts, Bundle, explained, key_of
 from precompute.config import RunConfig
 from precompute.corpus_stage import find_corpus, make_factors, playable_clips
 from precompute.datasets import Corpus
@@ -44,7 +44,17 @@ from precompute.reporting import Reporter, log
 from precompute.sae_stage import States, TrainedSAE, analyse, keep_traces, planned, train_saes
 
 LOCK = ".lock"
-VERSIONED = ("torch", "transformers", "scikit-learn", "opensmile", "umap-learn", "duckdb", "numpy", "scipy", "soundfile")
+VERSIONED = (
+    "torch",
+    "transformers",
+    "scikit-learn",
+    "opensmile",
+    "umap-learn",
+    "duckdb",
+    "numpy",
+    "scipy",
+    "soundfile",
+)
 NOT_IDENTITY = ("store", "root", "device", "n_workers", "strict", "offline", "frame_cache_gb", "shard_clips")
 
 
@@ -105,8 +115,8 @@ def open_job(config: RunConfig, artefacts: Artefacts, reporter: Reporter) -> Job
     for record in load_runs(artefacts):
         if record["meta"]["corpus_id"] != corpus.corpus_id:
             raise StoreError(
-                f"{config.store} holds the corpus {record['meta']['corpus_name']} ({record['meta']['corpus_id'][:8]}), and "
-                f"this run reads {corpus.name} ({corpus.corpus_id[:8]}): other files, cuts, labels or splits. "
+                f"{config.store} holds the corpus {record['meta']['corpus_name']} ({record['meta']['corpus_id'][:8]}), "
+                f"and this run reads {corpus.name} ({corpus.corpus_id[:8]}): other files, cuts, labels or splits. "
                 "Give another --store, or the options of the first run."
             )
     if config.is_paper and not any(clip.paper_split == "test" for clip in corpus.clips):
@@ -175,12 +185,20 @@ def _predict_factors(
             stage.advance()
         for layer in layers:
             at_layer = sorted((item for item in trained if item.layer == layer), key=lambda item: not item.is_reference)
-            reference = None
+            reference: Bundle | None = None
             for item in at_layer:
-                is_chosen_anew = item.is_reference or item.sparsity == config.reference or config.lasso == "cv-everywhere"
+                is_chosen_anew = (
+                    item.is_reference or item.sparsity == config.reference or config.lasso == "cv-everywhere"
+                )
                 given = None if is_chosen_anew or job.protocol != HELD_OUT else reference
                 bundle = lasso(
-                    job, codes_of[item.sae_id], factors_cg, item.sae_id, seed=item.seed, given=given, protocol=job.protocol
+                    job,
+                    codes_of[item.sae_id],
+                    factors_cg,
+                    item.sae_id,
+                    seed=item.seed,
+                    given=given,
+                    protocol=job.protocol,
                 )
                 reference = bundle if item.is_reference else reference
                 stage.advance()
@@ -276,8 +294,8 @@ def locked(store: Path) -> Iterator[None]:
             file.seek(0)
             holder = file.read().strip() or "unknown"
             raise StoreBusyError(
-                f"Another precompute (process {holder}) is at work in {store}. Wait for it, or stop it; its finished work "
-                "is kept and a later run takes it over."
+                f"Another precompute (process {holder}) is at work in {store}. Wait for it, or stop it; its finished "
+                "work is kept and a later run takes it over."
             ) from error
         file.truncate(0)
         file.write(str(os.getpid()))

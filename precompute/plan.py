@@ -63,7 +63,9 @@ def estimate(job: Job, works: Sequence[EncoderAtWork], *, timed: bool = False) -
         disk += max(all_frames, frames * n_chosen) + n_clips * n_all * d_model * 4.0
         listed = n_features * LISTED_PER_FEATURE
         mean_k = np.mean([(1 - sparsity) * n_features for sparsity in config.sparsities])
-        per_sae = listed * audio_s / max(1, n_clips) * 60 + 2 * n_clips * mean_k * BYTES_PER_CODE + n_features * d_model * 8
+        per_sae = (
+            listed * audio_s / max(1, n_clips) * 60 + 2 * n_clips * mean_k * BYTES_PER_CODE + n_features * d_model * 8
+        )
         disk += saes * float(per_sae)
         gigaflops = saes * config.epochs * n_clips * d_model * n_features * 18 / 1e9
         other_s += gigaflops * SECONDS_PER_GIGAFLOP + n_all * PROBE_S + saes * 12.0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -59,7 +60,7 @@ def probe_representation(job: Job, x_cd: np.ndarray, *, seed: int) -> list[tuple
 
 
 def paper_probe(job: Job, first_cd: np.ndarray, crops_cnd: np.ndarray, *, seed: int) -> list[tuple[str, ProbeResult]]:
-    """Preset paper: the probe on training crops, kept by the validation files, scored on the test singers' first crops."""
+    """Preset paper: fitted on training crops, kept by the validation files, scored on the test singers' first crops."""
     arrays = job.arrays
     results = []
     for label_name, labels_c in arrays.labels.items():
@@ -84,9 +85,16 @@ def add_probe_tables(
     bundle: Bundle, representation_id: str, results: Sequence[tuple[str, ProbeResult]], *, is_codes: bool
 ) -> None:
     """Keep probe results as the store's tables."""
-    probes, classes, confusion, groups, weights, scalers = [], [], [], [], [], []
+    probes: list[dict[str, Any]] = []
+    classes: list[tuple[Any, ...]] = []
+    confusion: list[tuple[Any, ...]] = []
+    groups: list[tuple[Any, ...]] = []
+    weights: list[tuple[Any, ...]] = []
+    scalers: list[tuple[Any, ...]] = []
     for label_name, result in results:
-        probe_id = key_of(representation=representation_id, label=label_name, protocol=result.protocol, seed=result.seed)
+        probe_id = key_of(
+            representation=representation_id, label=label_name, protocol=result.protocol, seed=result.seed
+        )
         probes.append(
             {
                 "probe_id": probe_id,
@@ -173,7 +181,9 @@ def probe_attributes(job: Job) -> None:
     }
     for name, values in usable.items():
         representation_id = f"attribute.{name}"
-        key = key_of(version=VERSION, representation=representation_id, corpus=job.corpus.corpus_id, c=config.probe_c_grid)
+        key = key_of(
+            version=VERSION, representation=representation_id, corpus=job.corpus.corpus_id, c=config.probe_c_grid
+        )
         bundle = job.artefacts.find(BASELINE_STAGE, key)
         if bundle is None:
             results = [

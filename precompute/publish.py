@@ -62,7 +62,9 @@ def save_run(artefacts: Artefacts, record: dict[str, Any]) -> None:
 def load_runs(artefacts: Artefacts) -> list[dict[str, Any]]:
     """The records of all runs, oldest first."""
     folder = artefacts.folder / RUNS
-    records = [json.loads(path.read_text(encoding="utf-8")) for path in folder.glob("*.json")] if folder.is_dir() else []
+    records = (
+        [json.loads(path.read_text(encoding="utf-8")) for path in folder.glob("*.json")] if folder.is_dir() else []
+    )
     return sorted(records, key=lambda record: (record["started_at"], record["run_id"]))
 
 
@@ -74,7 +76,9 @@ def publish(store: Path) -> int:
     artefacts = Artefacts(store)
     runs = load_runs(artefacts)
     if not runs:
-        raise StoreError(f"{store} holds no run to publish. Make one with `python -m precompute run --store {store} ...`.")
+        raise StoreError(
+            f"{store} holds no run to publish. Make one with `python -m precompute run --store {store} ...`."
+        )
     seen = dict.fromkeys((stage, key) for record in runs for stage, key in record["bundles"])
     bundles = [artefacts.get(stage, key) for stage, key in seen]
     with explained(store), new_generation(store) as writer:

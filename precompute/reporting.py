@@ -44,7 +44,9 @@ class Stage:
             self._last = now
             spent = now - self.started
             left = spent / self.done * max(0.0, self.total - self.done) if self.done else 0.0
-            log.info("%s: %s of %s %s, %s left", self.name, _short(self.done), _short(self.total), self.unit, clock(left))
+            log.info(
+                "%s: %s of %s %s, %s left", self.name, _short(self.done), _short(self.total), self.unit, clock(left)
+            )
 
     def reuse(self, amount: float = 1.0) -> None:
         """Take `amount` off what is left to do: a finished artefact was found."""
@@ -84,7 +86,9 @@ class Reporter:
         lines = [f"Where the time went ({clock(total)} in all):"]
         for name, (seconds, n_done, n_reused) in sorted(by_name.items(), key=lambda item: -item[1][0]):
             share = seconds / total if total else 0.0
-            lines.append(f"  {name:<34} {clock(seconds):>9}  {share:5.1%}  {int(n_done)} done, {int(n_reused)} found finished")
+            lines.append(
+                f"  {name:<34} {clock(seconds):>9}  {share:5.1%}  {int(n_done)} done, {int(n_reused)} found finished"
+            )
         return "\n".join(lines)
 
 

@@ -79,7 +79,7 @@ def train_saes(work: EncoderAtWork, states: States, layers: Sequence[int]) -> li
     job = work.job
     plan = planned(job, work.checkpoint.d_model)
     groups = [tuple(layers)] if job.config.is_paper else [(layer,) for layer in layers]
-    trained = []
+    trained: list[TrainedSAE] = []
     name = f"train SAEs on {work.checkpoint.spec.name}"
     with job.reporter.stage(name, len(plan) * len(layers), "SAEs") as stage:
         for members in groups:
@@ -116,7 +116,12 @@ def _train(
         seconds = (time.monotonic() - started) / len(layers)
         with job.artefacts.writing(TRAIN_STAGE, key) as bundle:
             for layer, (sae, _) in fitted.items():
-                metadata = {"sae_id": ids[layer], "encoder": work.encoder_id, "layer": str(layer), "pooling": work.pooling}
+                metadata = {
+                    "sae_id": ids[layer],
+                    "encoder": work.encoder_id,
+                    "layer": str(layer),
+                    "pooling": work.pooling,
+                }
                 named = SAE(sae.w_enc_df, sae.b_enc_f, sae.w_dec_fd, sae.b_dec_d, sae.k, metadata)
                 named.save(bundle.path(weights_name(ids[layer])))
             curves = [{"sae_id": ids[la], **asdict(point)} for la, (_, curve) in fitted.items() for point in curve]
@@ -239,12 +244,20 @@ def keep_traces(work: EncoderAtWork, trained: TrainedSAE, analysis: Bundle) -> N
                     clip_index = shard.clips[row].clip_index
                     rows = wanted.get_group(clip_index)
                     seen = dict(zip(rows["feature"], rows["preactivation"], strict=True))
-                    traces = pd.DataFrame(traces_of_clip(frames[row], trained.sae, sorted(seen), seen))
-                    parts.append(traces.assign(clip_index=clip_index))
+                    traces = traces_of_clip(
+                        frames[row], trained.sae, sorted(seen), seen, pools_all_tokens=work.pools_all_tokens
+                    )
+                    parts.append(pd.DataFrame(traces).assign(clip_index=clip_index))
         with job.artefacts.writing(TRACE_STAGE, key) as bundle:
             columns = ["feature", "clip_index", "n_points", "t0_s", "hop_s", "low", "step", "padded_share", "points"]
             rows = pd.concat(parts, ignore_index=True)[columns] if parts else pd.DataFrame(columns=columns)
-            types = {"feature": "int32", "clip_index": "int32", "n_points": "int32", "low": "float32", "step": "float32"}
+            types = {
+                "feature": "int32",
+                "clip_index": "int32",
+                "n_points": "int32",
+                "low": "float32",
+                "step": "float32",
+            }
             path = bundle.path(f"traces-{trained.sae_id}.parquet")
             write_parquet(rows.astype(types), path, order_by=["feature", "clip_index"], row_group_size=2048)
         found = job.artefacts.get(TRACE_STAGE, key)

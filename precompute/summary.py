@@ -23,7 +23,9 @@ def finish_tables(tables: Tables, runs: Sequence[dict[str, Any]]) -> None:
     if "saes" in tables:
         tables["saes"] = average_factors(tables["saes"], tables.get("factor_scores"))
         tables["features"] = describe_features(tables["features"], tables)
-        tables["saes"]["disentanglement"] = tables["saes"].apply(lambda row: _weighted_disentanglement(row, tables), axis=1)
+        tables["saes"]["disentanglement"] = tables["saes"].apply(
+            lambda row: _weighted_disentanglement(row, tables), axis=1
+        )
         tables["diagnostics"] = diagnose(tables)
     for record in runs:
         tables.setdefault("layer_choices", pd.DataFrame())
@@ -78,7 +80,9 @@ def describe_features(features: pd.DataFrame, tables: Tables) -> pd.DataFrame:
     codes = weights[weights["representation_id"].isin(set(features["sae_id"]))]
     if codes.empty:
         return features
-    strongest = codes.loc[codes.assign(size=codes["weight"].abs()).groupby(["representation_id", "dim"])["size"].idxmax()]
+    strongest = codes.loc[
+        codes.assign(size=codes["weight"].abs()).groupby(["representation_id", "dim"])["size"].idxmax()
+    ]
     best = pd.DataFrame(
         {
             "sae_id": strongest["representation_id"],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -38,14 +39,14 @@ def list_clips(
     n_clips = len(groups_c)
     rng = np.random.default_rng(seed)
     common = [int(i) for i in rng.permutation(n_clips)[:N_RANDOM]]
-    for feature in np.flatnonzero(matrix.codes_cf.max(axis=0) > 0):
+    for feature in np.flatnonzero(matrix.codes_cf.max(axis=0) > 0).tolist():
         values = matrix.codes_cf[:, feature]
         active = np.flatnonzero(values > 0)
         order = active[np.lexsort((active, -values[active]))]
         for rank, clip in enumerate(_top_of_groups(order, groups_c, files_c, n_top)):
             rows.append((feature, "top", np.nan, np.nan, rank, clip))
         edges = np.linspace(0.0, float(values.max()), N_INTERVALS + 1)
-        for low, high in zip(edges[:-1], edges[1:], strict=True):
+        for low, high in itertools.pairwise(edges):
             inside = active[(values[active] > low) & (values[active] <= high)]
             drawn = rng.permutation(inside)[:PER_INTERVAL]
             rows.extend((feature, "interval", low, high, rank, int(clip)) for rank, clip in enumerate(drawn))
@@ -100,12 +101,17 @@ def histograms(codes_cf: np.ndarray) -> pd.DataFrame:
 
 
 def traces_of_clip(
-    frames: ClipFrames, sae: SAE, features: Sequence[int], preactivation_f: Mapping[int, float]
+    frames: ClipFrames,
+    sae: SAE,
+    features: Sequence[int],
+    preactivation_f: Mapping[int, float],
+    *,
+    pools_all_tokens: bool,
 ) -> list[dict[str, object]]:
     """The traces of some features over one clip, quantised, as rows of the traces file (without clip_index).
 
-    `preactivation_f` is what the SAE saw. Where pooling took in more than the frames (padding, special tokens),
-    `padded_share` is the part of it that no frame shows; otherwise it is 0 up to float32 rounding.
+    `preactivation_f` is what the SAE saw. Where pooling took in more than the frames (`pools_all_tokens`: padding,
+    special tokens), `padded_share` is the part of it that no frame shows; otherwise it is 0.
     """
     columns = np.asarray(features, dtype=int)
     traces_tf = (frames.values_td - sae.b_dec_d) @ sae.w_enc_df[:, columns] + sae.b_enc_f[columns]
@@ -122,7 +128,7 @@ def traces_of_clip(
             "hop_s": hop_s,
             "low": float(low_f[i]),
             "step": float(step_f[i]),
-            "padded_share": float(preactivation_f[feature] - mean_f[i]),
+            "padded_share": float(preactivation_f[feature] - mean_f[i]) if pools_all_tokens else 0.0,
             "points": points_tf[:, i].tobytes(),
         }
         for i, feature in enumerate(columns)

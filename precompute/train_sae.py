@@ -47,8 +47,8 @@ def train_sound(
     """Fit a TopK SAE on (n, d) states.
 
     The input is centred and scaled to unit mean variance by one number (so the map stays affine), the encoder starts as
-    the decoder's transpose, decoder rows keep unit length, and features that fall silent learn from the residual (AuxK) while
-    their bias rises until they win a place in some clip's top k. Returns the SAE in raw units, and the training's curve.
+    the decoder's transpose, decoder rows keep unit length, and features that fall silent learn from the residual (AuxK)
+    while their bias rises until they win a place in some clip's top k. Returns the SAE in raw units, and the curve.
     """
     generator = torch.Generator(device="cpu").manual_seed(settings.seed)
     center_d = train_cd.mean(axis=0, dtype=np.float64)
@@ -92,7 +92,9 @@ def train_sound(
         curve.append(CurvePoint(epoch, float(np.mean(losses)), float((~fired).float().mean())))
         lift_unit = lift_unit or float(torch.stack(kth).mean())
         with torch.no_grad():
-            b_enc[silent_for >= DEAD_AFTER_EPOCHS] += LIFT * lift_unit * schedule.get_last_lr()[0] / settings.learning_rate
+            b_enc[silent_for >= DEAD_AFTER_EPOCHS] += (
+                LIFT * lift_unit * schedule.get_last_lr()[0] / settings.learning_rate
+            )
         if progress is not None:
             progress(epoch + 1, settings.epochs)
     arrays = [tensor.detach().cpu().numpy().astype(np.float64) for tensor in (w_enc, b_enc, w_dec, b_dec)]
@@ -150,14 +152,16 @@ def train_paper(
 ) -> dict[int, tuple[SAE, list[CurvePoint]]]:
     """Fit one SAE a layer together, as published (arXiv 2509.24793 and its code).
 
-    crops_by_layer: (n clips, crops, d), one crop drawn per clip and epoch. Linear, ReLU, top-k, linear without bias; MSE;
-    Adam with StepLR(200, 0.5); the epoch kept is the one with the lowest mean MSE over the layers, on the last validation
-    batch only when `last_batch_checkpoint`.
+    crops_by_layer: (n clips, crops, d), one crop drawn per clip and epoch. Linear, ReLU, top-k, linear without bias;
+    MSE; Adam with StepLR(200, 0.5); the epoch kept is the one with the lowest mean MSE over the layers, on the last
+    validation batch only when `last_batch_checkpoint`.
     """
     torch.manual_seed(settings.seed)
     generator = torch.Generator().manual_seed(settings.seed)
     models = {layer: _PaperSAE(array.shape[2], settings) for layer, array in crops_by_layer.items()}
-    optimisers = {layer: torch.optim.Adam(model.parameters(), settings.learning_rate) for layer, model in models.items()}
+    optimisers = {
+        layer: torch.optim.Adam(model.parameters(), settings.learning_rate) for layer, model in models.items()
+    }
     schedules = [torch.optim.lr_scheduler.StepLR(optimiser, 200, 0.5) for optimiser in optimisers.values()]
     crops = {layer: torch.from_numpy(array.astype(np.float32)) for layer, array in crops_by_layer.items()}
     valid = {layer: torch.from_numpy(array.astype(np.float32)) for layer, array in valid_by_layer.items()}

@@ -65,7 +65,7 @@ def tiny_config(sources: Path, store: Path, **options: object) -> RunConfig:
 
 @pytest.fixture(scope="session")
 def tiny_store(shared_folder: Path, tiny_sources: Path) -> Path:
-    """A real store: 80 generated clips of 8 singers, two small untrained encoders, SAEs at two sparsities, two seeds."""
+    """A real store: 80 generated clips of 8 singers, two small untrained encoders, two sparsities, two seeds."""
     store = shared_folder / "tiny_store"
     with _only_one(shared_folder / "tiny_store.lock"):
         if not (store / "CURRENT").exists():
@@ -73,7 +73,7 @@ def tiny_store(shared_folder: Path, tiny_sources: Path) -> Path:
     return store
 
 
-class _only_one:  # noqa: N801 - used as a function
+class _only_one:
     """Let one test process at a time through."""
 
     def __init__(self, path: Path) -> None:

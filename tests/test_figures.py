@@ -126,7 +126,9 @@ def test_chance_is_of_the_metric_that_is_shown() -> None:
     assert chance_level(rows, "macro_f1") is None
     attributes = pd.DataFrame([{"attribute": "singer", "accuracy": 0.33, "balanced_accuracy": NAN, "macro_f1": NAN}])
     levels = layer_curves(rows, NO_GROUPS, False, attributes=attributes).layout.annotations
-    assert sorted(str(note.text) for note in levels) == ["chance 0.25", "knowing only singer: 0.33"]
+    same = layer_curves(rows, NO_GROUPS, False, attributes=attributes.assign(accuracy=0.25)).layout.annotations
+    assert [note.text for note in same] == ["chance, knowing only singer: 0.25"]
+    assert sorted(str(note.text) for note in levels) == ["chance: 0.25", "knowing only singer: 0.33"]
 
 
 def test_confusion_shades_by_row_and_keeps_the_counts() -> None:

@@ -9,13 +9,13 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 import soundfile as sf
 
-from conftest import tiny_config
 from explorer.audio import load_waveform
 from explorer.encoders import load_encoder
 from explorer.errors import ConfigError, DatasetError, StoreBusyError, StoreError
@@ -23,7 +23,9 @@ from explorer.inference import read_sound
 from explorer.sae import load_sae
 from explorer.store import Store, current_generation, open_store
 from precompute.artefacts import PARTIAL
+from precompute.config import RunConfig
 from precompute.pipeline import locked, run
+from tests.conftest import tiny_config
 
 ROOT = Path(__file__).resolve().parents[1]
 VOLATILE = {
@@ -31,7 +33,6 @@ VOLATILE = {
     "saes": ["train_seconds"],
     "generation_files": ["sha256", "n_bytes"],  # parquet and safetensors headers may differ in their bytes
 }
-SMALL = {"encoders_only": "hubert", "epochs": 4, "seeds": (0,), "sparsities": (0.8, 0.95)}
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +40,7 @@ def store(tiny_store: Path) -> Store:
     return open_store(tiny_store)
 
 
-def small_config(sources: Path, target: Path, **options: object):  # noqa: ANN201
+def small_config(sources: Path, target: Path, **options: object) -> RunConfig:
     encoders = [f"hubert={sources / 'random-hubert'}"]
     return tiny_config(sources, target, encoders=encoders, epochs=4, seeds=(0,), **options)
 
@@ -112,7 +113,8 @@ def test_live_gives_what_the_store_holds(tiny_store: Path, tiny_sources: Path, s
         ).iloc[0]
         sae = load_sae(store.file(sae_row["weights_file"]))
         listed = store.query(
-            "SELECT l.feature, l.preactivation, l.value, f.path, c.clip_index, c.start_s, c.duration_s FROM listed_clips l "
+            "SELECT l.feature, l.preactivation, l.value, f.path, c.clip_index, c.start_s, c.duration_s "
+            "FROM listed_clips l "
             "JOIN clips c USING (clip_index) JOIN files f USING (file_id) WHERE sae_id = ? AND kind = 'top' LIMIT 40",
             [sae_row["sae_id"]],
         )
@@ -145,10 +147,11 @@ def test_killed_again_and_again_it_ends_with_the_same_store(tiny_sources: Path, 
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     run(small_config(tiny_sources, whole), command="whole")
     script = (
-        "import sys; sys.path[:0] = [{root!r}, {tests!r}]\n"
-        "from pathlib import Path\nfrom test_pipeline import small_config\nfrom precompute.pipeline import run\n"
-        "if __name__ == '__main__':\n    run(small_config(Path({sources!r}), Path({store!r})), command='broken')\n"
-    ).format(root=str(ROOT), tests=str(ROOT / "tests"), sources=str(tiny_sources), store=str(broken))
+        f"import sys; sys.path[:0] = [{str(ROOT)!r}]\n"
+        "from pathlib import Path\nfrom tests.test_pipeline import small_config\nfrom precompute.pipeline import run\n"
+        f"if __name__ == '__main__':\n    "
+        f"run(small_config(Path({str(tiny_sources)!r}), Path({str(broken)!r})), command='broken')\n"
+    )
     (tmp_path / "broken.py").write_text(script)
     n_kills = 0
     seen: set[str] = set()
@@ -179,7 +182,9 @@ def test_a_finished_run_again_computes_nothing(tiny_sources: Path, tiny_store: P
     before = snapshot(copy)
     summary = run(tiny_config(tiny_sources, copy), command="again")
     assert "encode with hubert" in summary.where_the_time_went
-    timings = open_store(copy).query("SELECT stage, n_done FROM run_timings WHERE stage LIKE 'encode%' OR stage LIKE 'train%'")
+    timings = open_store(copy).query(
+        "SELECT stage, n_done FROM run_timings WHERE stage LIKE 'encode%' OR stage LIKE 'train%'"
+    )
     assert (timings["n_done"] == 0).all()
     for name, rows in snapshot(copy).items():
         pd.testing.assert_frame_equal(rows, before[name], obj=name)
@@ -210,7 +215,7 @@ def test_a_full_disk_is_explained_and_finished_work_kept(
     real = artefacts_module.save_file
     n_saved = 0
 
-    def fills_up(*arguments: object, **options: object) -> None:
+    def fills_up(*arguments: Any, **options: Any) -> None:
         nonlocal n_saved
         n_saved += 1
         if n_saved > 3:
@@ -251,7 +256,9 @@ def test_preset_paper_needs_test_singers(tmp_path: Path, tiny_sources: Path) -> 
 def test_held_out_clips_change_nothing_that_was_fitted(tiny_sources: Path, tiny_store: Path, tmp_path: Path) -> None:
     """A planted leak: other sound in the held-out files. Whatever is fitted must come out the same."""
     opened = open_store(tiny_store)
-    held_out = opened.query("SELECT DISTINCT path FROM clips JOIN files USING (file_id) WHERE split = 'held-out'")["path"]
+    held_out = opened.query("SELECT DISTINCT path FROM clips JOIN files USING (file_id) WHERE split = 'held-out'")[
+        "path"
+    ]
     sources = tmp_path / "sources"
     shutil.copytree(tiny_sources, sources)
     rng = np.random.default_rng(1)
@@ -272,8 +279,8 @@ def test_held_out_clips_change_nothing_that_was_fitted(tiny_sources: Path, tiny_
         "SELECT p.representation_id, p.label_name, w.class, round(w.intercept, 4) AS i FROM probe_weights w "
         "JOIN probes p USING (probe_id) ORDER BY ALL",
         "SELECT sae_id, layer, sparsity, seed, round(mse_train, 5) AS m FROM saes ORDER BY ALL",
-        "SELECT sae_id, feature, label, label_direction, round(label_threshold, 4) AS t, round(label_f1_train, 5) AS f1 "
-        "FROM features ORDER BY ALL",
+        "SELECT sae_id, feature, label, label_direction, round(label_threshold, 4) AS t, "
+        "round(label_f1_train, 5) AS f1 FROM features ORDER BY ALL",
     ):
         pd.testing.assert_frame_equal(opened.query(sql), other.query(sql))
     assert not opened.query("SELECT sum(fvu_heldout) AS s FROM saes").equals(
@@ -288,7 +295,9 @@ def _weights(opened: Store) -> list[np.ndarray]:
     return [load_sae(opened.file(path)).w_enc_df for path in files]
 
 
-def test_readers_move_to_a_new_generation_without_an_error(tiny_sources: Path, tiny_store: Path, tmp_path: Path) -> None:
+def test_readers_move_to_a_new_generation_without_an_error(
+    tiny_sources: Path, tiny_store: Path, tmp_path: Path
+) -> None:
     from precompute.publish import publish
 
     copy = tmp_path / "copy"

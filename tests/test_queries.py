@@ -267,7 +267,8 @@ def test_matched_pairs_are_the_best_ones_strongest_first(store: Store, tables: d
     rows = compare.fetch_matched_pairs(store, a, b, limit=100_000)
     assert rows["feature"].is_unique
     assert set(rows["feature"]) == set(mine["feature"])
-    assert rows["r_train"].is_monotonic_decreasing
+    assert rows["r_heldout"].isna().is_monotonic_increasing
+    assert rows[rows["r_heldout"].notna()]["r_train"].is_monotonic_decreasing
     best = mine.sort_values("rank").drop_duplicates("feature").set_index("feature")["other_feature"]
     assert rows.set_index("feature")["other_feature"].to_dict() == best.to_dict()
     partners = compare.fetch_match_partners(store, a)

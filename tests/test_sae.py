@@ -17,7 +17,8 @@ from explorer.sae import SAE, export_for_saelens, feature_trace, load_sae, make_
 def sae() -> SAE:
     rng = np.random.default_rng(0)
     shapes = ((6, 16), (16,), (16, 6), (6,))
-    return SAE(*(rng.normal(size=shape).astype(np.float32) for shape in shapes), k=4, metadata={"sae_id": "abc"})
+    w_enc, b_enc, w_dec, b_dec = (rng.normal(size=shape).astype(np.float32) for shape in shapes)
+    return SAE(w_enc, b_enc, w_dec, b_dec, k=4, metadata={"sae_id": "abc"})
 
 
 def test_codes_equal_a_loop(sae: SAE) -> None:
@@ -29,9 +30,7 @@ def test_codes_equal_a_loop(sae: SAE) -> None:
         for feature in np.argsort(-pre)[:4]:
             expected[feature] = max(pre[feature], 0)
         np.testing.assert_allclose(code, expected, rtol=1e-5, atol=1e-6)
-    np.testing.assert_allclose(
-        sae.decode(sae.encode(states)), dense @ sae.w_dec_fd + sae.b_dec_d, rtol=1e-5, atol=1e-6
-    )
+    np.testing.assert_allclose(sae.decode(sae.encode(states)), dense @ sae.w_dec_fd + sae.b_dec_d, rtol=1e-5, atol=1e-6)
 
 
 def test_fewer_than_k_positive_leaves_zeros() -> None:

@@ -162,16 +162,20 @@ def _add_selected(
 
 
 def _add_levels(fig: go.Figure, probes: pd.DataFrame, attributes: pd.DataFrame | None, metric: str, dark: bool) -> None:
-    muted = palette(dark).muted
+    levels: list[tuple[float, str]] = []
     chance = chance_level(probes, metric)
     if chance is not None:
-        _level(fig, chance, f"chance {number(chance)}", muted, "dot")
-    if attributes is None or attributes.empty:
-        return
-    for attribute, rows in attributes.groupby("attribute"):
-        value = rows[metric].mean()
-        if is_defined(value):
-            _level(fig, float(value), f"knowing only {attribute}: {number(value)}", muted, "dash")
+        levels.append((chance, "chance"))
+    if attributes is not None:
+        for attribute, rows in attributes.groupby("attribute"):
+            value = rows[metric].mean()
+            if is_defined(value):
+                levels.append((float(value), f"knowing only {attribute}"))
+    for value in dict.fromkeys(round(value, 2) for value, _ in levels):  # one line of words where two would overlap
+        here = [(exact, words) for exact, words in levels if round(exact, 2) == value]
+        text = f"{', '.join(words for _, words in here)}: {number(value)}"
+        dash = "dot" if any(words == "chance" for _, words in here) else "dash"
+        _level(fig, here[0][0], text, palette(dark).muted, dash)
 
 
 def _level(fig: go.Figure, y: float, text: str, color: str, dash: str) -> None:

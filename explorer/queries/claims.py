@@ -136,6 +136,9 @@ def claim_codes_keep_accuracy(points: pd.DataFrame) -> Claim:
         f"Scored on {count(testable['probe_n_clips'].iloc[0], 'clip')} of "
         f"{count(testable['probe_n_groups'].iloc[0], 'group')}."
     )
+    left_out = len(scored) - len(testable)
+    if left_out:
+        sentence += f" {count(left_out, 'SAE')} left out: their dense probe is not 10 points above chance."
     details = tuple(
         f"{series_name(rows['display_name'].iloc[0], rows['layer'].iloc[0])}: dense "
         f"{number(rows['dense_accuracy'].iloc[0])}; codes "
@@ -150,7 +153,10 @@ def claim_factors_recoverable(recovery: pd.DataFrame) -> Claim:
     title = "Acoustic factors can be read from the codes"
     codes = recovery[(recovery["kind"] == "codes") & (recovery["n_scored"] > 0)]
     if codes.empty:
-        return Claim(title, UNSAID, "because no factor has a held-out R² from codes in this store.", page="factors")
+        why = "no factor was scored from codes"
+        if (recovery["kind"] == "codes").any():
+            why = "every factor is undefined, held out, from every SAE's codes: the Factors page names the reasons"
+        return Claim(title, UNSAID, f"because {why}.", page="factors")
     best = codes.loc[codes["n_above"].idxmax()]
     details = []
     for rows in codes[codes["is_reference"]].to_dict("records"):
