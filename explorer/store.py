@@ -119,7 +119,10 @@ def open_store(folder: Path | str, *, generation: int | None = None, memory_limi
 
 def _connect(path: Path) -> duckdb.DuckDBPyConnection:
     """A read-only connection. All connections of a process to one file must ask for the same configuration."""
-    config = {"autoinstall_known_extensions": False, "autoload_known_extensions": False}
+    config: dict[str, str | bool | int | float | list[str]] = {
+        "autoinstall_known_extensions": False,
+        "autoload_known_extensions": False,
+    }
     return duckdb.connect(str(path), read_only=True, config=config)
 
 

@@ -13,7 +13,7 @@ from explorer.queries.compare import fetch_factor_pairs, fetch_match_partners, f
 from explorer.queries.corpus import fetch_corpus, fetch_saes, record, resolve_feature, resolve_sae
 from explorer.queries.curves import fetch_layer_probes, fetch_probe_choices, fetch_sae_points
 from explorer.store import Store
-from explorer.text import count, is_defined, number, percent, series_name, signed
+from explorer.text import count, is_defined, is_false, number, percent, series_name, signed
 from explorer.ui.choices import chart, section
 from explorer.ui.context import cached, get_store, is_dark
 from explorer.ui.pair_clips import draw_pair
@@ -90,7 +90,7 @@ def _changed(side: str) -> None:
 
 
 def _full_name(row: dict[Any, Any]) -> str:
-    untrained = " · untrained" if is_defined(row["is_trained"]) and not row["is_trained"] else ""
+    untrained = " · untrained" if is_false(row["is_trained"]) else ""
     return f"{series_name(row['encoder_display'], row['layer'])} · {sae_name(row)}{untrained}"
 
 

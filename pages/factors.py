@@ -31,7 +31,7 @@ from explorer.ui.selectors import choose_sae
 from explorer.ui.style import download_csv, empty_state, page_header
 from explorer.ui.url import get_param, go_to, set_params
 
-N_FACTORS, N_FEATURES = 30, 40
+N_FACTORS, N_FEATURES = 30, 32
 _ORDERS = ["alike together", "by group", "by R2"]
 
 
@@ -137,7 +137,8 @@ def _weights(
         title=f"Lasso weights: {count(len(factors), 'factor')} (with R²) by the {count(len(features), 'feature')} "
               "that carry most",
         caption=f"These features carry {percent(shown['weight'].abs().sum() / total)} of these factors' |weight|. "
-        "Weights act on standardised codes and predict standardised factors. Click a square to hear its feature.",
+        "Blue raises the factor, red lowers it; size and shade: |weight|, at most "
+        f"{number(shown['weight'].abs().max())}, on standardised codes and factors. Click a square to hear it.",
     )  # fmt: skip
     if picked:
         go_to("features", sae=sae["sae_id"], feature=picked[0]["customdata"][0])

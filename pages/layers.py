@@ -4,14 +4,8 @@ import pandas as pd
 import streamlit as st
 
 from explorer.errors import NotInStoreError
-from explorer.figures.curves import (
-    METRICS,
-    MIN_GROUPS_FOR_INTERVAL,
-    class_recall,
-    confusion_matrix,
-    dense_factor_groups,
-    layer_curves,
-)
+from explorer.figures.classes import class_recall, confusion_matrix, dense_factor_groups
+from explorer.figures.curves import METRICS, MIN_GROUPS_FOR_INTERVAL, layer_curves
 from explorer.figures.theme import encoder_color
 from explorer.queries.curves import (
     PROTOCOL_WORDS,

@@ -56,6 +56,7 @@ class RunConfig:
     lasso_folds: int = 5
     lasso_alphas: int = 20
     lasso_permutations: int = 5
+    lasso_counts_codes: bool = True  # how many codes reach 90 % of the best held-out R2 along the path
     label_permutations: int = 100
     feature_map: str = "umap"  # umap | pca
     maps_everywhere: bool = False
@@ -127,6 +128,7 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
         "lasso_folds": 3,
         "lasso_alphas": 10,
         "lasso_permutations": 1,
+        "lasso_counts_codes": False,
         "label_permutations": 40,
         "feature_map": "pca",
     },

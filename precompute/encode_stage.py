@@ -77,6 +77,21 @@ class EncoderAtWork:
         return list(range(self.checkpoint.n_layers + 1))
 
 
+@dataclass(frozen=True, eq=False)
+class States:
+    """The pooled states of all layers. The first seconds and the training crops are preset paper's; None elsewhere."""
+
+    pooled_cld: np.ndarray
+    first_cld: np.ndarray | None = None
+    crops_cnld: np.ndarray | None = None
+
+    def crops(self, layer: int) -> tuple[np.ndarray, np.ndarray]:
+        """(clips, d) and (clips, crops, d) of one layer."""
+        if self.first_cld is None or self.crops_cnld is None:
+            raise ValueError("there are no crops outside preset paper")
+        return self.first_cld[:, layer], self.crops_cnld[:, :, layer]
+
+
 def open_encoder(job: Job, name: str) -> EncoderAtWork:
     """Find and check a checkpoint without loading it."""
     return EncoderAtWork(job, name, find_checkpoint(name, loader=_loader(job), offline=job.config.offline))
@@ -151,11 +166,11 @@ def drop_other_frames(work: EncoderAtWork, layers: Sequence[int]) -> None:
             work.job.artefacts.remove(FRAMES_STAGE, frames_key(work.fingerprint, shard, layer))
 
 
-def encode_training_crops(work: EncoderAtWork, layers: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+def encode_training_crops(work: EncoderAtWork) -> tuple[np.ndarray, np.ndarray]:
     """Preset paper: (clips, layers, d) states of the first seconds, (clips, crops, layers, d) of seeded crops."""
-    job, config = work.job, work.job.config
+    job, config, layers = work.job, work.job.config, work.layers()
     arguments: dict[str, Any] = {
-        "layers": list(layers),
+        "layers": layers,
         "crop_s": config.crop_s,
         "n_crops": config.n_crops,
         "seed": config.seeds[0],
@@ -165,11 +180,11 @@ def encode_training_crops(work: EncoderAtWork, layers: Sequence[int]) -> tuple[n
     fingerprint = f"{work.fingerprint}{' training mode' if training_mode else ''}"
     firsts, crops = [], []
     with job.reporter.stage(f"training crops of {work.checkpoint.spec.name}", total_s, "s of audio") as stage:
-        encoder: Encoder | None = None
+        in_training: Encoder | None = None
         for shard in job.shards:
             key = crops_key(fingerprint, shard, **arguments)
             if job.artefacts.find(CROPS_STAGE, key) is None:
-                encoder = encoder or load_encoder(
+                in_training = in_training or load_encoder(
                     work.name,
                     device=config.device,
                     loader=_loader(job),
@@ -177,7 +192,9 @@ def encode_training_crops(work: EncoderAtWork, layers: Sequence[int]) -> tuple[n
                     training_mode=training_mode,
                     seed=config.seeds[0],
                 )
-                encode_crops(job.artefacts, encoder, shard, key=key, on_clip=stage.advance, **arguments)
+                encode_crops(
+                    job.artefacts, work.network(), in_training, shard, key=key, on_clip=stage.advance, **arguments
+                )
             else:
                 stage.reuse(len(shard.clips) * config.crop_s * (1 + config.n_crops))
             arrays = job.artefacts.get(CROPS_STAGE, key).arrays("crops")

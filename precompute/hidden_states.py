@@ -187,6 +187,7 @@ def crops_key(fingerprint: str, shard: Shard, *, layers: Sequence[int], crop_s: 
 def encode_crops(
     artefacts: Artefacts,
     encoder: Encoder,
+    training_encoder: Encoder,
     shard: Shard,
     *,
     key: str,
@@ -198,16 +199,17 @@ def encode_crops(
 ) -> None:
     """Preset paper: pooled states (all tokens, zeros included) of the first `crop_s` seconds and of seeded crops.
 
-    Kept as `first_cld` and `crops_cnld` (clips, crops, layers, d); no crops where n_crops is 0.
+    `training_encoder` makes the crops; it is the one in training mode where that fault is on. Kept as `first_cld` and
+    `crops_cnld` (clips, crops, layers, d).
     """
-    firsts, crops = [], []
+    firsts: list[np.ndarray] = []
+    crops: list[np.ndarray] = []
     for clip in shard.clips:
         wave = _wave(clip, encoder)
-        starts = (0.0, *crop_starts(clip, crop_s=crop_s, n_crops=n_crops, seed=seed))
-        hidden = encoder.hidden_states(crops_of(wave, crop_s=crop_s, starts_s=starts), layers, all_tokens=True)
-        pooled_nld = np.stack([_pooled(hidden[layer], all_tokens=True) for layer in layers], axis=1)
-        firsts.append(pooled_nld[0])
-        crops.append(pooled_nld[1:])
+        starts_s = crop_starts(clip, crop_s=crop_s, n_crops=n_crops, seed=seed)
+        for maker, begins, made in ((encoder, (0.0,), firsts), (training_encoder, starts_s, crops)):
+            hidden = maker.hidden_states(crops_of(wave, crop_s=crop_s, starts_s=begins), layers, all_tokens=True)
+            made.append(np.stack([_pooled(hidden[layer], all_tokens=True) for layer in layers], axis=1))
         on_clip(crop_s * (1 + n_crops))
     with artefacts.writing(CROPS_STAGE, key) as bundle:
-        bundle.add_arrays("crops", {"first_cld": np.stack(firsts), "crops_cnld": np.stack(crops)})
+        bundle.add_arrays("crops", {"first_cld": np.concatenate(firsts), "crops_cnld": np.stack(crops)})

@@ -27,6 +27,7 @@ from precompute.corpus_stage import find_corpus, make_factors, playable_clips
 from precompute.datasets import Corpus
 from precompute.encode_stage import (
     EncoderAtWork,
+    States,
     drop_other_frames,
     encode_corpus,
     encode_frames,
@@ -41,7 +42,7 @@ from precompute.plan import Estimate, estimate
 from precompute.probe_stage import choose_layers, dense_id, probe_attributes, probe_layers
 from precompute.publish import load_runs, publish, save_run
 from precompute.reporting import Reporter, log
-from precompute.sae_stage import States, TrainedSAE, analyse, keep_traces, planned, train_saes
+from precompute.sae_stage import TrainedSAE, analyse, keep_traces, planned, train_saes
 
 LOCK = ".lock"
 VERSIONED = (
@@ -135,13 +136,9 @@ def process_encoder(work: EncoderAtWork, factors_cg: np.ndarray) -> tuple[list[D
     """Everything about one encoder. Returns its dictionaries and the rows of `layer_choices`."""
     job, config = work.job, work.job.config
     pooled_cld = encode_corpus(work)
-    layers, choices = choose_layers(work, probe_layers(work, pooled_cld))
+    states = States(pooled_cld, *encode_training_crops(work)) if config.is_paper else States(pooled_cld)
+    layers, choices = choose_layers(work, probe_layers(work, states))
     log.info("%s: layers %s get SAEs (%s)", work.encoder_id, ", ".join(map(str, layers)), choices["reason"].iloc[0])
-    states = States(pooled_cld)
-    if config.is_paper:
-        crop_layers = tuple(sorted({*layers, work.layers()[-1]}))
-        first_cld, crops_cnld = encode_training_crops(work, crop_layers)
-        states = States(pooled_cld, first_cld, crops_cnld, crop_layers)
     encode_frames(work, layers)
     trained = train_saes(work, states, layers)
     dictionaries = []

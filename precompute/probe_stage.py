@@ -10,7 +10,7 @@ import pandas as pd
 
 from explorer.errors import ConfigError
 from precompute.artefacts import Bundle, key_of
-from precompute.encode_stage import EncoderAtWork
+from precompute.encode_stage import EncoderAtWork, States
 from precompute.job import GROUP_FOLDS, HELD_OUT, PAPER, RANDOM_FOLDS, Job
 from precompute.probe_result import ProbeResult
 from precompute.probes import attribute_baseline, run_paper_probe, run_probe
@@ -66,10 +66,9 @@ def paper_probe(job: Job, first_cd: np.ndarray, crops_cnd: np.ndarray, *, seed: 
     for label_name, labels_c in arrays.labels.items():
         labelled = np.array([label is not None for label in labels_c])
         train, valid, test = ((arrays.paper_split_c == part) & labelled for part in ("train", "valid", "test"))
-        n_crops = crops_cnd.shape[1]
         result = run_paper_probe(
-            crops_cnd[train].reshape(-1, crops_cnd.shape[2]),
-            np.repeat(labels_c[train], n_crops),
+            crops_cnd[train],
+            labels_c[train],
             first_cd[valid],
             labels_c[valid],
             first_cd[test],
@@ -140,7 +139,7 @@ def add_probe_tables(
             bundle.add_table(name, pd.DataFrame(rows, columns=columns))
 
 
-def probe_layers(work: EncoderAtWork, pooled_cld: np.ndarray) -> pd.DataFrame:
+def probe_layers(work: EncoderAtWork, states: States) -> pd.DataFrame:
     """Probe every layer's pooled states. Returns the `probes` rows, with a column `layer`."""
     job, config = work.job, work.job.config
     frames = []
@@ -154,13 +153,16 @@ def probe_layers(work: EncoderAtWork, pooled_cld: np.ndarray) -> pd.DataFrame:
                 labels=list(job.arrays.labels),
                 c_grid=config.probe_c_grid,
                 pooling=work.pooling,
+                paper=[config.crop_s, config.n_crops, config.seeds[0]] if config.is_paper else None,
             )
             bundle = job.artefacts.find(PROBE_STAGE, key)
             if bundle is None:
-                results = probe_representation(job, pooled_cld[:, layer], seed=config.seeds[0])
+                results = probe_representation(job, states.pooled_cld[:, layer], seed=config.seeds[0])
+                if config.is_paper:
+                    results += paper_probe(job, *states.crops(layer), seed=config.seeds[0])
                 with job.artefacts.writing(PROBE_STAGE, key) as bundle:
                     add_probe_tables(bundle, representation_id, results, is_codes=False)
-                    row = [(representation_id, "dense", work.encoder_id, layer, pooled_cld.shape[2])]
+                    row = [(representation_id, "dense", work.encoder_id, layer, work.checkpoint.d_model)]
                     names = ["representation_id", "kind", "encoder_id", "layer", "n_dims"]
                     bundle.add_table("representations", pd.DataFrame(row, columns=names))
                 stage.advance()

@@ -250,7 +250,8 @@ def run_paper_probe(
     loss.
 
     Scored on the test clips; `predictions` is over them. Classes are those of the training clips. Without `groups_test`
-    there are no group rows. Initial weights and the order of the batches come from `seed`. Scores are None with a
+    there are no group rows. x_train may be (clips, crops, d): each epoch then draws one crop of each clip, as
+    published. Initial weights and the order of the batches come from `seed`. Scores are None with a
     reason where a part has no labelled clip or train has one class. Source: `protocol.probe` in paper_results.json.
     """
     result = ProbeResult("paper", seed)
@@ -289,15 +290,19 @@ def _train_linear_layer(
     import torch
 
     generator = torch.Generator().manual_seed(seed)
-    bound = 1.0 / np.sqrt(x.shape[1])
-    weight = ((torch.rand(n_classes, x.shape[1], generator=generator) * 2 - 1) * bound).requires_grad_()
+    bound = 1.0 / np.sqrt(x.shape[-1])
+    weight = ((torch.rand(n_classes, x.shape[-1], generator=generator) * 2 - 1) * bound).requires_grad_()
     bias = ((torch.rand(n_classes, generator=generator) * 2 - 1) * bound).requires_grad_()
     optimiser = torch.optim.Adam([weight, bias], lr=1e-3, fused=True)
-    inputs, targets = torch.from_numpy(x), torch.from_numpy(y)
+    crops, targets = torch.from_numpy(x), torch.from_numpy(y)
     inputs_valid, targets_valid = torch.from_numpy(x_valid), torch.from_numpy(y_valid)
     cross_entropy, linear = torch.nn.functional.cross_entropy, torch.nn.functional.linear
     best, kept = float("inf"), (weight.detach().clone(), bias.detach().clone())
     for _ in range(120):
+        inputs = crops
+        if crops.ndim == 3:
+            drawn = torch.randint(crops.shape[1], (len(crops),), generator=generator)
+            inputs = crops[torch.arange(len(crops)), drawn]
         order = torch.randperm(len(inputs), generator=generator)
         for batch, truth in zip(inputs[order].split(32), targets[order].split(32), strict=True):
             optimiser.zero_grad()

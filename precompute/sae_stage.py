@@ -6,14 +6,13 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 
-import numpy as np
 import pandas as pd
 
 from explorer.sae import SAE, load_sae, make_sae_id
 from explorer.store import write_parquet
 from precompute.artefacts import Bundle, key_of
 from precompute.config import k_for, n_features_for
-from precompute.encode_stage import EncoderAtWork
+from precompute.encode_stage import EncoderAtWork, States
 from precompute.feature_tables import AnalysedSAE, sae_tables
 from precompute.hidden_states import load_frames
 from precompute.job import Job
@@ -42,23 +41,6 @@ class TrainedSAE:
     @property
     def weights_name(self) -> str:
         return weights_name(self.sae_id)
-
-
-@dataclass(frozen=True, eq=False)
-class States:
-    """The pooled states that SAEs are trained on. The crops are preset paper's; None elsewhere."""
-
-    pooled_cld: np.ndarray
-    first_cld: np.ndarray | None = None
-    crops_cnld: np.ndarray | None = None
-    crop_layers: tuple[int, ...] = ()
-
-    def crops(self, layer: int) -> tuple[np.ndarray, np.ndarray]:
-        """(clips, d) and (clips, crops, d) of one layer."""
-        if self.first_cld is None or self.crops_cnld is None:
-            raise ValueError("there are no crops outside preset paper")
-        column = self.crop_layers.index(layer)
-        return self.first_cld[:, column], self.crops_cnld[:, :, column]
 
 
 def weights_name(sae_id: str) -> str:

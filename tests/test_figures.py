@@ -9,14 +9,9 @@ import pandas as pd
 import plotly.graph_objects as go
 import pytest
 
+from explorer.figures.classes import class_recall, confusion_matrix, dense_factor_groups
 from explorer.figures.compare import factor_pairs, match_scatter
-from explorer.figures.curves import (
-    chance_level,
-    class_recall,
-    confusion_matrix,
-    dense_factor_groups,
-    layer_curves,
-)
+from explorer.figures.curves import chance_level, layer_curves
 from explorer.figures.factors import cluster_order, lasso_marks, predicted_measured, r2_completeness, top_features
 from explorer.figures.sparsity import MEASURES, add_shares, legend_html, series_styles, sparsity_panel, training_curve
 from explorer.figures.theme import encoder_color

@@ -1,4 +1,4 @@
-"""Figures of the Layers page: probe accuracy by layer, one probe's classes and confusion, dense R2 by factor group."""
+"""The figure of probe accuracy by layer."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from explorer.figures.theme import base_layout, encoder_color, palette, with_alpha
-from explorer.text import count, is_defined, is_false, number, percent
+from explorer.text import count, is_defined, is_false, number
 
 METRICS = {"accuracy": "accuracy", "balanced_accuracy": "balanced accuracy", "macro_f1": "macro F1"}
 MIN_GROUPS_FOR_INTERVAL = 8
@@ -184,140 +184,4 @@ def _level(fig: go.Figure, y: float, text: str, color: str, dash: str) -> None:
         line={"color": color, "width": 1, "dash": dash},
         annotation={"text": text, "font": {"size": 11, "color": color}, "xanchor": "right", "yanchor": "bottom"},
         annotation_position="top right",
-    )
-
-
-def confusion_matrix(confusion: pd.DataFrame, dark: bool) -> go.Figure:
-    """Counts of true (rows) against predicted (columns) classes, shaded by the share of the row."""
-    colors = palette(dark)
-    classes = sorted(set(confusion["true_class"]) | set(confusion["predicted_class"]))
-    table = (
-        confusion.pivot_table(index="true_class", columns="predicted_class", values="n", aggfunc="sum", fill_value=0)
-        .reindex(index=classes, columns=classes, fill_value=0)
-        .astype(int)
-    )
-    totals = table.sum(axis=1)
-    shares = table.div(totals.where(totals > 0), axis=0)
-    words = [
-        [
-            f"{table.loc[true, said]} of {totals[true]} {true} clips were called {said}"
-            f" ({percent(shares.loc[true, said])})"
-            for said in classes
-        ]
-        for true in classes
-    ]
-    fig = go.Figure(
-        go.Heatmap(
-            z=shares.to_numpy(),
-            x=classes,
-            y=classes,
-            zmin=0,
-            zmax=1,
-            colorscale=[[0, with_alpha(colors.positive, 0.0)], [1, with_alpha(colors.positive, 0.6)]],
-            text=[[str(v) if v else "" for v in row] for row in table.to_numpy()],
-            texttemplate="%{text}",
-            textfont={"color": palette(dark).text},
-            customdata=words,
-            hovertemplate="%{customdata}<extra></extra>",
-            showscale=False,
-            xgap=1,
-            ygap=1,
-        )
-    )
-    base_layout(fig, dark)
-    fig.update_xaxes(title_text="predicted", type="category", showgrid=False, tickangle=-40)
-    fig.update_yaxes(title_text="true", type="category", autorange="reversed", showgrid=False)
-    fig.update_layout(height=max(240, 90 + 26 * len(classes)), margin={"t": 6})
-    return fig
-
-
-def class_recall(classes: pd.DataFrame, dark: bool, color: str) -> go.Figure:
-    """A bar of recall for each class with its n; classes whose recall is undefined say why instead of a bar."""
-    fig = go.Figure(
-        go.Bar(
-            y=classes["class"],
-            x=classes["recall"],
-            orientation="h",
-            marker={"color": with_alpha(color, 0.75)},
-            text=[_recall_words(row) for row in classes.to_dict("records")],
-            textposition="outside",
-            textfont={"size": 11, "color": palette(dark).muted},
-            cliponaxis=False,
-            hovertext=[_class_hover(row) for row in classes.to_dict("records")],
-            hovertemplate="%{hovertext}<extra></extra>",
-        )
-    )
-    for row in classes[classes["recall"].isna()].to_dict("records"):
-        fig.add_annotation(
-            y=row["class"],
-            x=0,
-            text=_recall_words(row),
-            showarrow=False,
-            xanchor="left",
-            font={"size": 11, "color": palette(dark).muted},
-        )
-    base_layout(fig, dark)
-    fig.update_xaxes(title_text="recall", range=[0, 1.28], tickvals=[0, 0.25, 0.5, 0.75, 1])
-    fig.update_yaxes(type="category", autorange="reversed", showgrid=False)
-    fig.update_layout(height=max(240, 90 + 26 * len(classes)), bargap=0.35, showlegend=False, margin={"t": 6, "r": 40})
-    return fig
-
-
-def _recall_words(row: dict[str, object]) -> str:
-    if is_defined(row["recall"]):
-        return f"{number(row['recall'])} · n {int(row['n'])}"  # type: ignore[call-overload]
-    reason = row["reason"] if is_defined(row["reason"]) else "no reason stored"
-    return f"undefined: {reason}"
-
-
-def _class_hover(row: dict[str, object]) -> str:
-    return (
-        f"{row['class']}: recall {number(row['recall'])}, precision {number(row['precision'])}, "
-        f"F1 {number(row['f1'])}, {count(row['n'], 'clip')}"
-    )
-
-
-def dense_factor_groups(rows: pd.DataFrame, dark: bool) -> go.Figure:
-    """Median held-out R2 of dense states: factor groups down, encoder and layer across; the number in each cell.
-
-    Cells without any score are left empty. Values under 0 are shaded as 0; the printed number is the true one.
-    """
-    rows = rows.assign(series=[f"{n} L{layer}" for n, layer in zip(rows["display_name"], rows["layer"], strict=True)])
-    across = list(dict.fromkeys(rows["series"]))
-    down = sorted(rows["factor_group"].unique())
-    cells = {(r["factor_group"], r["series"]): r for r in rows.to_dict("records")}
-    value = [[cells[g, s]["r2_median"] if (g, s) in cells else None for s in across] for g in down]
-    fig = go.Figure(
-        go.Heatmap(
-            z=[[max(0.0, float(v)) if v is not None and is_defined(v) else None for v in line] for line in value],
-            x=across,
-            y=down,
-            zmin=0,
-            zmax=1,
-            colorscale=[[0, with_alpha(palette(dark).positive, 0.04)], [1, with_alpha(palette(dark).positive, 0.6)]],
-            text=[[number(v) if is_defined(v) else "" for v in line] for line in value],
-            texttemplate="%{text}",
-            textfont={"color": palette(dark).text},
-            customdata=[[_cell_words(cells.get((g, s)), g, s) for s in across] for g in down],
-            hovertemplate="%{customdata}<extra></extra>",
-            showscale=False,
-            xgap=2,
-            ygap=2,
-        )
-    )
-    base_layout(fig, dark)
-    fig.update_xaxes(type="category", showgrid=False, side="top")
-    fig.update_yaxes(type="category", autorange="reversed", showgrid=False)
-    fig.update_layout(height=70 + 32 * len(down), margin={"t": 26, "b": 8})
-    return fig
-
-
-def _cell_words(row: dict[str, object] | None, group: str, series: str) -> str:
-    if row is None:
-        return f"{group} from {series}: not computed"
-    return (
-        f"{group} from {series} (dense states): median R² {number(row['r2_median'])} over "
-        f"{count(row['n_scored'], 'factor')}, {row['n_undefined']} undefined<br>"
-        f"best {row['best_factor'] or 'none'} {number(row['r2_best'])} · {row['n_above']} above permuted targets<br>"
-        f"{count(row['n_clips'], 'clip')} of {count(row['n_groups'], 'group')}"
     )

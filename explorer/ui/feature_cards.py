@@ -18,6 +18,7 @@ from explorer.queries.features import (
     fetch_neighbours,
 )
 from explorer.store import Store
+from explorer.text import is_false
 from explorer.ui.context import is_dark
 from explorer.ui.links import LinkRow, link_card
 from explorer.ui.style import card, number, percent, plural
@@ -168,7 +169,7 @@ def match_card(store: Store, sae_id: str, feature: int) -> None:
 
 def _match_row(row: dict[Any, Any]) -> LinkRow:
     seed = f" · seed {row['seed']}" if row["kind"] == "seed" else ""
-    untrained = " · untrained" if row["is_trained"] is False or row["is_trained"] == 0 else ""
+    untrained = " · untrained" if is_false(row["is_trained"]) else ""
     held_out = f"held out {number(row['r_heldout'])}" if row["r_heldout"] == row["r_heldout"] else ""
     label = f" {row['label']}" if isinstance(row["label"], str) else ""
     return LinkRow(

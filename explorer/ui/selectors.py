@@ -11,6 +11,7 @@ import streamlit as st
 from explorer.errors import NotInStoreError
 from explorer.queries.corpus import fetch_saes, record, resolve_sae
 from explorer.store import Store
+from explorer.text import is_false
 from explorer.ui.context import cached
 from explorer.ui.url import get_param, set_params
 
@@ -27,7 +28,7 @@ def sae_name(row: dict[str, Any]) -> str:
 
 def default_sae(saes: pd.DataFrame) -> dict[str, Any]:
     """The SAE shown when a link names none: a reference one, of a trained encoder, not of preset paper, if there is."""
-    trained = saes["is_trained"].map(lambda value: value is not False and value != 0)
+    trained = ~saes["is_trained"].map(is_false).astype(bool)
     ranked = saes.assign(
         first=-(
             2 * saes["is_reference"].fillna(False).astype(int) + 4 * trained.astype(int) + (saes["protocol"] != "paper")
@@ -95,7 +96,7 @@ def nearest_sae(rows: pd.DataFrame, chosen: dict[str, Any]) -> str:
 def _encoder_name(encoders: pd.DataFrame, encoder_id: str) -> str:
     row = encoders.loc[encoder_id]
     same = (encoders["encoder_display"] == row["encoder_display"]).sum() > 1
-    untrained = row["is_trained"] is False or row["is_trained"] == 0
+    untrained = is_false(row["is_trained"])
     return (
         f"{row['encoder_display']}{' (' + encoder_id.rsplit('-', 1)[-1] + ')' if same else ''}"
         f"{' · untrained' if untrained else ''}"

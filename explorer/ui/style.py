@@ -14,6 +14,7 @@ import streamlit as st
 from explorer.figures.theme import encoder_color, palette
 from explorer.queries.corpus import CorpusFacts, fetch_corpus, fetch_encoders
 from explorer.store import Store
+from explorer.text import is_false
 from explorer.ui.context import get_store, is_dark
 
 MISSING = "–"
@@ -51,7 +52,7 @@ def banners(store: Store, *, encoder_id: str | None = None) -> None:
     encoders = fetch_encoders(store)
     if encoder_id is not None:
         encoders = encoders[encoders["encoder_id"] == encoder_id]
-    untrained = [row.display_name for row in encoders.itertuples() if row.is_trained is False or row.is_trained == 0]
+    untrained = [row.display_name for row in encoders.itertuples() if is_false(row.is_trained)]
     if untrained:
         lines.append(
             f"Untrained weights: {', '.join(untrained)}. These numbers show what an untrained network of that shape "

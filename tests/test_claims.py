@@ -1,0 +1,139 @@
+"""The paper's claims as sentences: every verdict on hand-made rows, and what a real and an empty store say."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from explorer.queries import claims
+from explorer.store import SCHEMA_VERSION, Store, new_generation, open_store
+from tests.hand_store import write_scored_store
+
+NAN = float("nan")
+
+
+@pytest.fixture(scope="module")
+def store(tiny_store: Path) -> Iterator[Store]:
+    opened = open_store(tiny_store)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture(scope="module")
+def empty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
+    folder = tmp_path_factory.mktemp("empty_store")
+    with new_generation(folder) as writer:
+        writer.insert("meta", pd.DataFrame([("schema_version", str(SCHEMA_VERSION))], columns=["key", "value"]))
+    opened = open_store(folder)
+    yield opened
+    opened.close()
+
+
+def point(**changes: object) -> dict[str, object]:
+    row: dict[str, object] = {
+        "encoder_id": "e", "display_name": "HuBERT", "layer": 3, "method": "sound", "level": "clip", "n_features": 100,
+        "protocol": "held-out", "sparsity": 0.75, "seed": 0, "accuracy": 0.7, "dense_accuracy": 0.75, "chance": 0.2,
+        "probe_n_clips": 40, "probe_n_groups": 4, "completeness": 0.5, "effective_codes": 10.0, "fvu_heldout": 0.3,
+        "pca_k_fvu_heldout": 0.2, "n_heldout_clips": 40,
+    }  # fmt: skip
+    return {**row, **changes}
+
+
+def test_codes_keep_accuracy_has_all_its_verdicts() -> None:
+    test = claims.claim_codes_keep_accuracy
+    kept, lost = point(), point(sparsity=0.99, accuracy=0.5)
+    assert test(pd.DataFrame([kept])).verdict == claims.HOLDS
+    mixed = test(pd.DataFrame([kept, lost]))
+    assert mixed.verdict == claims.MIXED
+    assert "1 of 2 SAEs" in mixed.sentence
+    assert "worst −25.0 (HuBERT L3 at 99 %)" in mixed.sentence
+    assert "40 clips of 4 groups" in mixed.sentence
+    assert test(pd.DataFrame([lost])).verdict == claims.FAILS
+    assert test(pd.DataFrame([point(accuracy=NAN)])).verdict == claims.UNSAID
+
+
+def test_nothing_is_kept_where_there_was_nothing_to_keep() -> None:
+    claim = claims.claim_codes_keep_accuracy(pd.DataFrame([point(dense_accuracy=0.25, accuracy=0.25)]))
+    assert claim.verdict == claims.UNSAID
+    assert "chance (0.20)" in claim.sentence
+
+
+def test_completeness_is_compared_within_one_width_only() -> None:
+    wide = point(n_features=400, sparsity=0.99, completeness=0.9)
+    assert claims.claim_completeness_rises(pd.DataFrame([point(), wide])).verdict == claims.UNSAID
+    risen = point(sparsity=0.99, completeness=0.6, effective_codes=7.0)
+    claim = claims.claim_completeness_rises(pd.DataFrame([point(), risen, wide]))
+    assert claim.verdict == claims.HOLDS
+    assert "0.50 to 0.60" in claim.sentence
+    assert "10.0 to 7.0" in claim.sentence
+    fallen = point(sparsity=0.99, completeness=0.4)
+    assert claims.claim_completeness_rises(pd.DataFrame([point(), fallen])).verdict == claims.FAILS
+
+
+def test_undefined_completeness_is_counted_and_not_averaged() -> None:
+    rows = [point(), point(sparsity=0.99, completeness=0.6), point(sparsity=0.9, completeness=NAN)]
+    assert "undefined for 1 SAE)" in claims.claim_completeness_rises(pd.DataFrame(rows)).sentence
+    claim = claims.claim_completeness_rises(pd.DataFrame([point(completeness=NAN)]))
+    assert claim.verdict == claims.UNSAID
+    assert "1 of 1 SAE have no completeness" in claim.sentence
+
+
+def test_reconstruction_is_held_against_pca() -> None:
+    worse, better = point(), point(fvu_heldout=0.1)
+    assert claims.claim_reconstruction(pd.DataFrame([worse])).verdict == claims.FAILS
+    assert claims.claim_reconstruction(pd.DataFrame([worse, better])).verdict == claims.MIXED
+    assert claims.claim_reconstruction(pd.DataFrame([better])).verdict == claims.HOLDS
+    assert claims.claim_reconstruction(pd.DataFrame([point(pca_k_fvu_heldout=NAN)])).verdict == claims.UNSAID
+
+
+def test_the_best_layer_is_by_encoder() -> None:
+    rows = pd.DataFrame(
+        [
+            {"encoder_id": e, "display_name": e, "layer": layer, "accuracy": a, "chance": 0.2, "n_clips": 40,
+             "n_groups": 4, "n_classes": 5}
+            for e, layer, a in (("A", 0, 0.3), ("A", 1, 0.7), ("A", 2, 0.5), ("B", 0, 0.3), ("B", 1, 0.6))
+        ]
+    )  # fmt: skip
+    claim = claims.claim_best_layer(rows, "group-folds")
+    assert claim.verdict == claims.MIXED
+    assert "A layer 1 0.70 against 0.50 at layer 2" in claim.sentence
+    assert "group-folds" in claim.sentence
+    assert claims.claim_best_layer(rows[rows["layer"] == 1], "held-out").verdict == claims.UNSAID
+
+
+def test_untrained_encoders_do_not_speak_for_trained_ones() -> None:
+    rows = pd.DataFrame([point(is_trained=True), point(is_trained=False, accuracy=0.1), point(is_trained=None)])
+    assert len(claims._trained(rows)) == 2
+    assert len(claims._trained(rows.iloc[[1]])) == 1
+
+
+def test_every_claim_of_a_real_store_says_its_n_or_why_not(store: Store) -> None:
+    label = store.meta()["label_name"]
+    found = claims.fetch_claims(store, label)
+    assert len(found) == 5
+    for claim in found:
+        if claim.verdict == claims.UNSAID:
+            assert claim.sentence.startswith("because ")
+        else:
+            assert any(word in claim.sentence for word in ("clip", "SAE")), claim.sentence
+        assert "nan" not in claim.sentence.lower()
+
+
+def test_an_empty_store_makes_no_claim(empty: Store) -> None:
+    assert {claim.verdict for claim in claims.fetch_claims(empty, "x")} == {claims.UNSAID}
+
+
+def test_factors_of_a_hand_made_store_are_counted(tmp_path: Path) -> None:
+    hand = open_store(write_scored_store(tmp_path / "hand"))
+    recovery = claims.fetch_recovery(hand)
+    row = recovery.iloc[0]
+    assert (row["n_scored"], row["n_undefined"], row["n_above"], row["n_over_070"]) == (2, 2, 1, 1)
+    claim = claims.claim_factors_recoverable(recovery)
+    assert claim.verdict == claims.HOLDS
+    assert "1 of 2 factors" in claim.sentence
+    assert claims.claim_factors_recoverable(recovery.assign(n_above=0)).verdict == claims.FAILS
+    assert claims.claim_factors_recoverable(recovery.assign(n_scored=0)).verdict == claims.UNSAID
+    hand.close()
