@@ -2,10 +2,9 @@
 
     python -m benchmarks.quick_run [--clips 300] [--seconds 5] [--size base] [--keep DIR]
 
-Both sides run on the same generated clips, one after the other: first a bare loop over
-transformers' own HubertModel (all hidden states, one clip at a time, decoded and resampled by Sonoscope) and openSMILE's
-functionals in as many processes as the run uses; then `python -m precompute run --preset quick`. Prints the ratio; its limit
-is 1.15.
+Both sides run on the same generated clips, one after the other: first a bare loop over transformers' own HubertModel
+(all hidden states, one clip at a time, decoded and resampled by Sonoscope) and openSMILE's functionals in as many
+processes as the run uses; then `python -m precompute run --preset quick`. Prints the ratio and its limit.
 """
 
 from __future__ import annotations

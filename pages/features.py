@@ -173,7 +173,8 @@ def _draw_map(store: Store, sae: dict[str, Any]) -> None:
     if rows.empty:
         empty_state("No map was computed for this SAE.")
         return
-    st.html('<p class="so-hint">Map of decoder directions. Click a point to open it; far distances mean little.</p>')
+    hint = "Features near each other are active on the same clips; distances between islands mean nothing."
+    st.html(f'<p class="so-hint">Map. {hint} Click a point to open it.</p>')
     figure = feature_map(rows, encoder_color(str(sae["encoder_name"])), is_dark())
     points = show_figure(figure, key=f"map-{sae['sae_id']}", height_px=520, selectable=True)
     if points and points[0].get("customdata") is not None:

@@ -74,6 +74,11 @@ class Bundle:
         """The plain values that `add_facts` kept."""
         return json.loads((self.folder / "facts.json").read_text(encoding="utf-8"))
 
+    def subject(self) -> str | None:
+        """What the bundle is about, where a later one about the same replaces it; None where it stands for itself."""
+        path = self.folder / "facts.json"
+        return self.facts().get("subject") if path.is_file() else None
+
     def path(self, name: str) -> Path:
         """The path of a file of this bundle."""
         return self.folder / name

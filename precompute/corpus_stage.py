@@ -59,7 +59,7 @@ def find_corpus(config: RunConfig, artefacts: Artefacts, reporter: Reporter) -> 
             progress=on_file,
         )
         with artefacts.writing(CORPUS_STAGE, key) as bundle:
-            bundle.add_facts(_to_facts(corpus))
+            bundle.add_facts({**_to_facts(corpus), "subject": "corpus"})
             for name, rows in _tables(corpus, config).items():
                 bundle.add_table(name, rows)
     return corpus, artefacts.get(CORPUS_STAGE, key)
@@ -108,6 +108,7 @@ def _from_facts(facts: dict[str, Any], root: Path) -> Corpus:
     )
     clips = tuple(Clip(**{**item, "file": files[item["file"]]}) for item in facts.pop("clips"))
     skipped = tuple(Skipped(**item) for item in facts.pop("skipped"))
+    facts.pop("subject")
     return Corpus(**facts, root=root, clips=clips, files=files, skipped=skipped)
 
 

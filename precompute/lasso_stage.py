@@ -70,6 +70,7 @@ def lasso(
             n_jobs=config.workers(),
         )
     with job.artefacts.writing(LASSO_STAGE, key) as bundle:
+        bundle.add_facts({"subject": f"{representation_id} {protocol}"})
         _add_tables(bundle, fits, representation_id, protocol, seed, rows_c)
     return job.record.use(job.artefacts.get(LASSO_STAGE, key))
 

@@ -161,6 +161,7 @@ def probe_layers(work: EncoderAtWork, states: States) -> pd.DataFrame:
                 if config.is_paper:
                     results += paper_probe(job, *states.crops(layer), seed=config.seeds[0])
                 with job.artefacts.writing(PROBE_STAGE, key) as bundle:
+                    bundle.add_facts({"subject": representation_id})
                     add_probe_tables(bundle, representation_id, results, is_codes=False)
                     row = [(representation_id, "dense", work.encoder_id, layer, work.checkpoint.d_model)]
                     names = ["representation_id", "kind", "encoder_id", "layer", "n_dims"]
@@ -206,6 +207,7 @@ def probe_attributes(job: Job) -> None:
                 for label_name, labels_c in arrays.labels.items()
             ]
             with job.artefacts.writing(BASELINE_STAGE, key) as bundle:
+                bundle.add_facts({"subject": representation_id})
                 add_probe_tables(bundle, representation_id, results, is_codes=False)
                 row = [(representation_id, "attribute", len({v for v in values if v is not None}))]
                 bundle.add_table("representations", pd.DataFrame(row, columns=["representation_id", "kind", "n_dims"]))

@@ -80,7 +80,7 @@ def publish(store: Path) -> int:
             f"{store} holds no run to publish. Make one with `python -m precompute run --store {store} ...`."
         )
     seen = dict.fromkeys((stage, key) for record in runs for stage, key in record["bundles"])
-    bundles = [artefacts.get(stage, key) for stage, key in seen]
+    bundles = _latest([artefacts.get(stage, key) for stage, key in seen])
     with explained(store), new_generation(store) as writer:
         tables = _collect(bundles)
         files = [row for bundle in bundles for row in _publish_files(store, bundle)]
@@ -95,6 +95,14 @@ def publish(store: Path) -> int:
         number = writer.generation
     remove_unlisted(store)
     return number
+
+
+def _latest(bundles: Sequence[Bundle]) -> list[Bundle]:
+    """The bundles without those that a later one of the same stage about the same subject replaces."""
+    last: dict[tuple[str, str], Bundle] = {}
+    for bundle in bundles:
+        last[bundle.folder.parent.name, bundle.subject() or bundle.folder.name] = bundle
+    return list(last.values())
 
 
 def _collect(bundles: Sequence[Bundle]) -> dict[str, pd.DataFrame]:

@@ -48,6 +48,16 @@ def weights_name(sae_id: str) -> str:
     return f"sae-{sae_id}.safetensors"
 
 
+def codes_name(by: str, sae_id: str, analysis_key: str) -> str:
+    """The file name of an SAE's codes, sorted by 'feature' or 'clip'."""
+    return f"codes-by-{by}-{sae_id}-{analysis_key[:8]}.parquet"
+
+
+def traces_name(sae_id: str, analysis_key: str) -> str:
+    """The file name of the traces of one analysis of an SAE."""
+    return f"traces-{sae_id}-{analysis_key[:8]}.parquet"
+
+
 def planned(job: Job, d_model: int) -> list[tuple[float, int]]:
     """(sparsity, seed) of every SAE that a layer gets. Raises ConfigError for a sparsity that the width cannot hold."""
     n_features = n_features_for(d_model, job.config.n_features)
@@ -182,9 +192,9 @@ def analyse(work: EncoderAtWork, trained: TrainedSAE, states: States) -> Bundle:
         "n_epochs": config.epochs,
         "train_seconds": trained.bundle.facts()["train_seconds"] or None,
         "weights_file": f"files/{trained.weights_name}",
-        "codes_by_feature_file": f"files/codes-by-feature-{trained.sae_id}.parquet",
-        "codes_by_clip_file": f"files/codes-by-clip-{trained.sae_id}.parquet",
-        "traces_file": f"files/traces-{trained.sae_id}.parquet",
+        "codes_by_feature_file": f"files/{codes_name('feature', trained.sae_id, key)}",
+        "codes_by_clip_file": f"files/{codes_name('clip', trained.sae_id, key)}",
+        "traces_file": f"files/{traces_name(trained.sae_id, key)}",
     }
     if config.is_paper:
         first_cd, crops_cnd = states.crops(trained.layer)
@@ -194,6 +204,7 @@ def analyse(work: EncoderAtWork, trained: TrainedSAE, states: States) -> Bundle:
     else:
         results = probe_representation(job, analysed.codes_cf, seed=trained.seed)
     with job.artefacts.writing(CODES_STAGE, key) as bundle:
+        bundle.add_facts({"subject": trained.sae_id})
         for name, rows in sae_tables(job, trained.sae, analysed, head, makes_map=makes_map).items():
             if len(rows):
                 bundle.add_table(name, rows)
@@ -204,7 +215,7 @@ def analyse(work: EncoderAtWork, trained: TrainedSAE, states: States) -> Bundle:
         codes = analysed.sparse_rows()
         for by in ("feature", "clip"):
             first, second = ("feature", "clip_index") if by == "feature" else ("clip_index", "feature")
-            path = bundle.path(f"codes-by-{by}-{trained.sae_id}.parquet")
+            path = bundle.path(codes_name(by, trained.sae_id, key))
             write_parquet(codes, path, order_by=[first, second])
     return job.record.use(job.artefacts.get(CODES_STAGE, key))
 
@@ -231,6 +242,7 @@ def keep_traces(work: EncoderAtWork, trained: TrainedSAE, analysis: Bundle) -> N
                     )
                     parts.append(pd.DataFrame(traces).assign(clip_index=clip_index))
         with job.artefacts.writing(TRACE_STAGE, key) as bundle:
+            bundle.add_facts({"subject": trained.sae_id})
             columns = ["feature", "clip_index", "n_points", "t0_s", "hop_s", "low", "step", "padded_share", "points"]
             rows = pd.concat(parts, ignore_index=True)[columns] if parts else pd.DataFrame(columns=columns)
             types = {
@@ -240,7 +252,7 @@ def keep_traces(work: EncoderAtWork, trained: TrainedSAE, analysis: Bundle) -> N
                 "low": "float32",
                 "step": "float32",
             }
-            path = bundle.path(f"traces-{trained.sae_id}.parquet")
+            path = bundle.path(traces_name(trained.sae_id, analysis.folder.name))
             write_parquet(rows.astype(types), path, order_by=["feature", "clip_index"], row_group_size=2048)
         found = job.artefacts.get(TRACE_STAGE, key)
     job.record.use(found)

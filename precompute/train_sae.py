@@ -51,9 +51,8 @@ def train_sound(
     while their bias rises until they win a place in some clip's top k. Returns the SAE in raw units, and the curve.
     """
     generator = torch.Generator(device="cpu").manual_seed(settings.seed)
-    center_d = train_cd.mean(axis=0, dtype=np.float64)
-    scale = float(np.sqrt(((train_cd - center_d) ** 2).mean())) or 1.0
-    states = torch.from_numpy(((train_cd - center_d) / scale).astype(np.float32)).to(device)
+    space = _Space.of(train_cd)
+    states = torch.from_numpy(space.inside(train_cd)).to(device)
     n_clips, d_model = states.shape
     w_dec = torch.randn(settings.n_features, d_model, generator=generator)
     w_dec = torch.nn.functional.normalize(w_dec, dim=1).to(device).requires_grad_()
@@ -98,7 +97,7 @@ def train_sound(
         if progress is not None:
             progress(epoch + 1, settings.epochs)
     arrays = [tensor.detach().cpu().numpy().astype(np.float64) for tensor in (w_enc, b_enc, w_dec, b_dec)]
-    return _in_raw_units(*arrays, center_d=center_d, scale=scale, k=settings.k), curve
+    return space.sae(*arrays, k=settings.k), curve
 
 
 def _rate(step: int, n_steps: int) -> float:
@@ -121,25 +120,47 @@ def _aux_loss(
     return (error - _decode(torch.relu(values), indices, w_dec)).square().mean()
 
 
-def _in_raw_units(
-    w_enc: np.ndarray,
-    b_enc: np.ndarray,
-    w_dec: np.ndarray,
-    b_dec: np.ndarray,
-    *,
-    center_d: np.ndarray,
-    scale: float,
-    k: int,
-) -> SAE:
-    """Fold x' = (x - center) / scale into the weights; activations stay in the scaled units."""
-    return SAE(
-        (w_enc / scale).astype(np.float32),
-        b_enc.astype(np.float32),
-        (w_dec * scale).astype(np.float32),
-        (center_d + scale * b_dec).astype(np.float32),
-        k,
-        {},
-    )
+@dataclass(frozen=True)
+class _Space:
+    """The affine map from raw states to what training sees: x' = (x - center) @ basis.T / scale.
+
+    With fewer clips than dimensions the states lie in a subspace, outside which no weight ever gets a gradient:
+    training inside it is exact for them, and cheaper by the ratio of the dimensions. Otherwise the basis is the identity.
+    """
+
+    center_d: np.ndarray
+    basis_rd: np.ndarray | None  # orthonormal rows; None: the identity
+    scale: float
+
+    @classmethod
+    def of(cls, train_cd: np.ndarray) -> _Space:
+        center_d = train_cd.mean(axis=0, dtype=np.float64)
+        centred = train_cd - center_d
+        basis_rd = None
+        if len(train_cd) < train_cd.shape[1]:
+            _, lengths, rows = np.linalg.svd(centred, full_matrices=False)
+            n_kept = max(1, int((lengths > 1e-6 * max(lengths[0], 1e-30)).sum()))
+            basis_rd = rows[:n_kept]
+            centred = centred @ basis_rd.T
+        return cls(center_d, basis_rd, float(np.sqrt((centred**2).mean())) or 1.0)
+
+    def inside(self, states_cd: np.ndarray) -> np.ndarray:
+        """(n, r) float32 of raw states."""
+        centred = states_cd - self.center_d
+        return ((centred if self.basis_rd is None else centred @ self.basis_rd.T) / self.scale).astype(np.float32)
+
+    def sae(self, w_enc: np.ndarray, b_enc: np.ndarray, w_dec: np.ndarray, b_dec: np.ndarray, *, k: int) -> SAE:
+        """The SAE in raw units, with this map folded into its weights; activations stay in the scaled units."""
+        if self.basis_rd is not None:
+            w_enc, w_dec, b_dec = self.basis_rd.T @ w_enc, w_dec @ self.basis_rd, b_dec @ self.basis_rd
+        return SAE(
+            (w_enc / self.scale).astype(np.float32),
+            b_enc.astype(np.float32),
+            (w_dec * self.scale).astype(np.float32),
+            (self.center_d + self.scale * b_dec).astype(np.float32),
+            k,
+            {},
+        )
 
 
 def train_paper(

@@ -190,6 +190,31 @@ def test_a_finished_run_again_computes_nothing(tiny_sources: Path, tiny_store: P
         pd.testing.assert_frame_equal(rows, before[name], obj=name)
 
 
+def test_runs_add_to_the_store_and_later_analyses_replace_earlier_ones(tiny_sources: Path, tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    run(small_config(tiny_sources, store), command="first")
+    before = open_store(store).query("SELECT sae_id FROM saes ORDER BY ALL")
+    run(small_config(tiny_sources, store, n_top_clips=4), command="fewer clips")
+    again = open_store(store)
+    assert before.equals(again.query("SELECT sae_id FROM saes ORDER BY ALL"))
+    assert again.query("SELECT max(rank) AS r FROM listed_clips WHERE kind = 'top'")["r"].iloc[0] == 3
+    run(tiny_config(tiny_sources, store, encoders=[f"ast={tiny_sources / 'random-ast'}"]), command="another encoder")
+    added = open_store(store)
+    assert set(added.query("SELECT name FROM encoders")["name"]) == {"ast", "hubert"}
+    assert set(before["sae_id"]) < set(added.query("SELECT sae_id FROM saes")["sae_id"])
+    assert len(added.query("SELECT * FROM runs")) == 3
+    listed = set(added.query("SELECT path FROM generation_files")["path"]) | set(
+        again.query("SELECT path FROM generation_files")["path"]
+    )
+    assert {f"files/{path.name}" for path in (store / "files").iterdir()} <= listed
+
+
+def test_a_store_that_cannot_be_a_folder_is_named(tiny_sources: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(StoreError, match="not a folder"):
+        run(small_config(tiny_sources, tmp_path / "file"), command="in the way")
+
+
 def test_a_second_run_on_one_folder_says_so_and_leaves(tiny_sources: Path, tmp_path: Path) -> None:
     with locked(tmp_path / "store"), pytest.raises(StoreBusyError, match=str(os.getpid())):
         run(small_config(tiny_sources, tmp_path / "store"), command="second")

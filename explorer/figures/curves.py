@@ -48,9 +48,10 @@ def layer_curves(
     _add_levels(fig, probes, attributes, metric, dark)
     _add_selected(fig, probes, selected, metric, dark)
     base_layout(fig, dark)
-    fig.update_xaxes(title_text="layer (0 is the embedding output)", dtick=1, showgrid=False, tickangle=0)
+    fig.update_xaxes(title_text="layer (0 is the embedding output)", showgrid=False, tickangle=0)
     if len(probes):
-        fig.update_xaxes(range=[-0.7, float(probes["layer"].max()) + 0.7])
+        deepest = int(probes["layer"].max())
+        fig.update_xaxes(range=[-0.7, deepest + 0.7], tickvals=list(range(deepest + 1)))
     fig.update_yaxes(title_text=METRICS[metric], rangemode="tozero")
     fig.update_layout(height=height_px, hovermode="closest", clickmode="event+select")
     return fig

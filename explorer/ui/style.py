@@ -46,7 +46,9 @@ def banners(store: Store, *, encoder_id: str | None = None) -> None:
     """What a reader must know before any number: generated sounds, untrained encoders (only `encoder_id` if named)."""
     facts, lines = fetch_corpus(store), []
     if facts.is_synthetic:
-        lines.append(f"Generated sounds: {facts.demo_note or facts.dataset_note or 'nothing here was recorded'}.")
+        lines.append(
+            f"Generated sounds: {(facts.demo_note or facts.dataset_note or 'nothing here was recorded').rstrip('.')}."
+        )
     elif facts.demo_note:
         lines.append(facts.demo_note)
     encoders = fetch_encoders(store)
