@@ -55,6 +55,7 @@ class RunConfig:
     lasso: str = "cv-reference"  # cv-everywhere | cv-reference
     lasso_folds: int = 5
     lasso_alphas: int = 20
+    lasso_eps: float = 1e-3  # the lowest alpha tried, as a share of the highest
     lasso_permutations: int = 5
     lasso_counts_codes: bool = True  # how many codes reach 90 % of the best held-out R2 along the path
     label_permutations: int = 100
@@ -123,10 +124,11 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
     "quick": {
         "sparsities": (0.75, 0.95, 0.99),
         "seeds": (0,),
-        "epochs": 60,
+        "epochs": 40,
         "probe_c_grid": (0.01,),
-        "lasso_folds": 3,
-        "lasso_alphas": 10,
+        "lasso_folds": 2,
+        "lasso_alphas": 5,
+        "lasso_eps": 0.1,
         "lasso_permutations": 1,
         "lasso_counts_codes": False,
         "label_permutations": 40,

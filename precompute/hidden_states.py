@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 from safetensors import safe_open
 
 from explorer.audio import Waveform, load_waveform
@@ -122,7 +123,7 @@ def _save_frames(artefacts: Artefacts, key: str, items: Sequence[tuple[np.ndarra
         delta_td = values_td - mean_d
         fits = float(np.abs(delta_td).max(initial=0.0)) < FP16_MAX
         arrays[f"{row}.mean_d"] = mean_d
-        arrays[f"{row}.delta_td"] = delta_td.astype(np.float16) if fits else delta_td
+        arrays[f"{row}.delta_td"] = torch.from_numpy(delta_td).half().numpy() if fits else delta_td
         arrays[f"{row}.times_s"] = times_s.astype(np.float64)
     with artefacts.writing(FRAMES_STAGE, key) as bundle:
         bundle.add_arrays("frames", arrays)

@@ -32,7 +32,13 @@ def lasso(
         version=VERSION,
         representation=representation_id,
         corpus=job.corpus.corpus_id,
-        settings=[config.lasso_folds, config.lasso_alphas, config.lasso_permutations, config.lasso_counts_codes],
+        settings=[
+            config.lasso_folds,
+            config.lasso_alphas,
+            config.lasso_eps,
+            config.lasso_permutations,
+            config.lasso_counts_codes,
+        ],
         given=None if given is None else given.folder.name,
         protocol=protocol,
         fault=config.faults.completeness_one_without_weights,
@@ -62,6 +68,7 @@ def lasso(
             settings=LassoSettings(
                 mode="cv" if given is None else "given",
                 alphas=config.lasso_alphas,
+                eps=config.lasso_eps,
                 n_permutations=config.lasso_permutations,
                 seed=seed,
                 count_codes=config.lasso_counts_codes,

@@ -10,7 +10,8 @@ import os
 import platform
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,6 +19,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from threadpoolctl import threadpool_limits
 
 from explorer.errors import ConfigError, DatasetError, StoreBusyError, StoreError
 from explorer.recent import remember_store
@@ -74,7 +76,10 @@ def run(config: RunConfig, *, command: str) -> RunSummary:
 
     Raises an ExplorerError for anything a person can mend; what was finished by then is kept.
     """
-    with locked(config.store):
+    with (
+        locked(config.store),
+        threadpool_limits(1, user_api="blas"),
+    ):  # small matrices: threads cost more than they give
         reporter = Reporter()
         artefacts = Artefacts(config.store)
         artefacts.sweep()
@@ -141,24 +146,35 @@ def process_encoder(work: EncoderAtWork, factors_cg: np.ndarray) -> tuple[list[D
     log.info("%s: layers %s get SAEs (%s)", work.encoder_id, ", ".join(map(str, layers)), choices["reason"].iloc[0])
     encode_frames(work, layers)
     trained = train_saes(work, states, layers)
-    dictionaries = []
-    with job.reporter.stage(f"analyse SAEs of {work.checkpoint.spec.name}", len(trained), "SAEs") as stage:
-        for item in trained:
-            analysis = analyse(work, item, states)
-            keep_traces(work, item, analysis)
-            codes_cf = item.sae.encode(pooled_cld[:, item.layer]).dense()
-            dictionaries.append(
-                Dictionary(
-                    item.sae_id, work.encoder_id, item.layer, item.sparsity, item.seed, item.is_reference, codes_cf
-                )
-            )
-            stage.advance()
+    dictionaries = analyse_saes(work, states, trained)
     _predict_factors(work, states, trained, dictionaries, factors_cg)
     playable = playable_clips(job.corpus, config.n_playable_clips)
     for layer in layers:
         keep_playable_states(work, layer, playable)
     drop_other_frames(work, layers)
     return dictionaries, choices
+
+
+def analyse_saes(work: EncoderAtWork, states: States, trained: Sequence[TrainedSAE]) -> list[Dictionary]:
+    """Tables, codes and traces of every SAE; their codes over the corpus, in the order of `trained`."""
+
+    def analyse_one(item: TrainedSAE) -> Dictionary:
+        keep_traces(work, item, analyse(work, item, states))
+        codes_cf = item.sae.encode(states.pooled_cld[:, item.layer]).dense()
+        return Dictionary(
+            item.sae_id, work.encoder_id, item.layer, item.sparsity, item.seed, item.is_reference, codes_cf
+        )
+
+    reporter, n_workers = work.job.reporter, work.job.config.workers()
+    dictionaries = []
+    with (
+        reporter.stage(f"analyse SAEs of {work.checkpoint.spec.name}", len(trained), "SAEs") as stage,
+        ThreadPoolExecutor(n_workers) as pool,
+    ):
+        for dictionary in pool.map(analyse_one, trained):
+            dictionaries.append(dictionary)
+            stage.advance()
+    return dictionaries
 
 
 def _predict_factors(
@@ -221,7 +237,7 @@ def _record_run(
             "summary": f"{len(corpus.clips)} clips of {len(corpus.files)} files, {len(corpus.skipped)} not taken "
             f"({n_rejected} of them could not be read)",
             "timings": [dataclasses.asdict(item) for item in job.reporter.times],
-            "bundles": job.record.bundles,
+            "bundles": sorted(job.record.bundles),  # threads finish in any order
             "layer_choices": choices,
             "meta": {
                 "corpus_id": corpus.corpus_id,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -142,34 +143,40 @@ def add_probe_tables(
 def probe_layers(work: EncoderAtWork, states: States) -> pd.DataFrame:
     """Probe every layer's pooled states. Returns the `probes` rows, with a column `layer`."""
     job, config = work.job, work.job.config
+
+    def probe(layer: int) -> tuple[Bundle, bool]:
+        representation_id = dense_id(work.encoder_id, layer)
+        key = key_of(
+            version=VERSION,
+            representation=representation_id,
+            corpus=job.corpus.corpus_id,
+            labels=list(job.arrays.labels),
+            c_grid=config.probe_c_grid,
+            pooling=work.pooling,
+            paper=[config.crop_s, config.n_crops, config.seeds[0]] if config.is_paper else None,
+        )
+        found = job.artefacts.find(PROBE_STAGE, key)
+        if found is not None:
+            return found, True
+        results = probe_representation(job, states.pooled_cld[:, layer], seed=config.seeds[0])
+        if config.is_paper:
+            results += paper_probe(job, *states.crops(layer), seed=config.seeds[0])
+        with job.artefacts.writing(PROBE_STAGE, key) as bundle:
+            bundle.add_facts({"subject": representation_id})
+            add_probe_tables(bundle, representation_id, results, is_codes=False)
+            row = [(representation_id, "dense", work.encoder_id, layer, work.checkpoint.d_model)]
+            names = ["representation_id", "kind", "encoder_id", "layer", "n_dims"]
+            bundle.add_table("representations", pd.DataFrame(row, columns=names))
+        return job.artefacts.get(PROBE_STAGE, key), False
+
     frames = []
-    with job.reporter.stage(f"probe the layers of {work.checkpoint.spec.name}", len(work.layers()), "layers") as stage:
-        for layer in work.layers():
-            representation_id = dense_id(work.encoder_id, layer)
-            key = key_of(
-                version=VERSION,
-                representation=representation_id,
-                corpus=job.corpus.corpus_id,
-                labels=list(job.arrays.labels),
-                c_grid=config.probe_c_grid,
-                pooling=work.pooling,
-                paper=[config.crop_s, config.n_crops, config.seeds[0]] if config.is_paper else None,
-            )
-            bundle = job.artefacts.find(PROBE_STAGE, key)
-            if bundle is None:
-                results = probe_representation(job, states.pooled_cld[:, layer], seed=config.seeds[0])
-                if config.is_paper:
-                    results += paper_probe(job, *states.crops(layer), seed=config.seeds[0])
-                with job.artefacts.writing(PROBE_STAGE, key) as bundle:
-                    bundle.add_facts({"subject": representation_id})
-                    add_probe_tables(bundle, representation_id, results, is_codes=False)
-                    row = [(representation_id, "dense", work.encoder_id, layer, work.checkpoint.d_model)]
-                    names = ["representation_id", "kind", "encoder_id", "layer", "n_dims"]
-                    bundle.add_table("representations", pd.DataFrame(row, columns=names))
-                stage.advance()
-                bundle = job.artefacts.get(PROBE_STAGE, key)
-            else:
-                stage.reuse()
+    stage_name = f"probe the layers of {work.checkpoint.spec.name}"
+    with (
+        job.reporter.stage(stage_name, len(work.layers()), "layers") as stage,
+        ThreadPoolExecutor(config.workers()) as pool,
+    ):
+        for layer, (bundle, was_there) in zip(work.layers(), pool.map(probe, work.layers()), strict=True):
+            (stage.reuse if was_there else stage.advance)()
             frames.append(job.record.use(bundle).table("probes").assign(layer=layer))
     return pd.concat(frames, ignore_index=True)
 

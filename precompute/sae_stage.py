@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 
 import pandas as pd
+import torch
 
 from explorer.sae import SAE, load_sae, make_sae_id
 from explorer.store import write_parquet
@@ -17,7 +19,6 @@ from precompute.feature_tables import AnalysedSAE, sae_tables
 from precompute.hidden_states import load_frames
 from precompute.job import Job
 from precompute.probe_stage import add_probe_tables, paper_probe, probe_representation
-from precompute.reporting import Stage
 from precompute.top_clips import traces_of_clip
 from precompute.train_sae import CurvePoint, TrainSettings, train_paper, train_sound
 
@@ -67,22 +68,28 @@ def planned(job: Job, d_model: int) -> list[tuple[float, int]]:
 
 
 def train_saes(work: EncoderAtWork, states: States, layers: Sequence[int]) -> list[TrainedSAE]:
-    """Train (or find) every SAE of the encoder's chosen layers."""
+    """Train (or find) every SAE of the encoder's chosen layers; on a CPU as many at a time as there are workers."""
     job = work.job
     plan = planned(job, work.checkpoint.d_model)
     groups = [tuple(layers)] if job.config.is_paper else [(layer,) for layer in layers]
+    tasks = [(members, sparsity, seed) for members in groups for sparsity, seed in plan]
     trained: list[TrainedSAE] = []
-    name = f"train SAEs on {work.checkpoint.spec.name}"
-    with job.reporter.stage(name, len(plan) * len(layers), "SAEs") as stage:
-        for members in groups:
-            for sparsity, seed in plan:
-                trained.extend(_train(work, states, members, sparsity, seed, stage))
+    with (
+        job.reporter.stage(f"train SAEs on {work.checkpoint.spec.name}", len(plan) * len(layers), "SAEs") as stage,
+        ThreadPoolExecutor(1 if _has_cuda(job.config.device) else job.config.workers()) as pool,
+    ):
+        for found, was_there in pool.map(lambda task: _train(work, states, *task), tasks):
+            for item in found:
+                job.record.use(item.bundle)
+                (stage.reuse if was_there else stage.advance)()
+            trained.extend(found)
     return trained
 
 
 def _train(
-    work: EncoderAtWork, states: States, layers: tuple[int, ...], sparsity: float, seed: int, stage: Stage
-) -> Iterator[TrainedSAE]:
+    work: EncoderAtWork, states: States, layers: tuple[int, ...], sparsity: float, seed: int
+) -> tuple[list[TrainedSAE], bool]:
+    """The SAEs of one sparsity and seed, and whether they were there already."""
     job, config = work.job, work.job.config
     d_model = work.checkpoint.d_model
     n_features = n_features_for(d_model, config.n_features)
@@ -103,10 +110,11 @@ def _train(
     key = key_of(ids=list(ids.values()))
     bundle = job.artefacts.find(TRAIN_STAGE, key)
     if bundle is None:
+        torch.set_num_threads(1)  # of this thread: one SAE a core is quicker than one SAE on all, and always the same
         started = time.monotonic()
         fitted = _fit(work, states, layers, settings)
         seconds = (time.monotonic() - started) / len(layers)
-        with job.artefacts.writing(TRAIN_STAGE, key) as bundle:
+        with job.artefacts.writing(TRAIN_STAGE, key) as made:
             for layer, (sae, _) in fitted.items():
                 metadata = {
                     "sae_id": ids[layer],
@@ -115,21 +123,16 @@ def _train(
                     "pooling": work.pooling,
                 }
                 named = SAE(sae.w_enc_df, sae.b_enc_f, sae.w_dec_fd, sae.b_dec_d, sae.k, metadata)
-                named.save(bundle.path(weights_name(ids[layer])))
+                named.save(made.path(weights_name(ids[layer])))
             curves = [{"sae_id": ids[la], **asdict(point)} for la, (_, curve) in fitted.items() for point in curve]
-            bundle.add_table("sae_curves", pd.DataFrame(curves))
-            bundle.add_facts({"train_seconds": seconds})
-        bundle = job.artefacts.get(TRAIN_STAGE, key)
-        for _ in layers:
-            stage.advance()
-    else:
-        for _ in layers:
-            stage.reuse()
-    job.record.use(bundle)
-    for layer in layers:
-        sae = load_sae(bundle.path(weights_name(ids[layer])))
-        is_reference = sparsity == config.reference and seed == config.seeds[0]
-        yield TrainedSAE(sae, ids[layer], layer, k, sparsity, seed, is_reference, bundle)
+            made.add_table("sae_curves", pd.DataFrame(curves))
+            made.add_facts({"train_seconds": seconds})
+    whole = job.artefacts.get(TRAIN_STAGE, key)
+    is_reference = sparsity == config.reference and seed == config.seeds[0]
+    return [
+        TrainedSAE(load_sae(whole.path(weights_name(sae_id))), sae_id, layer, k, sparsity, seed, is_reference, whole)
+        for layer, sae_id in ids.items()
+    ], bundle is not None
 
 
 def _fit(
@@ -152,8 +155,6 @@ def _fit(
 
 
 def _has_cuda(device: str) -> bool:
-    import torch
-
     return device.startswith("cuda") or (device == "auto" and torch.cuda.is_available())
 
 
@@ -240,7 +241,7 @@ def keep_traces(work: EncoderAtWork, trained: TrainedSAE, analysis: Bundle) -> N
                     traces = traces_of_clip(
                         frames[row], trained.sae, sorted(seen), seen, pools_all_tokens=work.pools_all_tokens
                     )
-                    parts.append(pd.DataFrame(traces).assign(clip_index=clip_index))
+                    parts.append(traces.assign(clip_index=clip_index))
         with job.artefacts.writing(TRACE_STAGE, key) as bundle:
             bundle.add_facts({"subject": trained.sae_id})
             columns = ["feature", "clip_index", "n_points", "t0_s", "hop_s", "low", "step", "padded_share", "points"]

@@ -16,6 +16,7 @@ N_INTERVALS = 4
 PER_INTERVAL = 3
 N_RANDOM = 3
 N_BINS = 24
+N_QUANTILES = 101
 TRACE_LEVELS = 255
 
 
@@ -82,22 +83,31 @@ def _top_of_groups(order: np.ndarray, groups_c: np.ndarray, files_c: np.ndarray,
 
 def histograms(codes_cf: np.ndarray) -> pd.DataFrame:
     """Histogram and quantiles of each live feature's non-zero activations, as rows of `feature_histograms`."""
-    rows = []
-    for feature in np.flatnonzero(codes_cf.max(axis=0) > 0):
-        values = codes_cf[:, feature]
-        active = values[values > 0]
-        counts, edges = np.histogram(active, bins=N_BINS, range=(0.0, float(active.max())))
-        quantiles = np.quantile(active, np.linspace(0, 1, 101))
-        rows.append(
-            {
-                "feature": int(feature),
-                "n_zero": int(len(values) - len(active)),
-                "edges": edges.astype(np.float32),
-                "counts": counts.astype(np.int32),
-                "quantiles": quantiles.astype(np.float32),
-            }
-        )
-    return pd.DataFrame(rows)
+    live = np.flatnonzero(codes_cf.max(axis=0) > 0)
+    ranked_lc = np.sort(codes_cf[:, live].T.astype(np.float64), axis=1)
+    n_clips = ranked_lc.shape[1]
+    n_zero = (ranked_lc <= 0).sum(axis=1)
+    largest = ranked_lc[:, -1]
+    bins = np.minimum((ranked_lc / largest[:, None] * N_BINS).astype(int), N_BINS - 1)
+    counts = np.zeros((len(live), N_BINS), dtype=np.int32)
+    rows, columns = np.nonzero(ranked_lc > 0)
+    np.add.at(counts, (rows, bins[rows, columns]), 1)
+    # Linear interpolation between order statistics, as numpy's default.
+    place = n_zero[:, None] + np.linspace(0, 1, N_QUANTILES) * (n_clips - 1 - n_zero)[:, None]
+    below = np.floor(place).astype(int)
+    above = np.minimum(below + 1, n_clips - 1)
+    low, high = np.take_along_axis(ranked_lc, below, axis=1), np.take_along_axis(ranked_lc, above, axis=1)
+    quantiles = low + (place - below) * (high - low)
+    edges = largest[:, None] * np.linspace(0, 1, N_BINS + 1)
+    return pd.DataFrame(
+        {
+            "feature": live,
+            "n_zero": n_zero,
+            "edges": list(edges.astype(np.float32)),
+            "counts": list(counts),
+            "quantiles": list(quantiles.astype(np.float32)),
+        }
+    )
 
 
 def traces_of_clip(
@@ -107,7 +117,7 @@ def traces_of_clip(
     preactivation_f: Mapping[int, float],
     *,
     pools_all_tokens: bool,
-) -> list[dict[str, object]]:
+) -> pd.DataFrame:
     """The traces of some features over one clip, quantised, as rows of the traces file (without clip_index).
 
     `preactivation_f` is what the SAE saw. Where pooling took in more than the frames (`pools_all_tokens`: padding,
@@ -117,19 +127,18 @@ def traces_of_clip(
     traces_tf = (frames.values_td - sae.b_dec_d) @ sae.w_enc_df[:, columns] + sae.b_enc_f[columns]
     low_f, high_f = traces_tf.min(axis=0), traces_tf.max(axis=0)
     step_f = np.maximum((high_f - low_f) / TRACE_LEVELS, np.finfo(np.float32).tiny)
-    points_tf = np.clip(np.rint((traces_tf - low_f) / step_f), 0, TRACE_LEVELS).astype(np.uint8)
-    hop_s = float(frames.times_s[1] - frames.times_s[0]) if len(frames.times_s) > 1 else 0.0
-    mean_f = traces_tf.mean(axis=0, dtype=np.float64)
-    return [
+    points_ft = np.clip(np.rint((traces_tf - low_f) / step_f), 0, TRACE_LEVELS).astype(np.uint8).T
+    seen_f = np.array([preactivation_f[feature] for feature in features])
+    rest_f = seen_f - traces_tf.mean(axis=0, dtype=np.float64)
+    return pd.DataFrame(
         {
-            "feature": int(feature),
-            "n_points": len(points_tf),
+            "feature": columns,
+            "n_points": len(traces_tf),
             "t0_s": float(frames.times_s[0]),
-            "hop_s": hop_s,
-            "low": float(low_f[i]),
-            "step": float(step_f[i]),
-            "padded_share": float(preactivation_f[feature] - mean_f[i]) if pools_all_tokens else 0.0,
-            "points": points_tf[:, i].tobytes(),
+            "hop_s": float(frames.times_s[1] - frames.times_s[0]) if len(frames.times_s) > 1 else 0.0,
+            "low": low_f,
+            "step": step_f,
+            "padded_share": rest_f if pools_all_tokens else 0.0,
+            "points": [points.tobytes() for points in points_ft],
         }
-        for i, feature in enumerate(columns)
-    ]
+    )

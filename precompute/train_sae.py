@@ -11,8 +11,11 @@ import torch
 from explorer.sae import SAE
 
 AUX_SHARE = 1 / 32  # weight of the auxiliary loss (Gao et al., arXiv 2406.04093, section 2.2)
-DEAD_AFTER_EPOCHS = 2  # a feature silent for so many epochs learns from the residual and has its bias lifted
-LIFT = 0.1  # by how much of the first epoch's mean k-th activation, times the rate, a silent feature's bias rises
+DEAD_AFTER_EPOCHS = 1  # a feature silent for so many epochs learns from the residual and is given a clip
+NEW_SHARE = 4  # of a clip's k places, at most one in so many goes to newcomers at a time
+MARGIN = 0.05  # by which a newcomer beats the k-th activation, as a share of the mean k-th
+LOOKED_AT = 512  # clips among which a silent feature looks for the one where it comes nearest to the top k
+MAX_GRADIENT = 0.01  # longest gradient of a step, on states of unit variance
 WARMUP_SHARE = 0.05
 DECAY_SHARE = 0.3  # the last share of the steps over which the learning rate falls to zero
 
@@ -48,7 +51,7 @@ def train_sound(
 
     The input is centred and scaled to unit mean variance by one number (so the map stays affine), the encoder starts as
     the decoder's transpose, decoder rows keep unit length, and features that fall silent learn from the residual (AuxK)
-    while their bias rises until they win a place in some clip's top k. Returns the SAE in raw units, and the curve.
+    while their bias rises to win a place in one clip's top k. Returns the SAE in raw units, and the curve.
     """
     generator = torch.Generator(device="cpu").manual_seed(settings.seed)
     space = _Space.of(train_cd)
@@ -64,10 +67,9 @@ def train_sound(
     schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: _rate(step, n_steps))
     silent_for = torch.zeros(settings.n_features, device=device)
     curve: list[CurvePoint] = []
-    lift_unit = 0.0
     for epoch in range(settings.epochs):
         fired = torch.zeros(settings.n_features, dtype=torch.bool, device=device)
-        losses, kth = [], []
+        losses = []
         for rows in torch.randperm(n_clips, generator=generator).to(device).split(settings.batch_size):
             batch = states[rows]
             pre = (batch - b_dec) @ w_enc + b_enc
@@ -79,9 +81,9 @@ def train_sound(
             dead = silent_for >= DEAD_AFTER_EPOCHS
             if bool(dead.any()):
                 loss = loss + AUX_SHARE * _aux_loss(error.detach(), pre, dead, w_dec, settings)
-            kth.append(values[:, -1].detach().mean())
             optimiser.zero_grad(set_to_none=True)
             loss.backward()
+            torch.nn.utils.clip_grad_norm_([w_enc, b_enc, w_dec, b_dec], MAX_GRADIENT)
             optimiser.step()
             schedule.step()
             with torch.no_grad():
@@ -89,11 +91,10 @@ def train_sound(
             losses.append(float(error.detach().square().mean()))
         silent_for = torch.where(fired, torch.zeros_like(silent_for), silent_for + 1)
         curve.append(CurvePoint(epoch, float(np.mean(losses)), float((~fired).float().mean())))
-        lift_unit = lift_unit or float(torch.stack(kth).mean())
-        with torch.no_grad():
-            b_enc[silent_for >= DEAD_AFTER_EPOCHS] += (
-                LIFT * lift_unit * schedule.get_last_lr()[0] / settings.learning_rate
-            )
+        dead = torch.nonzero(silent_for >= DEAD_AFTER_EPOCHS).flatten()
+        if len(dead):
+            looked_at = states[torch.randperm(n_clips, generator=generator)[:LOOKED_AT].to(device)]
+            _give_clips(dead, looked_at - b_dec, w_enc, b_enc, settings.k)
         if progress is not None:
             progress(epoch + 1, settings.epochs)
     arrays = [tensor.detach().cpu().numpy().astype(np.float64) for tensor in (w_enc, b_enc, w_dec, b_dec)]
@@ -111,6 +112,25 @@ def _decode(values: torch.Tensor, indices: torch.Tensor, w_dec: torch.Tensor) ->
     return codes.scatter(1, indices, values) @ w_dec
 
 
+@torch.no_grad()
+def _give_clips(dead: torch.Tensor, centred: torch.Tensor, w_enc: torch.Tensor, b_enc: torch.Tensor, k: int) -> None:
+    """Raise silent features' biases by just what they lack on the clip where they come nearest to the top k.
+
+    Nearest first, and few on one clip at a time: more would push out the features that do the work.
+    """
+    pre = centred @ w_enc + b_enc
+    kth = torch.topk(torch.relu(pre), k, dim=1).values[:, -1:]
+    gap, clip = (kth - pre[:, dead]).min(dim=0)
+    order = torch.argsort(gap)
+    taken = [0] * len(centred)
+    rows = []
+    for row, at in zip(order.tolist(), clip[order].tolist(), strict=True):
+        if taken[at] < max(1, k // NEW_SHARE):
+            taken[at] += 1
+            rows.append(row)
+    b_enc[dead[rows]] += gap[rows].clamp_min(0) + MARGIN * kth.mean()
+
+
 def _aux_loss(
     error: torch.Tensor, pre: torch.Tensor, dead: torch.Tensor, w_dec: torch.Tensor, settings: TrainSettings
 ) -> torch.Tensor:
@@ -125,7 +145,7 @@ class _Space:
     """The affine map from raw states to what training sees: x' = (x - center) @ basis.T / scale.
 
     With fewer clips than dimensions the states lie in a subspace, outside which no weight ever gets a gradient:
-    training inside it is exact for them, and cheaper by the ratio of the dimensions. Otherwise the basis is the identity.
+    training inside it is exact for them and cheaper by the ratio of dimensions. Otherwise the basis is the identity.
     """
 
     center_d: np.ndarray

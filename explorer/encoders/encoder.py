@@ -18,7 +18,7 @@ from explorer.audio import Waveform
 from explorer.encoders.checkpoint import Checkpoint, Loader, find_checkpoint
 from explorer.encoders.devices import find_device, full_precision
 from explorer.encoders.front_ends import Chunk, FrontEnd, spectrogram_front_end, waveform_front_end
-from explorer.encoders.network import blocks, load_network, recorded_states, valid_lengths
+from explorer.encoders.network import blocks, load_network, pack_linears, recorded_states, valid_lengths
 from explorer.encoders.registry import AST_FAMILY
 from explorer.encoders.states import FrameStates, TokenMean
 from explorer.errors import AudioError, ConfigError, EncoderError
@@ -83,6 +83,8 @@ class Encoder:
         self._lock = threading.Lock()
         del blocks(network)[max(1, max_layer) :]
         self._network: Any = network.to(device).train(training_mode)
+        if device.type == "cpu" and not training_mode:
+            pack_linears(self._network)
 
     def hidden_states(
         self, waves: Sequence[Waveform], layers: Sequence[int], *, all_tokens: bool = False

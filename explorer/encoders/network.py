@@ -230,3 +230,22 @@ def valid_lengths(network: Any, lengths: Sequence[int] | None) -> Iterator[None]
         yield
     finally:
         norms[0].valid_steps = None
+
+
+class PackedLinear(nn.Linear):
+    """A linear layer whose weight oneDNN has laid out in advance: the same sums, often a quarter faster."""
+
+    packed: torch.Tensor
+
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        return torch.ops.mkldnn._linear_pointwise(input, self.packed, self.bias, "none", [], "")
+
+
+def pack_linears(network: nn.Module) -> None:
+    """Make the network's linear layers `PackedLinear`, in place; for inference in float32 on a CPU with oneDNN only."""
+    if not torch.backends.mkldnn.is_available():
+        return
+    for module in network.modules():
+        if type(module) is nn.Linear:
+            module.__class__ = PackedLinear
+            module.packed = torch.ops.mkldnn._reorder_linear_weight(module.weight.detach())
