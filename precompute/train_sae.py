@@ -14,6 +14,8 @@ AUX_SHARE = 1 / 32  # weight of the auxiliary loss (Gao et al., arXiv 2406.04093
 DEAD_AFTER_EPOCHS = 1  # a feature silent for so many epochs learns from the residual and is given a clip
 NEW_SHARE = 4  # of a clip's k places, at most one in so many goes to newcomers at a time
 MARGIN = 0.05  # by which a newcomer beats the k-th activation, as a share of the mean k-th
+GIVE_UNTIL = 0.7  # share of the epochs after which the rest settles undisturbed, unless few are silent
+FEW_DEAD = 0.15
 LOOKED_AT = 512  # clips among which a silent feature looks for the one where it comes nearest to the top k
 MAX_GRADIENT = 0.01  # longest gradient of a step, on states of unit variance
 WARMUP_SHARE = 0.05
@@ -92,7 +94,8 @@ def train_sound(
         silent_for = torch.where(fired, torch.zeros_like(silent_for), silent_for + 1)
         curve.append(CurvePoint(epoch, float(np.mean(losses)), float((~fired).float().mean())))
         dead = torch.nonzero(silent_for >= DEAD_AFTER_EPOCHS).flatten()
-        if len(dead):
+        is_late = epoch >= GIVE_UNTIL * settings.epochs and len(dead) > FEW_DEAD * settings.n_features
+        if len(dead) and not is_late:
             looked_at = states[torch.randperm(n_clips, generator=generator)[:LOOKED_AT].to(device)]
             _give_clips(dead, looked_at - b_dec, w_enc, b_enc, settings.k)
         if progress is not None:
