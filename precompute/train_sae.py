@@ -16,6 +16,7 @@ NEW_SHARE = 4  # of a clip's k places, at most one in so many goes to newcomers 
 MARGIN = 0.05  # by which a newcomer beats the k-th activation, as a share of the mean k-th
 GIVE_UNTIL = 0.7  # share of the epochs after which the rest settles undisturbed, unless few are silent
 FEW_DEAD = 0.15
+MIN_STEPS = 4  # in an epoch, however few the clips are
 LOOKED_AT = 512  # clips among which a silent feature looks for the one where it comes nearest to the top k
 MAX_GRADIENT = 0.01  # longest gradient of a step, on states of unit variance
 WARMUP_SHARE = 0.05
@@ -52,8 +53,9 @@ def train_sound(
     """Fit a TopK SAE on (n, d) states.
 
     The input is centred and scaled to unit mean variance by one number (so the map stays affine), the encoder starts as
-    the decoder's transpose, decoder rows keep unit length, and features that fall silent learn from the residual (AuxK)
-    while their bias rises to win a place in one clip's top k. Returns the SAE in raw units, and the curve.
+    the decoder's transpose times a number, decoder rows keep unit length, and features that fall silent learn from the
+    residual (AuxK) while their bias rises to win a place in one clip's top k. Returns the SAE in raw units, and the
+    curve.
     """
     generator = torch.Generator(device="cpu").manual_seed(settings.seed)
     space = _Space.of(train_cd)
@@ -61,18 +63,19 @@ def train_sound(
     n_clips, d_model = states.shape
     w_dec = torch.randn(settings.n_features, d_model, generator=generator)
     w_dec = torch.nn.functional.normalize(w_dec, dim=1).to(device).requires_grad_()
-    w_enc = w_dec.detach().T.clone().contiguous().requires_grad_()
+    w_enc = (w_dec.detach().T * _gain(states, w_dec.detach(), settings.k)).contiguous().requires_grad_()
     b_enc = torch.zeros(settings.n_features, device=device, requires_grad=True)
     b_dec = torch.zeros(d_model, device=device, requires_grad=True)
     optimiser = torch.optim.Adam([w_enc, b_enc, w_dec, b_dec], lr=settings.learning_rate, fused=True)
-    n_steps = settings.epochs * max(1, -(-n_clips // settings.batch_size))
+    batch_size = min(settings.batch_size, max(1, n_clips // MIN_STEPS))
+    n_steps = settings.epochs * -(-n_clips // batch_size)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: _rate(step, n_steps))
     silent_for = torch.zeros(settings.n_features, device=device)
     curve: list[CurvePoint] = []
     for epoch in range(settings.epochs):
         fired = torch.zeros(settings.n_features, dtype=torch.bool, device=device)
         losses = []
-        for rows in torch.randperm(n_clips, generator=generator).to(device).split(settings.batch_size):
+        for rows in torch.randperm(n_clips, generator=generator).to(device).split(batch_size):
             batch = states[rows]
             pre = (batch - b_dec) @ w_enc + b_enc
             values, indices = torch.topk(torch.relu(pre), settings.k, dim=1)
@@ -102,6 +105,15 @@ def train_sound(
             progress(epoch + 1, settings.epochs)
     arrays = [tensor.detach().cpu().numpy().astype(np.float64) for tensor in (w_enc, b_enc, w_dec, b_dec)]
     return space.sae(*arrays, k=settings.k), curve
+
+
+@torch.no_grad()
+def _gain(states: torch.Tensor, w_dec: torch.Tensor, k: int) -> float:
+    """What the tied encoder is multiplied by so that the first reconstructions have the right size."""
+    some = states[:LOOKED_AT]
+    values, indices = torch.topk(torch.relu(some @ w_dec.T), k, dim=1)
+    recon = _decode(values, indices, w_dec)
+    return float((some * recon).sum() / recon.square().sum().clamp_min(1e-12)) or 1.0
 
 
 def _rate(step: int, n_steps: int) -> float:

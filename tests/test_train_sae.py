@@ -33,6 +33,18 @@ def test_planted_directions_are_found_and_few_features_die(planted: tuple[np.nda
     assert curve[-1].loss < curve[0].loss
 
 
+@pytest.mark.parametrize("k", [2, 8, 40])
+def test_few_clips_are_reconstructed_at_every_k(k: int) -> None:
+    """With a dozen clips of a wide state and k near or over their number, nothing may blow up, seen or unseen."""
+    rng = np.random.default_rng(3)
+    states = (rng.normal(size=(200, 12)) * np.arange(1, 13) ** -0.5 @ rng.normal(size=(12, 96)) + 2).astype(np.float32)
+    train, unseen = states[:12], states[12:]
+    sae, _ = train_sound(train, TrainSettings(k, 256, epochs=60))
+    mean = train.mean(axis=0)
+    assert fvu(train, sae.decode(sae.encode(train)), mean) < 0.3
+    assert fvu(unseen, sae.decode(sae.encode(unseen)), mean) < 1.5
+
+
 def test_the_same_seed_gives_the_same_weights(planted: tuple[np.ndarray, np.ndarray]) -> None:
     states = planted[0][:200]
     first, second = (train_sound(states, TrainSettings(K, N_FEATURES, epochs=3, seed=1))[0] for _ in range(2))
