@@ -16,6 +16,7 @@ NEW_SHARE = 4  # of a clip's k places, at most one in so many goes to newcomers 
 MARGIN = 0.05  # by which a newcomer beats the k-th activation, as a share of the mean k-th
 GIVE_UNTIL = 0.7  # share of the epochs after which the rest settles undisturbed, unless few are silent
 FEW_DEAD = 0.15
+STEPS_BETWEEN = 8  # two rounds of newcomers, so that one settles before the next comes
 MIN_STEPS = 4  # in an epoch, however few the clips are
 LOOKED_AT = 512  # clips among which a silent feature looks for the one where it comes nearest to the top k
 MAX_GRADIENT = 0.01  # longest gradient of a step, on states of unit variance
@@ -68,7 +69,9 @@ def train_sound(
     b_dec = torch.zeros(d_model, device=device, requires_grad=True)
     optimiser = torch.optim.Adam([w_enc, b_enc, w_dec, b_dec], lr=settings.learning_rate, fused=True)
     batch_size = min(settings.batch_size, max(1, n_clips // MIN_STEPS))
-    n_steps = settings.epochs * -(-n_clips // batch_size)
+    n_batches = -(-n_clips // batch_size)
+    n_steps = settings.epochs * n_batches
+    rest = -(-STEPS_BETWEEN // n_batches)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: _rate(step, n_steps))
     silent_for = torch.zeros(settings.n_features, device=device)
     curve: list[CurvePoint] = []
@@ -98,7 +101,7 @@ def train_sound(
         curve.append(CurvePoint(epoch, float(np.mean(losses)), float((~fired).float().mean())))
         dead = torch.nonzero(silent_for >= DEAD_AFTER_EPOCHS).flatten()
         is_late = epoch >= GIVE_UNTIL * settings.epochs and len(dead) > FEW_DEAD * settings.n_features
-        if len(dead) and not is_late:
+        if len(dead) and not is_late and epoch % rest == 0:
             looked_at = states[torch.randperm(n_clips, generator=generator)[:LOOKED_AT].to(device)]
             _give_clips(dead, looked_at - b_dec, w_enc, b_enc, settings.k)
         if progress is not None:
@@ -140,7 +143,7 @@ def _give_clips(dead: torch.Tensor, centred: torch.Tensor, w_enc: torch.Tensor, 
     taken = [0] * len(centred)
     rows = []
     for row, at in zip(order.tolist(), clip[order].tolist(), strict=True):
-        if taken[at] < max(1, k // NEW_SHARE):
+        if taken[at] < k // NEW_SHARE:
             taken[at] += 1
             rows.append(row)
     b_enc[dead[rows]] += gap[rows].clamp_min(0) + MARGIN * kth.mean()
