@@ -108,7 +108,7 @@ def _from_facts(facts: dict[str, Any], root: Path) -> Corpus:
     )
     clips = tuple(Clip(**{**item, "file": files[item["file"]]}) for item in facts.pop("clips"))
     skipped = tuple(Skipped(**item) for item in facts.pop("skipped"))
-    facts.pop("subject")
+    facts.pop("subject", None)
     return Corpus(**facts, root=root, clips=clips, files=files, skipped=skipped)
 
 
