@@ -43,6 +43,7 @@ from precompute.lasso import (
     convergence_in_results,
     make_problem,
     solve_path,
+    unchecked,
 )
 from precompute.metrics import Array, Floats, r2_score, r2_within_group
 
@@ -106,7 +107,7 @@ def fit_factors(
             if not usable:
                 continue
             clips = _shared(z, rows, np.where(train, folds_c, -1), groups, live, settings.mode)
-            for fit in pool.map(partial(_fit_one, clips=clips, settings=settings), usable):
+            for fit in pool.map(partial(_fit_in_thread, clips=clips, settings=settings), usable):
                 fits[fit.factor_index] = fit
                 if progress is not None:
                     progress(len(fits), y.shape[1])
@@ -163,6 +164,11 @@ def _shared(
         if len(fit) > 1:
             folds.append((make_problem(x_train[fit]), fit, score))
     return _Clips(x_train, z[heldout], heldout, groups[heldout], make_problem(x_train), folds, live)
+
+
+def _fit_in_thread(start: tuple[FactorFit, Target], clips: _Clips, settings: LassoSettings) -> FactorFit:
+    with unchecked():
+        return _fit_one(start, clips, settings)
 
 
 def _fit_one(start: tuple[FactorFit, Target], clips: _Clips, settings: LassoSettings) -> FactorFit:

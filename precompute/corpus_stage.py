@@ -1,29 +1,26 @@
-"""Read the corpus once, keep it as an artefact, and make its tables and previews."""
+"""Read the corpus once, keep it as an artefact, and make its tables."""
 
 from __future__ import annotations
 
 import dataclasses
-import multiprocessing
 import os
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from explorer.audio import AudioInfo, load_waveform, write_preview
+from explorer.audio import AudioInfo
 from explorer.errors import DatasetError
-from explorer.factors import FACTORS, factor_row
-from precompute.artefacts import Artefacts, Bundle, explained, key_of
+from explorer.factors import FACTORS
+from precompute.artefacts import Artefacts, Bundle, key_of
 from precompute.config import RunConfig
 from precompute.datasets import Clip, Corpus, Skipped, SourceFile, read_corpus
-from precompute.hidden_states import Shard
-from precompute.job import Job
+from precompute.factor_worker import preview_name
 from precompute.reporting import Reporter
 
-CORPUS_STAGE, FACTOR_STAGE = "corpus", "factors"
+CORPUS_STAGE = "corpus"
 VERSION = 1
 
 
@@ -167,59 +164,3 @@ def playable_clips(corpus: Corpus, n_clips: int) -> set[int]:
         by_group.setdefault(corpus.clips[index].group, []).append(int(index))
     turns = sorted((place, group, clip) for group, members in by_group.items() for place, clip in enumerate(members))
     return {clip for _, _, clip in turns[:n_clips]}
-
-
-def preview_name(clip_id: str) -> str:
-    """The file name of a clip's preview."""
-    return f"preview-{clip_id}.flac"
-
-
-def make_factors(job: Job) -> np.ndarray:
-    """Factors and previews of every clip, in parallel processes. Returns (clips, factors), NaN where undefined."""
-    total_s = sum(clip.duration_s for clip in job.corpus.clips)
-    with job.reporter.stage("openSMILE factors and previews", total_s, "s of audio") as stage:
-        todo: list[tuple[Shard, str]] = []
-        for shard in job.shards:
-            key = key_of(version=VERSION, shard=shard.name)
-            bundle = job.artefacts.find(FACTOR_STAGE, key)
-            if bundle is None:
-                todo.append((shard, key))
-            else:
-                stage.reuse(sum(clip.duration_s for clip in shard.clips))
-        _compute_factors(job, todo, stage.advance)
-        values_cg = np.full((len(job.corpus.clips), len(FACTORS)), np.nan)
-        for shard in job.shards:
-            bundle = job.record.use(job.artefacts.get(FACTOR_STAGE, key_of(version=VERSION, shard=shard.name)))
-            rows = bundle.table("factor_values")
-            position = {clip.clip_id: clip.clip_index for clip in shard.clips}
-            at = rows["clip_id"].map(position).to_numpy(dtype=int)
-            values_cg[at, rows["factor_index"].to_numpy(dtype=int)] = rows["value"].to_numpy(dtype=float)
-    return values_cg
-
-
-def _compute_factors(job: Job, todo: list[tuple[Shard, str]], on_seconds: Any) -> None:
-    if not todo:
-        return
-    n_workers = min(job.config.workers(), len(todo))
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(n_workers, mp_context=context) as pool:
-        futures = {pool.submit(_factor_shard, job.artefacts, shard, key): shard for shard, key in todo}
-        for future in as_completed(futures):
-            future.result()
-            on_seconds(sum(clip.duration_s for clip in futures[future].clips))
-
-
-def _factor_shard(artefacts: Artefacts, shard: Shard, key: str) -> None:
-    """Runs in a worker process: one shard's factor values and previews."""
-    rows: list[tuple[str, int, float | None, str | None]] = []
-    with artefacts.writing(FACTOR_STAGE, key) as bundle, explained(artefacts.store):
-        for clip in shard.clips:
-            wave = load_waveform(clip.path, start_s=clip.start_s, duration_s=clip.duration_s)
-            row = factor_row(wave)
-            rows.extend(
-                (clip.clip_id, index, float(value) if reason is None else None, reason)
-                for index, (value, reason) in enumerate(zip(row.values, row.reasons, strict=True))
-            )
-            write_preview(wave, bundle.path(preview_name(clip.clip_id)))
-        columns = ["clip_id", "factor_index", "value", "reason"]
-        bundle.add_table("factor_values", pd.DataFrame(rows, columns=columns))

@@ -15,10 +15,10 @@ from precompute.hidden_states import (
     CROPS_STAGE,
     FRAMES_STAGE,
     POOLED_STAGE,
-    Shard,
+    ShardTask,
     crops_key,
     encode_crops,
-    encode_shard,
+    encode_shards,
     estimated_frame_bytes,
     frames_key,
     load_frames,
@@ -26,6 +26,8 @@ from precompute.hidden_states import (
     pooled_key,
 )
 from precompute.job import Job
+from precompute.reporting import Stage
+from precompute.shards import Shard
 
 ENCODER_STAGE, STATES_STAGE = "encoders", "states"
 
@@ -68,6 +70,16 @@ class EncoderAtWork:
                 stage.advance()
         return self._encoder
 
+    def prepare(self) -> None:
+        """Load the network now if anything is left to encode with it."""
+        if not all(self.is_encoded(shard) for shard in self.job.shards):
+            self.network()
+
+    def is_encoded(self, shard: Shard) -> bool:
+        """Whether the shard's pooled states of all layers are there."""
+        key = pooled_key(self.fingerprint, shard, all_tokens=self.pools_all_tokens)
+        return self.job.artefacts.find(POOLED_STAGE, key) is not None
+
     def release(self) -> None:
         """Forget the network, to make room for the next one."""
         self._encoder = None
@@ -108,25 +120,15 @@ def encode_corpus(work: EncoderAtWork) -> np.ndarray:
     with job.reporter.stage(f"encode with {work.checkpoint.spec.name}", total_s, "s of audio") as stage:
         todo = []
         for shard in job.shards:
-            key = pooled_key(work.fingerprint, shard, all_tokens=work.pools_all_tokens)
-            if job.artefacts.find(POOLED_STAGE, key) is None:
-                todo.append(shard)
+            if work.is_encoded(shard):
+                stage.reuse(shard.duration_s)
             else:
-                stage.reuse(_seconds(shard))
+                todo.append(shard)
         if todo:
             encoder = work.network()
             size = estimated_frame_bytes(total_s, encoder.frame_rate_hz, encoder.d_model, len(layers))
-            frame_layers = layers if size <= job.config.frame_cache_gb * 1e9 else []
-            for shard in todo:
-                encode_shard(
-                    job.artefacts,
-                    encoder,
-                    shard,
-                    layers=layers,
-                    frame_layers=frame_layers,
-                    all_tokens=work.pools_all_tokens,
-                    on_clip=stage.advance,
-                )
+            frame_layers = tuple(layers) if size <= job.config.frame_cache_gb * 1e9 else ()
+            _encode(work, [ShardTask(shard, tuple(layers), frame_layers) for shard in todo], stage)
     job.record.use(_encoder_bundle(work))
     return load_pooled(job.artefacts, work.fingerprint, job.shards, all_tokens=work.pools_all_tokens)
 
@@ -134,29 +136,32 @@ def encode_corpus(work: EncoderAtWork) -> np.ndarray:
 def encode_frames(work: EncoderAtWork, layers: Sequence[int]) -> None:
     """Pass 2: the frames of the chosen layers where pass 1 did not keep them, no deeper than the deepest of them."""
     job = work.job
-    missing = {
-        shard: [
+    tasks = []
+    for shard in job.shards:
+        missing = tuple(
             layer
             for layer in layers
             if job.artefacts.find(FRAMES_STAGE, frames_key(work.fingerprint, shard, layer)) is None
-        ]
-        for shard in job.shards
-    }
-    todo = [shard for shard in job.shards if missing[shard]]
-    if not todo:
+        )
+        if missing:
+            tasks.append(ShardTask(shard, missing, missing))
+    if not tasks:
         return
-    total_s = sum(_seconds(shard) for shard in todo)
+    total_s = sum(task.shard.duration_s for task in tasks)
     with job.reporter.stage(f"frames of {work.checkpoint.spec.name}", total_s, "s of audio") as stage:
-        for shard in todo:
-            encode_shard(
-                job.artefacts,
-                work.network(),
-                shard,
-                layers=missing[shard],
-                frame_layers=missing[shard],
-                all_tokens=False,
-                on_clip=stage.advance,
-            )
+        _encode(work, tasks, stage)
+
+
+def _encode(work: EncoderAtWork, tasks: Sequence[ShardTask], stage: Stage) -> None:
+    encode_shards(
+        work.job.artefacts,
+        work.network(),
+        tasks,
+        all_tokens=work.pools_all_tokens,
+        n_workers=work.job.config.workers(),
+        n_clips=len(work.job.corpus.clips),
+        on_clip=stage.advance,
+    )
 
 
 def drop_other_frames(work: EncoderAtWork, layers: Sequence[int]) -> None:
@@ -256,7 +261,3 @@ def _encoder_bundle(work: EncoderAtWork) -> Bundle:
     with job.artefacts.writing(ENCODER_STAGE, key) as bundle:
         bundle.add_table("encoders", pd.DataFrame([row]).astype({"is_trained": "boolean"}))
     return job.artefacts.get(ENCODER_STAGE, key)
-
-
-def _seconds(shard: Shard) -> float:
-    return sum(clip.duration_s for clip in shard.clips)

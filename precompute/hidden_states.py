@@ -6,9 +6,11 @@ from them is the pre-activation of the pooled state to float32 accuracy.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
+from functools import partial
 
 import numpy as np
 import torch
@@ -17,32 +19,11 @@ from safetensors import safe_open
 from explorer.audio import Waveform, load_waveform
 from explorer.encoders import Encoder, FrameStates
 from precompute.artefacts import Artefacts, key_of
+from precompute.shards import ClipSource, Shard
 
 POOLED_STAGE, FRAMES_STAGE, CROPS_STAGE = "pooled", "frames", "crops"
 VERSION = 1
 FP16_MAX = 60000.0
-
-
-@dataclass(frozen=True)
-class ClipSource:
-    """Where a clip's sound lies."""
-
-    clip_index: int
-    clip_id: str
-    path: Path
-    start_s: float
-    duration_s: float
-
-
-@dataclass(frozen=True)
-class Shard:
-    """Consecutive clips that one job encodes."""
-
-    clips: tuple[ClipSource, ...]
-
-    @property
-    def name(self) -> str:
-        return key_of(clips=[clip.clip_id for clip in self.clips])
 
 
 @dataclass(frozen=True)
@@ -51,11 +32,6 @@ class ClipFrames:
 
     values_td: np.ndarray
     times_s: np.ndarray
-
-
-def make_shards(clips: Sequence[ClipSource], n_clips: int) -> list[Shard]:
-    """Cut the clips, in order, into shards of at most `n_clips`."""
-    return [Shard(tuple(clips[start : start + n_clips])) for start in range(0, len(clips), n_clips)]
 
 
 def pooled_key(fingerprint: str, shard: Shard, *, all_tokens: bool) -> str:
@@ -68,38 +44,127 @@ def frames_key(fingerprint: str, shard: Shard, layer: int) -> str:
     return key_of(version=VERSION, encoder=fingerprint, shard=shard.name, layer=layer)
 
 
-def encode_shard(
+@dataclass(frozen=True)
+class ShardTask:
+    """What is wanted of a shard: the pooled states of `layers`, the frames of `frame_layers` (some of them)."""
+
+    shard: Shard
+    layers: tuple[int, ...]
+    frame_layers: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class _KeptFrames:
+    """One layer of one clip as it is written: the mean, the frames' deviation from it, and their centres."""
+
+    mean_d: np.ndarray
+    delta_td: np.ndarray  # float16 where that can hold them
+    times_s: np.ndarray
+
+
+@dataclass(frozen=True)
+class _Batch:
+    """Clips that go through the network in one call: one on a CPU, where more gain nothing, else the whole shard."""
+
+    task: ShardTask
+    first: int
+    clips: tuple[ClipSource, ...]
+
+
+@dataclass(frozen=True)
+class _Encoded:
+    """(clips, layers, d) pooled states of a batch, and the frames of each clip by layer."""
+
+    pooled_cld: np.ndarray
+    frames: list[dict[int, _KeptFrames]]
+
+
+def encode_shards(
     artefacts: Artefacts,
     encoder: Encoder,
-    shard: Shard,
+    tasks: Sequence[ShardTask],
     *,
-    layers: Sequence[int],
-    frame_layers: Sequence[int],
     all_tokens: bool,
+    n_workers: int,
+    n_clips: int,
     on_clip: Callable[[float], None],
 ) -> None:
-    """Encode a shard and keep its pooled states of `layers` and its frames of `frame_layers`.
+    """Encode shards in turn, each kept as soon as it is whole.
 
-    `on_clip` is called with the seconds of audio as they are done.
+    On a CPU `n_workers` clips are encoded side by side, each on its share of the cores: quicker than one clip on all of
+    them, since no core waits for work that cannot be divided. `n_clips` is the corpus's, so that the share, and with it
+    every last digit, is the same however many clips are left. `on_clip` gets the seconds of audio as they are done.
     """
-    pooled_cld = np.empty((len(shard.clips), len(layers), encoder.d_model), dtype=np.float32)
-    frames: dict[int, list[tuple[np.ndarray, np.ndarray]]] = {layer: [] for layer in frame_layers}
-    n_batch = len(shard.clips) if encoder.device.type != "cpu" else 1  # on a CPU batches gain nothing and pad
-    for start in range(0, len(shard.clips), n_batch):
-        batch = shard.clips[start : start + n_batch]
-        hidden = encoder.hidden_states([_wave(clip, encoder) for clip in batch], layers, all_tokens=all_tokens)
-        for column, layer in enumerate(layers):
-            states = hidden[layer]
-            pooled_cld[start : start + len(batch), column] = _pooled(states, all_tokens=all_tokens)
-            if layer in frames:
-                frames[layer].extend(zip(states.values_td, states.times_s, strict=True))
-        on_clip(sum(clip.duration_s for clip in batch))
-    for layer, items in frames.items():
-        _save_frames(artefacts, frames_key(encoder.fingerprint, shard, layer), items)
-    key = pooled_key(encoder.fingerprint, shard, all_tokens=all_tokens)
-    if artefacts.find(POOLED_STAGE, key) is None and len(layers) == encoder.n_layers + 1:
+    is_cpu = encoder.device.type == "cpu"
+    n_side = min(n_workers, n_clips) if is_cpu else 2  # beside a GPU's pass the batch before it is packed
+    batches = [batch for task in tasks for batch in _batches(task, 1 if is_cpu else len(task.shard.clips))]
+    share = max(1, n_workers // n_side)
+    with ThreadPoolExecutor(n_side, initializer=torch.set_num_threads, initargs=(share,)) as pool:
+        done: list[_Encoded] = []
+        encode = partial(_encode_batch, encoder, all_tokens=all_tokens)
+        for batch, encoded in zip(batches, _in_order(pool, encode, batches, ahead=n_side), strict=True):
+            done.append(encoded)
+            on_clip(sum(clip.duration_s for clip in batch.clips))
+            if batch.first + len(batch.clips) == len(batch.task.shard.clips):
+                _keep(artefacts, encoder, batch.task, done, all_tokens=all_tokens)
+                done = []
+
+
+def _batches(task: ShardTask, size: int) -> Iterator[_Batch]:
+    for first in range(0, len(task.shard.clips), size):
+        yield _Batch(task, first, task.shard.clips[first : first + size])
+
+
+def _in_order(
+    pool: ThreadPoolExecutor, work: Callable[[_Batch], _Encoded], batches: Sequence[_Batch], *, ahead: int
+) -> Iterator[_Encoded]:
+    """The results in the order of the batches; never more than `ahead` are at work or waiting beside the next one."""
+    waiting: deque[Future[_Encoded]] = deque()
+    for batch in batches:
+        waiting.append(pool.submit(work, batch))
+        if len(waiting) > ahead:
+            yield waiting.popleft().result()
+    while waiting:
+        yield waiting.popleft().result()
+
+
+def _encode_batch(encoder: Encoder, batch: _Batch, *, all_tokens: bool) -> _Encoded:
+    task = batch.task
+    hidden = encoder.hidden_states([_wave(clip, encoder) for clip in batch.clips], task.layers, all_tokens=all_tokens)
+    pooled_cld = np.stack([_pooled(hidden[layer], all_tokens=all_tokens) for layer in task.layers], axis=1)
+    frames = [
+        {layer: _kept(hidden[layer].values_td[row], hidden[layer].times_s[row]) for layer in task.frame_layers}
+        for row in range(len(batch.clips))
+    ]
+    return _Encoded(pooled_cld, frames)
+
+
+def _kept(values_td: np.ndarray, times_s: np.ndarray) -> _KeptFrames:
+    mean_d = values_td.mean(axis=0, dtype=np.float64).astype(np.float32)
+    delta_td = values_td - mean_d
+    fits = max(float(delta_td.max(initial=0.0)), -float(delta_td.min(initial=0.0))) < FP16_MAX
+    return _KeptFrames(mean_d, torch.from_numpy(delta_td).half().numpy() if fits else delta_td, times_s)
+
+
+def _keep(
+    artefacts: Artefacts, encoder: Encoder, task: ShardTask, done: Sequence[_Encoded], *, all_tokens: bool
+) -> None:
+    """Write a whole shard: frames first, so that a shard with pooled states has all its frames."""
+    clips = [frames for encoded in done for frames in encoded.frames]
+    for layer in task.frame_layers:
+        key = frames_key(encoder.fingerprint, task.shard, layer)
+        if artefacts.find(FRAMES_STAGE, key) is None:
+            with artefacts.writing(FRAMES_STAGE, key) as bundle:
+                arrays = {}
+                for row, frames in enumerate(clips):
+                    arrays[f"{row}.mean_d"] = frames[layer].mean_d
+                    arrays[f"{row}.delta_td"] = frames[layer].delta_td
+                    arrays[f"{row}.times_s"] = frames[layer].times_s.astype(np.float64)
+                bundle.add_arrays("frames", arrays)
+    key = pooled_key(encoder.fingerprint, task.shard, all_tokens=all_tokens)
+    if artefacts.find(POOLED_STAGE, key) is None and len(task.layers) == encoder.n_layers + 1:
         with artefacts.writing(POOLED_STAGE, key) as bundle:
-            bundle.add_arrays("pooled", {"pooled_cld": pooled_cld})
+            bundle.add_arrays("pooled", {"pooled_cld": np.concatenate([encoded.pooled_cld for encoded in done])})
 
 
 def _wave(clip: ClipSource, encoder: Encoder) -> Waveform:
@@ -112,21 +177,6 @@ def _pooled(states: FrameStates, *, all_tokens: bool) -> np.ndarray:
     if all_tokens and states.all_tokens_mean_cd is not None:
         return states.all_tokens_mean_cd
     return states.pooled()
-
-
-def _save_frames(artefacts: Artefacts, key: str, items: Sequence[tuple[np.ndarray, np.ndarray]]) -> None:
-    if artefacts.find(FRAMES_STAGE, key) is not None:
-        return
-    arrays: dict[str, np.ndarray] = {}
-    for row, (values_td, times_s) in enumerate(items):
-        mean_d = values_td.mean(axis=0, dtype=np.float64).astype(np.float32)
-        delta_td = values_td - mean_d
-        fits = float(np.abs(delta_td).max(initial=0.0)) < FP16_MAX
-        arrays[f"{row}.mean_d"] = mean_d
-        arrays[f"{row}.delta_td"] = torch.from_numpy(delta_td).half().numpy() if fits else delta_td
-        arrays[f"{row}.times_s"] = times_s.astype(np.float64)
-    with artefacts.writing(FRAMES_STAGE, key) as bundle:
-        bundle.add_arrays("frames", arrays)
 
 
 def load_pooled(artefacts: Artefacts, fingerprint: str, shards: Sequence[Shard], *, all_tokens: bool) -> np.ndarray:

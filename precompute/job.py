@@ -10,8 +10,8 @@ import numpy as np
 from precompute.artefacts import Artefacts, Bundle
 from precompute.config import RunConfig
 from precompute.datasets import Corpus
-from precompute.hidden_states import ClipSource, Shard, make_shards
 from precompute.reporting import Reporter
+from precompute.shards import ClipSource, Shard, make_shards
 
 HELD_OUT, GROUP_FOLDS, RANDOM_FOLDS, PAPER = "held-out", "group-folds", "random-folds", "paper"
 

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn import config_context
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import lasso_path
 
@@ -22,6 +23,8 @@ from precompute.metrics import Floats
 MAX_ITER = 10_000
 TOLERANCE = 1e-4  # of the duality gap, relative to |y|^2: scikit-learn's own
 ROUGH = 1e-3  # the same where solutions are only compared: cross-validation, paths, permutations
+FIRST_SET = 32  # columns that the first working set holds at least; each next one holds twice as many
+INNER = 0.3  # tolerance within a working set, over that of the whole problem
 PATIENCE = 3  # alphas in a row that do not improve, before a path is left
 
 
@@ -79,23 +82,76 @@ def solve_path(
     """One solution for each alpha in turn, each started from the one before (give them from large to small)."""
     y_mean = float(y_c.mean())
     centred = np.ascontiguousarray(y_c - y_mean)
-    xy = None if problem.gram_dd is None else np.ascontiguousarray(problem.x_cd.T @ centred)
     weights = np.zeros(problem.x_cd.shape[1]) if start_d is None else start_d
     for alpha in alphas:
-        _, path, _, n_iter = lasso_path(
-            problem.x_cd,
-            centred,
-            alphas=[alpha],
-            precompute=False if problem.gram_dd is None else problem.gram_dd,
-            Xy=xy,
-            coef_init=weights.copy(),  # the solver writes into it
-            check_input=False,
-            max_iter=MAX_ITER,
-            tol=tolerance,
-            return_n_iter=True,
-        )
-        weights = np.ascontiguousarray(path[:, 0])
-        yield Solution(float(alpha), weights, y_mean - float(problem.mean_d @ weights), n_iter[0] < MAX_ITER)
+        weights, is_converged = _solve(problem, centred, alpha, weights, tolerance)
+        yield Solution(float(alpha), weights, y_mean - float(problem.mean_d @ weights), is_converged)
+
+
+def _solve(problem: Problem, y_c: Floats, alpha: float, start_d: Floats, tolerance: float) -> tuple[Floats, bool]:
+    """Weights at one alpha, by working sets (Massias et al., arXiv 1802.07481, without their extrapolation).
+
+    scikit-learn's solver runs on the few columns that matter, and the others join while they would lower the loss. It
+    ends where scikit-learn would on all columns: at a duality gap of `tolerance` times |y|^2 over the whole problem.
+    """
+    x_cd, n = problem.x_cd, len(y_c)
+    goal = tolerance * float(y_c @ y_c)
+    used = np.flatnonzero(start_d)
+    values, is_converged = start_d[used], True
+    size = max(FIRST_SET, 2 * len(used))
+    previous_gap, sharper = np.inf, 1.0
+    while True:
+        residual = y_c - x_cd[:, used] @ values
+        slope = np.abs(x_cd.T @ residual)
+        gap = _duality_gap(residual, y_c, float(slope.max(initial=0.0)), float(np.abs(values).sum()), alpha * n)
+        if gap <= goal or not is_converged:
+            break
+        # Not closer with all that it had: the inner solution was too rough for the whole problem.
+        sharper, previous_gap = (sharper if gap < 0.5 * previous_gap else sharper / 4), gap
+        slope[used[values != 0]] = np.inf
+        chosen = np.sort(np.argpartition(-slope, size - 1)[:size]) if size < len(slope) else np.arange(len(slope))
+        inside = np.zeros(len(start_d))
+        inside[used] = values
+        values, is_converged = _solve_on(problem, chosen, y_c, alpha, inside[chosen], tolerance * INNER * sharper)
+        used = chosen
+        size = min(2 * size, len(start_d))
+    weights = np.zeros(len(start_d))
+    weights[used] = values
+    return weights, is_converged
+
+
+def _solve_on(
+    problem: Problem, columns: NDArray[np.intp], y_c: Floats, alpha: float, start: Floats, tolerance: float
+) -> tuple[Floats, bool]:
+    x = np.asfortranarray(problem.x_cd[:, columns])
+    gram: bool | Floats = False
+    if problem.gram_dd is not None:
+        gram = np.ascontiguousarray(problem.gram_dd[np.ix_(columns, columns)])
+    elif len(columns) < len(x):
+        gram = np.ascontiguousarray(x.T @ x)
+    _, path, _, n_iter = lasso_path(
+        x,
+        y_c,
+        alphas=[alpha],
+        precompute=gram,
+        Xy=None if gram is False else x.T @ y_c,
+        coef_init=start.copy(),  # the solver writes into it
+        check_input=False,
+        max_iter=MAX_ITER,
+        tol=tolerance,
+        return_n_iter=True,
+    )
+    return path[:, 0], n_iter[0] < MAX_ITER
+
+
+def _duality_gap(residual: Floats, y_c: Floats, steepest: float, length: float, strength: float) -> float:
+    """How far the weights behind `residual` are from the optimum, at most, in units of |y|^2; as scikit-learn counts.
+
+    `steepest` is the largest |x_j . residual|, `length` the sum of |weights|, `strength` alpha times the clips.
+    """
+    squares = float(residual @ residual)
+    scale = min(1.0, strength / steepest) if steepest > 0 else 1.0
+    return 0.5 * squares * (1 + scale**2) + strength * length - scale * float(residual @ y_c)
 
 
 def choose_alpha(
@@ -126,3 +182,8 @@ def convergence_in_results() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         yield
+
+
+def unchecked() -> AbstractContextManager[None]:
+    """scikit-learn without its checks of arguments, which cost more than a small solution. Of the thread it is in."""
+    return config_context(skip_parameter_validation=True, assume_finite=True)

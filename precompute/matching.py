@@ -138,8 +138,13 @@ def _unit_columns(codes_cf: Array, rows: Mask) -> tuple[Floats, Mask]:
 def _best(values: Floats, ranking: Floats, n_top: int) -> tuple[NDArray[np.int64], Floats]:
     """The columns with the largest ranking in each row, best first (the first column at a tie); -1 and NaN for NaN."""
     score = np.where(np.isnan(ranking), -np.inf, ranking)
-    order = np.argsort(-score, axis=1, kind="stable")[:, :n_top]
-    found = np.isfinite(np.take_along_axis(score, order, axis=1))
+    rows = np.arange(len(score))
+    order = np.zeros((len(score), n_top), dtype=np.int64)
+    found = np.zeros(order.shape, dtype=bool)
+    for place in range(n_top):  # few are wanted of many: quicker than sorting all
+        order[:, place] = score.argmax(axis=1)
+        found[:, place] = np.isfinite(score[rows, order[:, place]])
+        score[rows, order[:, place]] = -np.inf
     return np.where(found, order, -1), np.where(found, np.take_along_axis(values, order, axis=1), np.nan)
 
 

@@ -25,7 +25,7 @@ from explorer.errors import ConfigError, DatasetError, StoreBusyError, StoreErro
 from explorer.recent import remember_store
 from precompute.artefacts import Artefacts, Bundle, explained, key_of
 from precompute.config import RunConfig
-from precompute.corpus_stage import find_corpus, make_factors, playable_clips
+from precompute.corpus_stage import find_corpus, playable_clips
 from precompute.datasets import Corpus
 from precompute.encode_stage import (
     EncoderAtWork,
@@ -37,6 +37,7 @@ from precompute.encode_stage import (
     keep_playable_states,
     open_encoder,
 )
+from precompute.factor_stage import make_factors
 from precompute.job import HELD_OUT, Job, Record, corpus_arrays
 from precompute.lasso_stage import lasso
 from precompute.match_stage import Dictionary, match_dictionaries
@@ -44,7 +45,8 @@ from precompute.plan import Estimate, estimate
 from precompute.probe_stage import choose_layers, dense_id, probe_attributes, probe_layers
 from precompute.publish import load_runs, publish, save_run
 from precompute.reporting import Reporter, log
-from precompute.sae_stage import TrainedSAE, analyse, keep_traces, planned, train_saes
+from precompute.sae_stage import TrainedSAE, analyse, planned, train_saes
+from precompute.trace_stage import keep_traces
 
 LOCK = ".lock"
 VERSIONED = (
@@ -89,7 +91,7 @@ def run(config: RunConfig, *, command: str) -> RunSummary:
             planned(job, work.checkpoint.d_model)
         check_space(config.store, estimate(job, plans))
         started_at = _started_at(artefacts, job.run_id)
-        factors_cg = make_factors(job)
+        factors_cg = make_factors(job, meanwhile=plans[0].prepare)
         probe_attributes(job)
         dictionaries: list[Dictionary] = []
         choices: list[dict[str, Any]] = []
@@ -158,21 +160,28 @@ def process_encoder(work: EncoderAtWork, factors_cg: np.ndarray) -> tuple[list[D
 def analyse_saes(work: EncoderAtWork, states: States, trained: Sequence[TrainedSAE]) -> list[Dictionary]:
     """Tables, codes and traces of every SAE; their codes over the corpus, in the order of `trained`."""
 
-    def analyse_one(item: TrainedSAE) -> Dictionary:
-        keep_traces(work, item, analyse(work, item, states))
+    def analyse_one(item: TrainedSAE) -> tuple[Bundle, Dictionary]:
         codes_cf = item.sae.encode(states.pooled_cld[:, item.layer]).dense()
-        return Dictionary(
+        dictionary = Dictionary(
             item.sae_id, work.encoder_id, item.layer, item.sparsity, item.seed, item.is_reference, codes_cf
         )
+        return analyse(work, item, states), dictionary
 
     reporter, n_workers = work.job.reporter, work.job.config.workers()
-    dictionaries = []
+    bundles, dictionaries = [], []
     with (
         reporter.stage(f"analyse SAEs of {work.checkpoint.spec.name}", len(trained), "SAEs") as stage,
         ThreadPoolExecutor(n_workers) as pool,
     ):
-        for dictionary in pool.map(analyse_one, trained):
+        for bundle, dictionary in pool.map(analyse_one, trained):
+            bundles.append(bundle)
             dictionaries.append(dictionary)
+            stage.advance()
+    layers = sorted({item.layer for item in trained})
+    with reporter.stage(f"traces of {work.checkpoint.spec.name}", len(layers), "layers") as stage:
+        for layer in layers:
+            of_layer = [(item, bundle) for item, bundle in zip(trained, bundles, strict=True) if item.layer == layer]
+            keep_traces(work, layer, [(item.sae_id, item.sae, bundle) for item, bundle in of_layer])
             stage.advance()
     return dictionaries
 

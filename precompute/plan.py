@@ -9,10 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from explorer.audio import Waveform
-from precompute.artefacts import Artefacts
 from precompute.config import RunConfig, n_features_for
 from precompute.encode_stage import EncoderAtWork
-from precompute.hidden_states import POOLED_STAGE, estimated_frame_bytes, pooled_key
+from precompute.hidden_states import estimated_frame_bytes
 from precompute.job import Job
 from precompute.reporting import clock
 
@@ -71,7 +70,7 @@ def estimate(job: Job, works: Sequence[EncoderAtWork], *, timed: bool = False) -
         other_s += gigaflops * SECONDS_PER_GIGAFLOP + n_all * PROBE_S + saes * 12.0
         n_saes, n_layers = n_saes + saes, n_layers + n_all
         if timed:
-            encode_s += _encode_seconds(job.artefacts, work, job)
+            encode_s += _encode_seconds(work, job)
     return Estimate(n_clips, audio_s, n_saes, n_layers, disk, encode_s if timed else None, other_s)
 
 
@@ -81,13 +80,8 @@ def _n_layers(config: RunConfig, n_all: int) -> int:
     return 2 if config.layers == "best2" or "=" in config.layers else len(config.layers.split(","))
 
 
-def _encode_seconds(artefacts: Artefacts, work: EncoderAtWork, job: Job) -> float:
-    left_s = sum(
-        clip.duration_s
-        for shard in job.shards
-        if artefacts.find(POOLED_STAGE, pooled_key(work.fingerprint, shard, all_tokens=work.pools_all_tokens)) is None
-        for clip in shard.clips
-    )
+def _encode_seconds(work: EncoderAtWork, job: Job) -> float:
+    left_s = sum(shard.duration_s for shard in job.shards if not work.is_encoded(shard))
     if not left_s:
         return 0.0
     encoder = work.network()

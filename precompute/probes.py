@@ -8,12 +8,11 @@ defined. The published recipe (a linear layer trained with Adam) is in `run_pape
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
-from scipy.special import logsumexp
 
 from precompute.metrics import Array, Floats, shared_groups
 from precompute.probe_result import ClassScore, LinearProbe, Mask, ProbeResult, as_labels, score_predictions
@@ -22,6 +21,7 @@ __all__ = ["ClassScore", "LinearProbe", "ProbeResult", "attribute_baseline", "fi
 __all__ += ["run_paper_probe", "run_probe", "standardiser"]
 
 _ROTATE_UP_TO = 1024  # rows or columns: above this the decomposition costs more than it saves
+_FLAT = 1e-13  # a principal axis whose square is below this share of the longest one's is rounding
 
 
 def fit_probe(x_cd: Array, labels_c: NDArray, *, c: float, seed: int = 0) -> LinearProbe:
@@ -42,17 +42,15 @@ def fit_probes(x_cd: Array, labels_c: NDArray, *, c_grid: Sequence[float]) -> li
     if len(classes) < 2:
         raise ValueError(f"A probe needs at least two classes; these clips have {len(classes)}: {list(classes)}.")
     center_d, scale_d, live_d = standardiser(x_cd)
-    z, basis_dr, size_r = _principal_axes(
-        (np.asarray(x_cd, np.float64)[:, live_d] - center_d[live_d]) / scale_d[live_d]
-    )
+    turned = _principal_axes((np.asarray(x_cd, np.float64)[:, live_d] - center_d[live_d]) / scale_d[live_d])
     onehot = np.eye(len(classes))[y]
-    start = np.zeros((z.shape[1] + 1, len(classes)))
+    start = np.zeros((turned.z.shape[1] + 1, len(classes)))
     probes = []
     for c in c_grid:
         # Two classes: scikit-learn fits one weight vector w; softmax with +-w/2 has the same penalty at C / 2.
-        start = _minimise(z, size_r, onehot, c / 2 if len(classes) == 2 else c, start)
+        start = _minimise(turned, onehot, c / 2 if len(classes) == 2 else c, start)
         weights = np.zeros((len(classes), len(live_d)))
-        weights[:, live_d] = (basis_dr @ start[:-1]).T if basis_dr is not None else start[:-1].T
+        weights[:, live_d] = (start[:-1] if turned.back_dr is None else turned.back_dr @ start[:-1]).T
         probes.append(LinearProbe(tuple(classes.tolist()), center_d, scale_d, weights, start[-1].copy()))
     return probes
 
@@ -68,34 +66,44 @@ def standardiser(x_cd: Array) -> tuple[Floats, Floats, Mask]:
     return x.mean(axis=0), np.where(live, scale, 1.0), live
 
 
-def _principal_axes(z: Floats) -> tuple[Floats, Floats | None, Floats]:
-    """(clips on their principal axes, the axes or None when not rotated, mean square of each new column)."""
+@dataclass(frozen=True, eq=False)
+class _Rotated:
+    """Clips on their principal axes (n, r), each column's mean square, and what turns weights back (None: nothing)."""
+
+    z: Floats
+    size_r: Floats
+    back_dr: Floats | None
+
+
+def _principal_axes(z: Floats) -> _Rotated:
+    """Turn the clips to their principal axes. Axes without length are left out: no weight can lie on them."""
     n, d = z.shape
     if min(n, d) > _ROTATE_UP_TO or min(n, d) == 0:
-        return z, None, np.mean(z**2, axis=0)
-    if n < d:
-        _, vectors = np.linalg.eigh(z @ z.T)
-        axes, _ = np.linalg.qr(z.T @ vectors[:, ::-1])  # orthonormal to machine precision, largest axes first
-    else:
-        _, vectors = np.linalg.eigh(z.T @ z)
-        axes = vectors[:, ::-1]
-    turned = z @ axes
-    return turned, axes, np.mean(turned**2, axis=0)
+        return _Rotated(z, np.mean(z**2, axis=0), None)
+    squares, vectors = np.linalg.eigh(z @ z.T if n < d else z.T @ z)
+    kept = squares > _FLAT * max(float(squares[-1]), 0.0)
+    squares, vectors = squares[kept][::-1], vectors[:, kept][:, ::-1]
+    if n < d:  # the axes themselves are z.T @ vectors / length
+        lengths = np.sqrt(squares)
+        return _Rotated(vectors * lengths, squares / n, z.T @ (vectors / lengths))
+    return _Rotated(z @ vectors, squares / n, vectors)
 
 
-def _minimise(z: Floats, size_r: Floats, onehot: Floats, c: float, start: Floats) -> Floats:
+def _minimise(turned: _Rotated, onehot: Floats, c: float, start: Floats) -> Floats:
     """The weights (axes + intercept last, classes) at the minimum of sum log-loss + |W|^2 / 2C."""
-    n, k = onehot.shape
+    z, (n, k) = turned.z, onehot.shape
     penalty = 1.0 / (c * n)
     # Unknowns are scaled so that the curvature at zero weights is near 1 along every axis.
-    unit = 1.0 / np.sqrt(np.append(size_r / k + penalty, 1.0 / k))[:, None]
+    unit = 1.0 / np.sqrt(np.append(turned.size_r / k + penalty, 1.0 / k))[:, None]
 
     def loss(flat: Floats) -> tuple[float, Floats]:
         w = unit * flat.reshape(-1, k)
         logits = z @ w[:-1] + w[-1]
-        normaliser = logsumexp(logits, axis=1, keepdims=True)
-        value = np.mean(normaliser[:, 0] - np.sum(onehot * logits, axis=1)) + 0.5 * penalty * np.sum(w[:-1] ** 2)
-        error = (np.exp(logits - normaliser) - onehot) / n
+        logits -= logits.max(axis=1, keepdims=True)
+        shares = np.exp(logits)
+        total = shares.sum(axis=1, keepdims=True)
+        value = np.mean(np.log(total[:, 0]) - np.sum(onehot * logits, axis=1)) + 0.5 * penalty * np.sum(w[:-1] ** 2)
+        error = (shares / total - onehot) / n
         gradient = np.vstack([z.T @ error + penalty * w[:-1], error.sum(axis=0)])
         return float(value), (unit * gradient).ravel()
 

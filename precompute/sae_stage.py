@@ -16,13 +16,12 @@ from precompute.artefacts import Bundle, key_of
 from precompute.config import k_for, n_features_for
 from precompute.encode_stage import EncoderAtWork, States
 from precompute.feature_tables import AnalysedSAE, sae_tables
-from precompute.hidden_states import load_frames
 from precompute.job import Job
 from precompute.probe_stage import add_probe_tables, paper_probe, probe_representation
-from precompute.top_clips import traces_of_clip
+from precompute.trace_stage import traces_name
 from precompute.train_sae import CurvePoint, TrainSettings, train_paper, train_sound
 
-TRAIN_STAGE, CODES_STAGE, TRACE_STAGE = "saes", "codes", "traces"
+TRAIN_STAGE, CODES_STAGE = "saes", "codes"
 VERSION = 1
 
 
@@ -52,11 +51,6 @@ def weights_name(sae_id: str) -> str:
 def codes_name(by: str, sae_id: str, analysis_key: str) -> str:
     """The file name of an SAE's codes, sorted by 'feature' or 'clip'."""
     return f"codes-by-{by}-{sae_id}-{analysis_key[:8]}.parquet"
-
-
-def traces_name(sae_id: str, analysis_key: str) -> str:
-    """The file name of the traces of one analysis of an SAE."""
-    return f"traces-{sae_id}-{analysis_key[:8]}.parquet"
 
 
 def planned(job: Job, d_model: int) -> list[tuple[float, int]]:
@@ -219,41 +213,3 @@ def analyse(work: EncoderAtWork, trained: TrainedSAE, states: States) -> Bundle:
             path = bundle.path(codes_name(by, trained.sae_id, key))
             write_parquet(codes, path, order_by=[first, second])
     return job.record.use(job.artefacts.get(CODES_STAGE, key))
-
-
-def keep_traces(work: EncoderAtWork, trained: TrainedSAE, analysis: Bundle) -> None:
-    """The traces of every feature's listed clips, from the frames of the SAE's layer."""
-    job = work.job
-    key = key_of(version=VERSION, analysis=analysis.folder.name)
-    found = job.artefacts.find(TRACE_STAGE, key)
-    if found is None:
-        listed = analysis.table("listed_clips")
-        parts = []
-        if len(listed):
-            wanted = listed.drop_duplicates(["feature", "clip_index"]).groupby("clip_index")
-            for shard in job.shards:
-                at = [row for row, clip in enumerate(shard.clips) if clip.clip_index in wanted.groups]
-                frames = load_frames(job.artefacts, work.fingerprint, shard, trained.layer) if at else []
-                for row in at:
-                    clip_index = shard.clips[row].clip_index
-                    rows = wanted.get_group(clip_index)
-                    seen = dict(zip(rows["feature"], rows["preactivation"], strict=True))
-                    traces = traces_of_clip(
-                        frames[row], trained.sae, sorted(seen), seen, pools_all_tokens=work.pools_all_tokens
-                    )
-                    parts.append(traces.assign(clip_index=clip_index))
-        with job.artefacts.writing(TRACE_STAGE, key) as bundle:
-            bundle.add_facts({"subject": trained.sae_id})
-            columns = ["feature", "clip_index", "n_points", "t0_s", "hop_s", "low", "step", "padded_share", "points"]
-            rows = pd.concat(parts, ignore_index=True)[columns] if parts else pd.DataFrame(columns=columns)
-            types = {
-                "feature": "int32",
-                "clip_index": "int32",
-                "n_points": "int32",
-                "low": "float32",
-                "step": "float32",
-            }
-            path = bundle.path(traces_name(trained.sae_id, analysis.folder.name))
-            write_parquet(rows.astype(types), path, order_by=["feature", "clip_index"], row_group_size=2048)
-        found = job.artefacts.get(TRACE_STAGE, key)
-    job.record.use(found)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -110,35 +109,42 @@ def histograms(codes_cf: np.ndarray) -> pd.DataFrame:
     )
 
 
-def traces_of_clip(
-    frames: ClipFrames,
-    sae: SAE,
-    features: Sequence[int],
-    preactivation_f: Mapping[int, float],
-    *,
-    pools_all_tokens: bool,
-) -> pd.DataFrame:
-    """The traces of some features over one clip, quantised, as rows of the traces file (without clip_index).
+@dataclass(frozen=True, eq=False)
+class TraceReader:
+    """An SAE's input map, laid out so that the traces of a few features are read quickly."""
 
-    `preactivation_f` is what the SAE saw. Where pooling took in more than the frames (`pools_all_tokens`: padding,
-    special tokens), `padded_share` is the part of it that no frame shows; otherwise it is 0.
-    """
-    columns = np.asarray(features, dtype=int)
-    traces_tf = (frames.values_td - sae.b_dec_d) @ sae.w_enc_df[:, columns] + sae.b_enc_f[columns]
-    low_f, high_f = traces_tf.min(axis=0), traces_tf.max(axis=0)
-    step_f = np.maximum((high_f - low_f) / TRACE_LEVELS, np.finfo(np.float32).tiny)
-    points_ft = np.clip(np.rint((traces_tf - low_f) / step_f), 0, TRACE_LEVELS).astype(np.uint8).T
-    seen_f = np.array([preactivation_f[feature] for feature in features])
-    rest_f = seen_f - traces_tf.mean(axis=0, dtype=np.float64)
-    return pd.DataFrame(
-        {
-            "feature": columns,
-            "n_points": len(traces_tf),
-            "t0_s": float(frames.times_s[0]),
-            "hop_s": float(frames.times_s[1] - frames.times_s[0]) if len(frames.times_s) > 1 else 0.0,
-            "low": low_f,
-            "step": step_f,
-            "padded_share": rest_f if pools_all_tokens else 0.0,
-            "points": [points.tobytes() for points in points_ft],
-        }
-    )
+    sae: SAE
+    w_enc_fd: np.ndarray
+
+    @classmethod
+    def of(cls, sae: SAE) -> TraceReader:
+        """The reader of one SAE."""
+        return cls(sae, np.ascontiguousarray(sae.w_enc_df.T))
+
+    def rows(
+        self, frames: ClipFrames, features: np.ndarray, preactivation_f: np.ndarray, *, pools_all_tokens: bool
+    ) -> pd.DataFrame:
+        """The traces of some features over one clip, quantised, as rows of the traces file (without clip_index).
+
+        `preactivation_f`: what the SAE saw of each of `features`. Where pooling took in more than the frames
+        (`pools_all_tokens`: padding, special tokens), `padded_share` is the part of it that no frame shows; otherwise
+        it is 0.
+        """
+        centred_td = frames.values_td - self.sae.b_dec_d
+        traces_ft = self.w_enc_fd[features] @ centred_td.T + self.sae.b_enc_f[features, None]
+        low_f, high_f = traces_ft.min(axis=1), traces_ft.max(axis=1)
+        step_f = np.maximum((high_f - low_f) / TRACE_LEVELS, np.finfo(np.float32).tiny)
+        points_ft = ((traces_ft - low_f[:, None]) / step_f[:, None] + 0.5).clip(0, TRACE_LEVELS).astype(np.uint8)
+        rest_f = preactivation_f - traces_ft.mean(axis=1, dtype=np.float64) if pools_all_tokens else 0.0
+        return pd.DataFrame(
+            {
+                "feature": features,
+                "n_points": traces_ft.shape[1],
+                "t0_s": float(frames.times_s[0]),
+                "hop_s": float(frames.times_s[1] - frames.times_s[0]) if len(frames.times_s) > 1 else 0.0,
+                "low": low_f,
+                "step": step_f,
+                "padded_share": rest_f,
+                "points": [points.tobytes() for points in points_ft],
+            }
+        )

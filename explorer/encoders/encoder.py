@@ -6,7 +6,7 @@ import hashlib
 import threading
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -18,7 +18,7 @@ from explorer.audio import Waveform
 from explorer.encoders.checkpoint import Checkpoint, Loader, find_checkpoint
 from explorer.encoders.devices import find_device, full_precision
 from explorer.encoders.front_ends import Chunk, FrontEnd, spectrogram_front_end, waveform_front_end
-from explorer.encoders.network import blocks, load_network, pack_linears, recorded_states, valid_lengths
+from explorer.encoders.network import Recorder, blocks, load_network, pack_linears, valid_lengths
 from explorer.encoders.registry import AST_FAMILY
 from explorer.encoders.states import FrameStates, TokenMean
 from explorer.errors import AudioError, ConfigError, EncoderError
@@ -53,8 +53,8 @@ class _Result:
 class Encoder:
     """A loaded foundation model. Make one with `load_encoder`.
 
-    A clip's hidden states are the same alone, in any batch, and whatever other layers are asked for. One forward pass
-    runs at a time: calls from several threads wait for each other. MPS is written and untested.
+    A clip's hidden states are the same alone, in any batch, and whatever other layers are asked for. Threads may share
+    it: on a CPU their single clips pass side by side, elsewhere they wait for each other. MPS is written and untested.
     """
 
     def __init__(
@@ -85,6 +85,7 @@ class Encoder:
         self._network: Any = network.to(device).train(training_mode)
         if device.type == "cpu" and not training_mode:
             pack_linears(self._network)
+        self._recorder = Recorder(self._network)
 
     def hidden_states(
         self, waves: Sequence[Waveform], layers: Sequence[int], *, all_tokens: bool = False
@@ -179,10 +180,16 @@ class Encoder:
             inputs = [
                 self._front_end.network_input(waves[job.clip].samples, job.chunk, levels[job.clip]) for job in batch
             ]
-            with self._lock, torch.inference_mode():
+            with self._turn(len(batch)), torch.inference_mode():
                 states = self._forward(inputs, layers, batch)
                 results = [self._result(job, row, states, all_tokens) for row, job in enumerate(batch)]
             yield from results
+
+    def _turn(self, n_rows: int) -> AbstractContextManager[Any]:
+        """Single clips on a CPU pass side by side; everything else one at a time: padded batches silence a warning of
+        the whole process, training mode draws from its one generator, and a GPU's memory is planned for one batch."""
+        passes_alone = n_rows > 1 or self.training_mode or self.device.type != "cpu"
+        return self._lock if passes_alone else nullcontext()
 
     def _batches(self, jobs: Sequence[_Job]) -> Iterator[list[_Job]]:
         limit = _BATCH_S[self.device.type] * self.sample_rate_hz
@@ -211,18 +218,17 @@ class Encoder:
             valid_lengths(self._network, lengths if is_ragged else None),
             full_precision(self.device, self._allow_tf32),
             self._randomness(inputs),
-            warnings.catch_warnings(),
-            recorded_states(self._network, layers) as states,
+            _mask_warning_silenced() if is_ragged else nullcontext(),
+            self._recorder.recording(layers) as states,
         ):
-            warnings.filterwarnings("ignore", "Support for mismatched key_padding_mask", UserWarning)
             self._network(padded, attention_mask=mask) if is_ragged else self._network(padded)
-        for layer in layers:
-            if not bool(torch.isfinite(states[layer]).all()):
-                clips = ", ".join(str(job.clip) for job in batch)
-                raise EncoderError(
-                    f"{self.name} gives states that are not finite at layer {layer} (waveforms {clips} of the list). "
-                    "Its weights are damaged, or the sound is not finite: check both."
-                )
+        if not bool(torch.isfinite(states[max(layers)]).all()):  # what is not finite stays so in deeper layers
+            first = next(layer for layer in layers if not bool(torch.isfinite(states[layer]).all()))
+            clips = ", ".join(str(job.clip) for job in batch)
+            raise EncoderError(
+                f"{self.name} gives states that are not finite at layer {first} (waveforms {clips} of the list). "
+                "Its weights are damaged, or the sound is not finite: check both."
+            )
         return {layer: states[layer] for layer in layers}
 
     def _result(self, job: _Job, row: int, states: dict[int, torch.Tensor], all_tokens: bool) -> _Result:
@@ -285,6 +291,13 @@ def _front_end(checkpoint: Checkpoint, network: nn.Module) -> FrontEnd:
     if checkpoint.family == AST_FAMILY:
         return spectrogram_front_end(config, checkpoint.preprocessor)
     return waveform_front_end(config, checkpoint.preprocessor)
+
+
+@contextmanager
+def _mask_warning_silenced() -> Iterator[None]:
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Support for mismatched key_padding_mask", UserWarning)
+        yield
 
 
 def _joined(parts: dict[int, np.ndarray]) -> np.ndarray:

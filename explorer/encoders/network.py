@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import pickle
 import re
+import threading
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import torch
 from safetensors import SafetensorError
 from torch import nn
+from torch.nn.utils import parametrize
 
 from explorer.encoders.checkpoint import Checkpoint
 from explorer.encoders.registry import AST_FAMILY, HUBERT_FAMILY, MERT_FAMILY, WAVLM_FAMILY
@@ -34,19 +37,29 @@ class RowGroupNorm(nn.Module):
     """Group norm whose statistics are each row's own valid steps, so that padding changes nothing.
 
     transformers' GroupNorm of the first convolution takes them over the padded row. `valid_steps` is set before a
-    forward pass with rows of unequal length (None: all rows are whole); steps past a row's end come out as zero.
+    forward pass with rows of unequal length, for the thread that runs it (None: all rows are whole); steps past a row's
+    end come out as zero.
     """
 
     def __init__(self, norm: nn.GroupNorm) -> None:
         super().__init__()
         self.norm = norm
-        self.valid_steps: tuple[int, ...] | None = None
+        self._of_thread = threading.local()
+
+    @property
+    def valid_steps(self) -> tuple[int, ...] | None:
+        return getattr(self._of_thread, "valid_steps", None)
+
+    @valid_steps.setter
+    def valid_steps(self, steps: tuple[int, ...] | None) -> None:
+        self._of_thread.valid_steps = steps
 
     def forward(self, values_bct: torch.Tensor) -> torch.Tensor:
-        if self.valid_steps is None:
+        valid_steps = self.valid_steps
+        if valid_steps is None:
             return self.norm(values_bct)
         normed = torch.zeros_like(values_bct)
-        for row, n_steps in enumerate(self.valid_steps):
+        for row, n_steps in enumerate(valid_steps):
             normed[row, :, :n_steps] = self.norm(values_bct[row : row + 1, :, :n_steps])[0]
         return normed
 
@@ -89,6 +102,9 @@ def load_network(checkpoint: Checkpoint) -> nn.Module:
     network = network.eval().requires_grad_(False)
     if checkpoint.family != AST_FAMILY:
         network.feature_extractor._requires_grad = False
+        position = network.encoder.pos_conv_embed.conv
+        if parametrize.is_parametrized(position, "weight"):  # weight norm: the same product in every pass
+            parametrize.remove_parametrizations(position, "weight")
         if network.config.feat_extract_norm == "group":
             first = network.feature_extractor.conv_layers[0]
             first.layer_norm = RowGroupNorm(first.layer_norm)
@@ -180,41 +196,47 @@ def blocks(network: nn.Module) -> nn.ModuleList:
     return holder
 
 
-@contextmanager
-def recorded_states(network: nn.Module, layers: Collection[int]) -> Iterator[dict[int, torch.Tensor]]:
-    """Record the states of `layers` during one forward pass inside the block, and end the pass at the deepest.
+class Recorder:
+    """Takes the states of a network's layers out of its forward passes; each thread records its own passes.
 
     Layer 0 is the first block's input, layer l the output of block l. A block that layer drop skipped (training mode)
-    leaves its state as the one before it. Not for two passes at once on one network.
+    leaves its state as the one before it.
     """
-    states: dict[int, torch.Tensor] = {}
-    modules = blocks(network)
-    deepest = max(layers)
 
-    def before(_module: nn.Module, args: tuple[Any, ...]) -> None:
-        states.setdefault(0, args[0])  # every block has this hook: layer drop may skip the first
-        if deepest == 0:
-            raise _DeepEnough
+    def __init__(self, network: nn.Module) -> None:
+        self._of_thread = threading.local()
+        for number, module in enumerate(blocks(network), start=1):
+            module.register_forward_pre_hook(self._before)  # every block: layer drop may skip the first
+            module.register_forward_hook(partial(self._after, number))
 
-    def after(layer: int) -> Any:
-        def hook(_module: nn.Module, _args: tuple[Any, ...], output: Any) -> None:
-            states[layer] = output[0] if isinstance(output, tuple) else output
-            if layer == deepest:
+    @contextmanager
+    def recording(self, layers: Collection[int]) -> Iterator[dict[int, torch.Tensor]]:
+        """Record `layers` (at least one) of the one forward pass inside the block, which ends at the deepest."""
+        states: dict[int, torch.Tensor] = {}
+        deepest = max(layers)
+        self._of_thread.states, self._of_thread.deepest = states, deepest
+        try:
+            yield states
+        except _DeepEnough:
+            pass
+        finally:
+            self._of_thread.states = None
+        for layer in range(1, deepest + 1):
+            states.setdefault(layer, states[layer - 1])
+
+    def _before(self, _module: nn.Module, args: tuple[Any, ...]) -> None:
+        states = getattr(self._of_thread, "states", None)
+        if states is not None:
+            states.setdefault(0, args[0])
+            if self._of_thread.deepest == 0:
                 raise _DeepEnough
 
-        return hook
-
-    handles = [module.register_forward_pre_hook(before) for module in modules]
-    handles += [modules[layer - 1].register_forward_hook(after(layer)) for layer in range(1, deepest + 1)]
-    try:
-        yield states
-    except _DeepEnough:
-        pass
-    finally:
-        for handle in handles:
-            handle.remove()
-    for layer in range(1, deepest + 1):
-        states.setdefault(layer, states[layer - 1])
+    def _after(self, layer: int, _module: nn.Module, _args: tuple[Any, ...], output: Any) -> None:
+        states = getattr(self._of_thread, "states", None)
+        if states is not None:
+            states[layer] = output[0] if isinstance(output, tuple) else output
+            if layer == self._of_thread.deepest:
+                raise _DeepEnough
 
 
 @contextmanager
