@@ -13,13 +13,11 @@ from precompute import demo as demo_corpus
 from precompute.artefacts import Artefacts
 from precompute.config import PRESET_NOTES, RunConfig
 from precompute.datasets import DATASETS
-from precompute.encode_stage import open_encoder
-from precompute.pipeline import RunSummary, command_line, is_locked, open_job, run
+from precompute.pipeline import RunSummary, command_line, is_locked, open_encoders, open_job, run
 from precompute.plan import estimate
 from precompute.publish import load_runs, sha256_of
 from precompute.publish import publish as publish_store
 from precompute.reporting import Reporter
-from precompute.sae_stage import planned
 
 N_SKIPPED_SHOWN = 20
 
@@ -50,9 +48,7 @@ def dry_run(config: RunConfig) -> list[str]:
     """What a run would compute, how long it would take and how large it would get. Writes nothing to the store."""
     with tempfile.TemporaryDirectory() as scratch:
         job = open_job(config, Artefacts(config.store, Path(scratch)), Reporter())
-        works = [open_encoder(job, name) for name in config.encoders]
-        for work in works:
-            planned(job, work.checkpoint.d_model)
+        works = open_encoders(job)
         forecast = estimate(job, works, timed=True)
     names = ", ".join(f"{work.encoder_id} ({work.checkpoint.source})" for work in works)
     lines = [f"data set: {job.corpus.name}, {len(job.corpus.files)} files, {len(job.corpus.skipped)} not taken"]

@@ -11,6 +11,7 @@ import pandas as pd
 from precompute.artefacts import key_of
 from precompute.job import Job
 from precompute.matching import match_features, stability
+from precompute.reporting import Stage
 
 MATCH_STAGE, STABILITY_STAGE = "matches", "stability"
 VERSION = 1
@@ -30,32 +31,41 @@ class Dictionary:
     codes_cf: np.ndarray
 
 
-def match_dictionaries(job: Job, dictionaries: Sequence[Dictionary]) -> None:
-    """Match every pair of reference dictionaries in both directions, and the seeds of each with each other."""
-    references = [item for item in dictionaries if item.is_reference]
-    pairs = [(a, b, "encoder") for a in references for b in references if a is not b]
+def match_references(job: Job, references: Sequence[Dictionary]) -> None:
+    """Match every pair of reference dictionaries, in both directions."""
+    pairs = [(a, b) for a in references for b in references if a is not b]
+    with job.reporter.stage("match features", len(pairs), "pairs") as stage:
+        _match(job, pairs, "encoder", stage)
+
+
+def match_seeds(job: Job, dictionaries: Sequence[Dictionary]) -> None:
+    """Match the seeds of each dictionary with each other, and say how stable its features are over them."""
     families: dict[tuple[str, int, float], list[Dictionary]] = {}
     for item in dictionaries:
         families.setdefault((item.encoder_id, item.layer, item.sparsity), []).append(item)
-    seeds = {family: members for family, members in families.items() if len(members) > 1}
-    pairs += [(a, b, "seed") for members in seeds.values() for a in members for b in members if a is not b]
+    seeds = [members for members in families.values() if len(members) > 1]
+    pairs = [(a, b) for members in seeds for a in members for b in members if a is not b]
     with job.reporter.stage("match features", len(pairs) + len(seeds), "pairs") as stage:
-        for a, b, kind in pairs:
-            key = key_of(version=VERSION, a=a.sae_id, b=b.sae_id, kind=kind, corpus=job.corpus.corpus_id)
-            bundle = job.artefacts.find(MATCH_STAGE, key)
-            if bundle is None:
-                rows = _matches(job, a, b, 1 if kind == "seed" else N_MATCHES)
-                rows = rows.assign(sae_id=a.sae_id, other_sae_id=b.sae_id, kind=kind)
-                with job.artefacts.writing(MATCH_STAGE, key) as bundle:
-                    bundle.add_table("feature_matches", rows)
-                bundle = job.artefacts.get(MATCH_STAGE, key)
-                stage.advance()
-            else:
-                stage.reuse()
-            job.record.use(bundle)
-        for members in seeds.values():
+        _match(job, pairs, "seed", stage)
+        for members in seeds:
             _stability(job, members)
             stage.advance()
+
+
+def _match(job: Job, pairs: Sequence[tuple[Dictionary, Dictionary]], kind: str, stage: Stage) -> None:
+    for a, b in pairs:
+        key = key_of(version=VERSION, a=a.sae_id, b=b.sae_id, kind=kind, corpus=job.corpus.corpus_id)
+        bundle = job.artefacts.find(MATCH_STAGE, key)
+        if bundle is None:
+            rows = _matches(job, a, b, 1 if kind == "seed" else N_MATCHES)
+            rows = rows.assign(sae_id=a.sae_id, other_sae_id=b.sae_id, kind=kind)
+            with job.artefacts.writing(MATCH_STAGE, key) as bundle:
+                bundle.add_table("feature_matches", rows)
+            bundle = job.artefacts.get(MATCH_STAGE, key)
+            stage.advance()
+        else:
+            stage.reuse()
+        job.record.use(bundle)
 
 
 def _matches(job: Job, a: Dictionary, b: Dictionary, n: int) -> pd.DataFrame:

@@ -21,6 +21,7 @@ import numpy as np
 import pandas as pd
 from threadpoolctl import threadpool_limits
 
+from explorer.encoders import find_device
 from explorer.errors import ConfigError, DatasetError, StoreBusyError, StoreError
 from explorer.recent import remember_store
 from precompute.artefacts import Artefacts, Bundle, explained, key_of
@@ -40,15 +41,17 @@ from precompute.encode_stage import (
 from precompute.factor_stage import make_factors
 from precompute.job import HELD_OUT, Job, Record, corpus_arrays
 from precompute.lasso_stage import lasso
-from precompute.match_stage import Dictionary, match_dictionaries
+from precompute.layer_choice import check_layer_names, choose_layers, named_layers
+from precompute.match_stage import Dictionary, match_references, match_seeds
 from precompute.plan import Estimate, estimate
-from precompute.probe_stage import choose_layers, dense_id, probe_attributes, probe_layers
+from precompute.probe_stage import dense_id, probe_attributes, probe_layers
 from precompute.publish import load_runs, publish, save_run
 from precompute.reporting import Reporter, log
 from precompute.sae_stage import TrainedSAE, analyse, planned, train_saes
 from precompute.trace_stage import keep_traces
 
 LOCK = ".lock"
+MAX_CODES_BYTES = 2e9  # dense codes of SAEs that are in memory together
 VERSIONED = (
     "torch",
     "transformers",
@@ -86,9 +89,7 @@ def run(config: RunConfig, *, command: str) -> RunSummary:
         artefacts = Artefacts(config.store)
         artefacts.sweep()
         job = open_job(config, artefacts, reporter)
-        plans = [open_encoder(job, name) for name in config.encoders]
-        for work in plans:
-            planned(job, work.checkpoint.d_model)
+        plans = open_encoders(job)
         check_space(config.store, estimate(job, plans))
         started_at = _started_at(artefacts, job.run_id)
         factors_cg = make_factors(job, meanwhile=plans[0].prepare)
@@ -101,7 +102,7 @@ def run(config: RunConfig, *, command: str) -> RunSummary:
             dictionaries += found
             choices += chosen.to_dict("records")
             work.release()
-            match_dictionaries(job, dictionaries)
+            match_references(job, dictionaries)
             with reporter.stage("publish", 1, "generation") as stage:
                 _record_run(job, config, command, started_at, choices, is_finished=number == len(plans))
                 generation = publish(config.store)
@@ -139,8 +140,25 @@ def open_job(config: RunConfig, artefacts: Artefacts, reporter: Reporter) -> Job
     return job
 
 
+def open_encoders(job: Job) -> list[EncoderAtWork]:
+    """Find and check every checkpoint without loading one, and everything the options say about them.
+
+    Raises EncoderError for a checkpoint, ConfigError for a device, a layer or a sparsity that cannot be.
+    """
+    find_device(job.config.device)
+    plans = [open_encoder(job, name) for name in job.config.encoders]
+    check_layer_names(job.config.layers, [work.checkpoint.spec.name for work in plans])
+    for work in plans:
+        planned(job, work.checkpoint.d_model)
+        named_layers(work)
+    return plans
+
+
 def process_encoder(work: EncoderAtWork, factors_cg: np.ndarray) -> tuple[list[Dictionary], pd.DataFrame]:
-    """Everything about one encoder. Returns its dictionaries and the rows of `layer_choices`."""
+    """Everything about one encoder. Returns its reference dictionaries and the rows of `layer_choices`.
+
+    SAEs are analysed for as many layers at a time as MAX_CODES_BYTES of codes allow.
+    """
     job, config = work.job, work.job.config
     pooled_cld = encode_corpus(work)
     states = States(pooled_cld, *encode_training_crops(work)) if config.is_paper else States(pooled_cld)
@@ -148,20 +166,41 @@ def process_encoder(work: EncoderAtWork, factors_cg: np.ndarray) -> tuple[list[D
     log.info("%s: layers %s get SAEs (%s)", work.encoder_id, ", ".join(map(str, layers)), choices["reason"].iloc[0])
     encode_frames(work, layers)
     trained = train_saes(work, states, layers)
-    dictionaries = analyse_saes(work, states, trained)
-    _predict_factors(work, states, trained, dictionaries, factors_cg)
+    references = []
+    for group in _groups_of_layers(trained, len(job.corpus.clips)):
+        dictionaries = analyse_saes(work, states, group)
+        _predict_factors(work, states, group, dictionaries, factors_cg)
+        match_seeds(job, dictionaries)
+        references += [item for item in dictionaries if item.is_reference]
+    if config.dense_lasso_all_layers:
+        _predict_from_dense(work, states, [layer for layer in work.layers() if layer not in layers], factors_cg)
     playable = playable_clips(job.corpus, config.n_playable_clips)
     for layer in layers:
         keep_playable_states(work, layer, playable)
     drop_other_frames(work, layers)
-    return dictionaries, choices
+    return references, choices
+
+
+def _groups_of_layers(trained: Sequence[TrainedSAE], n_clips: int) -> list[list[TrainedSAE]]:
+    """The SAEs, all of a layer together, in groups whose dense codes fit in MAX_CODES_BYTES (at least one layer)."""
+    groups: list[list[TrainedSAE]] = []
+    n_bytes = 0
+    for layer in sorted({item.layer for item in trained}):
+        of_layer = [item for item in trained if item.layer == layer]
+        n_new = 4 * n_clips * sum(item.n_features for item in of_layer)
+        if not groups or n_bytes + n_new > MAX_CODES_BYTES:
+            groups.append([])
+            n_bytes = 0
+        groups[-1] += of_layer
+        n_bytes += n_new
+    return groups
 
 
 def analyse_saes(work: EncoderAtWork, states: States, trained: Sequence[TrainedSAE]) -> list[Dictionary]:
     """Tables, codes and traces of every SAE; their codes over the corpus, in the order of `trained`."""
 
     def analyse_one(item: TrainedSAE) -> tuple[Bundle, Dictionary]:
-        codes_cf = item.sae.encode(states.pooled_cld[:, item.layer]).dense()
+        codes_cf = item.load().encode(states.pooled_cld[:, item.layer]).dense()
         dictionary = Dictionary(
             item.sae_id, work.encoder_id, item.layer, item.sparsity, item.seed, item.is_reference, codes_cf
         )
@@ -181,7 +220,7 @@ def analyse_saes(work: EncoderAtWork, states: States, trained: Sequence[TrainedS
     with reporter.stage(f"traces of {work.checkpoint.spec.name}", len(layers), "layers") as stage:
         for layer in layers:
             of_layer = [(item, bundle) for item, bundle in zip(trained, bundles, strict=True) if item.layer == layer]
-            keep_traces(work, layer, [(item.sae_id, item.sae, bundle) for item, bundle in of_layer])
+            keep_traces(work, layer, [(item.sae_id, item.load(), bundle) for item, bundle in of_layer])
             stage.advance()
     return dictionaries
 
@@ -197,14 +236,9 @@ def _predict_factors(
     there for the other sparsities unless the run asks for them everywhere."""
     job, config = work.job, work.job.config
     layers = sorted({item.layer for item in trained})
-    dense_layers = work.layers() if config.dense_lasso_all_layers else layers
-    n_fits = len(dense_layers) + len(trained)
     codes_of = {item.sae_id: item.codes_cf for item in dictionaries}
-    with job.reporter.stage(f"Lasso on {work.checkpoint.spec.name}", n_fits, "representations") as stage:
-        for layer in dense_layers:
-            x_cd = states.pooled_cld[:, layer]
-            lasso(job, x_cd, factors_cg, dense_id(work.encoder_id, layer), seed=0, protocol=job.protocol)
-            stage.advance()
+    _predict_from_dense(work, states, layers, factors_cg)
+    with job.reporter.stage(f"Lasso on {work.checkpoint.spec.name}", len(trained), "representations") as stage:
         for layer in layers:
             at_layer = sorted((item for item in trained if item.layer == layer), key=lambda item: not item.is_reference)
             reference: Bundle | None = None
@@ -224,6 +258,16 @@ def _predict_factors(
                 )
                 reference = bundle if item.is_reference else reference
                 stage.advance()
+
+
+def _predict_from_dense(work: EncoderAtWork, states: States, layers: Sequence[int], factors_cg: np.ndarray) -> None:
+    """Lasso from the dense states of some layers."""
+    job = work.job
+    with job.reporter.stage(f"Lasso on {work.checkpoint.spec.name}", len(layers), "representations") as stage:
+        for layer in layers:
+            x_cd = states.pooled_cld[:, layer]
+            lasso(job, x_cd, factors_cg, dense_id(work.encoder_id, layer), seed=0, protocol=job.protocol)
+            stage.advance()
 
 
 def _record_run(
@@ -288,8 +332,8 @@ def check_space(store: Path, expected: Estimate) -> None:
     free = shutil.disk_usage(_existing(store)).free
     if expected.disk_bytes > free:
         raise StoreError(
-            f"{store} would need about {expected.disk_bytes / 1e9:.1f} GB and its disk has {free / 1e9:.1f} GB free. "
-            "Free some space, choose another --store, or lower --frame-cache-gb, --seeds or --sparsities."
+            f"{store} would need about {expected.disk_bytes / 1e9:.1f} GB more and its disk has {free / 1e9:.1f} GB "
+            "free. Free some space, choose another --store, or lower --frame-cache-gb, --seeds or --sparsities."
         )
 
 

@@ -14,6 +14,8 @@ from precompute.encode_stage import EncoderAtWork
 from precompute.hidden_states import estimated_frame_bytes
 from precompute.job import Job
 from precompute.reporting import clock
+from precompute.sae_stage import CODES_STAGE, TRAIN_STAGE
+from precompute.trace_stage import TRACE_STAGE
 
 SECONDS_OF_FACTORS_PER_S = 0.03  # openSMILE and the preview, one core
 SECONDS_PER_GIGAFLOP = 0.02  # training, one ordinary core
@@ -42,7 +44,7 @@ class Estimate:
             f"clips: {self.n_clips}, {clock(self.audio_s)} of audio",
             f"layers probed: {self.n_layers_probed}; SAEs trained: {self.n_saes}",
             f"time: encoding {encode}, the rest about {clock(self.other_s)}{total}",
-            f"disk: about {self.disk_bytes / 1e9:.2f} GB at most while it runs",
+            f"disk: about {self.disk_bytes / 1e9:.2f} GB more at most while it runs",
         ]
 
 
@@ -59,7 +61,8 @@ def estimate(job: Job, works: Sequence[EncoderAtWork], *, timed: bool = False) -
         n_features = n_features_for(d_model, config.n_features)
         frames = estimated_frame_bytes(audio_s, 75.0, d_model, 1)
         all_frames = frames * n_all if frames * n_all <= config.frame_cache_gb * 1e9 else 0.0
-        disk += max(all_frames, frames * n_chosen) + n_clips * n_all * d_model * 4.0
+        share_left = 1.0 - sum(shard.duration_s for shard in job.shards if work.is_encoded(shard)) / audio_s
+        disk += share_left * (max(all_frames, frames * n_chosen) + n_clips * n_all * d_model * 4.0)
         listed = n_features * LISTED_PER_FEATURE
         mean_k = np.mean([(1 - sparsity) * n_features for sparsity in config.sparsities])
         per_sae = (
@@ -71,7 +74,14 @@ def estimate(job: Job, works: Sequence[EncoderAtWork], *, timed: bool = False) -
         n_saes, n_layers = n_saes + saes, n_layers + n_all
         if timed:
             encode_s += _encode_seconds(work, job)
+    disk = max(0.0, disk - _n_bytes_found(job))
     return Estimate(n_clips, audio_s, n_saes, n_layers, disk, encode_s if timed else None, other_s)
+
+
+def _n_bytes_found(job: Job) -> int:
+    """What finished SAEs of this store take already: a run that goes on does not need their space again."""
+    folders = [job.artefacts.folder / stage for stage in (TRAIN_STAGE, CODES_STAGE, TRACE_STAGE)]
+    return sum(path.stat().st_size for folder in folders for path in folder.rglob("*") if path.is_file())
 
 
 def _n_layers(config: RunConfig, n_all: int) -> int:

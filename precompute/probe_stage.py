@@ -1,4 +1,4 @@
-"""Probes on representations, and the choice of layers that follows from them."""
+"""Probes on representations: every layer, every SAE's codes, and attributes alone."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from explorer.errors import ConfigError
 from precompute.artefacts import Bundle, key_of
 from precompute.encode_stage import EncoderAtWork, States
 from precompute.job import GROUP_FOLDS, HELD_OUT, PAPER, RANDOM_FOLDS, Job
@@ -220,75 +219,3 @@ def probe_attributes(job: Job) -> None:
                 bundle.add_table("representations", pd.DataFrame(row, columns=["representation_id", "kind", "n_dims"]))
             bundle = job.artefacts.get(BASELINE_STAGE, key)
         job.record.use(bundle)
-
-
-def choose_layers(work: EncoderAtWork, probes: pd.DataFrame) -> tuple[list[int], pd.DataFrame]:
-    """The layers that get SAEs, and the rows of `layer_choices`. Held-out clips take no part in the choice.
-
-    `best2`: the layer with the best balanced accuracy over folds by group inside the training part (folds by file where
-    there are no folds by group), and the best of the other half of the network.
-    Raises ConfigError for layers that the encoder does not have.
-    """
-    layers, wish = work.layers(), work.job.config.layers
-    scores, protocol = _choice_scores(work, probes)
-    if wish == "all":
-        chosen, role, reason = layers, "all", "asked for: all"
-    elif wish == "best2":
-        chosen, role, reason = _best_two(layers, scores), "best2", f"balanced accuracy, {protocol}"
-        if not np.isfinite(scores).any():
-            reason = "no probe could be scored: the middle and the last layer"
-    else:
-        chosen, role, reason = _named_layers(wish, work.checkpoint.spec.name, layers), "named", f"asked for: {wish}"
-    rows = [
-        {
-            "encoder_id": work.encoder_id,
-            "layer": layer,
-            "is_chosen": layer in chosen,
-            "role": role,
-            "score": scores[layer],
-            "reason": reason,
-            "run_id": work.job.run_id,
-        }
-        for layer in layers
-    ]
-    return chosen, pd.DataFrame(rows)
-
-
-def _choice_scores(work: EncoderAtWork, probes: pd.DataFrame) -> tuple[np.ndarray, str]:
-    label = work.job.corpus.label_name
-    for protocol in (GROUP_FOLDS, RANDOM_FOLDS):
-        rows = probes[(probes["protocol"] == protocol) & (probes["label_name"] == label)] if len(probes) else probes
-        scores = np.full(len(work.layers()), np.nan)
-        if len(rows):
-            scores[rows["layer"].to_numpy(dtype=int)] = rows["balanced_accuracy"].to_numpy(dtype=float)
-        if np.isfinite(scores).any():
-            return scores, protocol
-    return scores, GROUP_FOLDS
-
-
-def _best_two(layers: Sequence[int], scores: np.ndarray) -> list[int]:
-    if not np.isfinite(scores).any():
-        return sorted({layers[len(layers) // 2], layers[-1]})
-    known = np.where(np.isfinite(scores), scores, -np.inf)
-    best = int(np.argmax(known))
-    half = len(layers) // 2
-    other = [layer for layer in layers if (layer > half) != (best > half)]
-    return sorted({best, max(other, key=lambda layer: (known[layer], -layer))})
-
-
-def _named_layers(wish: str, name: str, layers: Sequence[int]) -> list[int]:
-    """'6,12' for every encoder, or 'ast=6,12;hubert=3,12'."""
-    text: str | None = wish
-    if "=" in wish:
-        parts = dict(part.split("=", 1) for part in wish.split(";") if "=" in part)
-        text = parts.get(name)
-        if text is None:
-            raise ConfigError(f"layers: {wish!r} names no layers for {name}; add ';{name}=6,12' or use best2.")
-    try:
-        chosen = sorted({int(item) for item in str(text).split(",")})
-    except ValueError as error:
-        raise ConfigError(f"layers: {wish!r} is not best2, all, '6,12' or 'ast=6,12;hubert=3,12'.") from error
-    wrong = [layer for layer in chosen if layer not in layers]
-    if wrong:
-        raise ConfigError(f"layers: {name} has no layer {wrong[0]}; it has 0 to {layers[-1]}.")
-    return chosen

@@ -29,14 +29,18 @@ VERSION = 1
 class TrainedSAE:
     """One dictionary of the run, and which training bundle holds it."""
 
-    sae: SAE
     sae_id: str
+    n_features: int
     layer: int
     k: int
     sparsity: float
     seed: int
     is_reference: bool
     bundle: Bundle
+
+    def load(self) -> SAE:
+        """Its weights, read anew: a run can have more SAEs than fit in memory."""
+        return load_sae(self.bundle.path(self.weights_name))
 
     @property
     def weights_name(self) -> str:
@@ -124,8 +128,7 @@ def _train(
     whole = job.artefacts.get(TRAIN_STAGE, key)
     is_reference = sparsity == config.reference and seed == config.seeds[0]
     return [
-        TrainedSAE(load_sae(whole.path(weights_name(sae_id))), sae_id, layer, k, sparsity, seed, is_reference, whole)
-        for layer, sae_id in ids.items()
+        TrainedSAE(sae_id, n_features, layer, k, sparsity, seed, is_reference, whole) for layer, sae_id in ids.items()
     ], bundle is not None
 
 
@@ -167,15 +170,16 @@ def analyse(work: EncoderAtWork, trained: TrainedSAE, states: States) -> Bundle:
     found = job.artefacts.find(CODES_STAGE, key)
     if found is not None:
         return job.record.use(found)
-    analysed = AnalysedSAE.of(trained.sae, states.pooled_cld[:, trained.layer])
+    sae = trained.load()
+    analysed = AnalysedSAE.of(sae, states.pooled_cld[:, trained.layer])
     head = {
         "sae_id": trained.sae_id,
         "encoder_id": work.encoder_id,
         "layer": trained.layer,
         "level": "clip",
         "pooling": work.pooling,
-        "n_features": trained.sae.n_features,
-        "d_model": trained.sae.d_model,
+        "n_features": sae.n_features,
+        "d_model": sae.d_model,
         "k": trained.k,
         "sparsity": trained.sparsity,
         "method": config.method,
@@ -193,19 +197,19 @@ def analyse(work: EncoderAtWork, trained: TrainedSAE, states: States) -> Bundle:
     }
     if config.is_paper:
         first_cd, crops_cnd = states.crops(trained.layer)
-        codes_n = trained.sae.encode(crops_cnd.reshape(-1, crops_cnd.shape[2])).dense()
+        codes_n = sae.encode(crops_cnd.reshape(-1, crops_cnd.shape[2])).dense()
         crops_codes = codes_n.reshape(*crops_cnd.shape[:2], -1)
-        results = paper_probe(job, trained.sae.encode(first_cd).dense(), crops_codes, seed=trained.seed)
+        results = paper_probe(job, sae.encode(first_cd).dense(), crops_codes, seed=trained.seed)
     else:
         results = probe_representation(job, analysed.codes_cf, seed=trained.seed)
     with job.artefacts.writing(CODES_STAGE, key) as bundle:
         bundle.add_facts({"subject": trained.sae_id})
-        for name, rows in sae_tables(job, trained.sae, analysed, head, makes_map=makes_map).items():
+        for name, rows in sae_tables(job, sae, analysed, head, makes_map=makes_map).items():
             if len(rows):
                 bundle.add_table(name, rows)
         add_probe_tables(bundle, trained.sae_id, results, is_codes=True)
         columns = ["representation_id", "kind", "encoder_id", "layer", "n_dims"]
-        row = [(trained.sae_id, "codes", work.encoder_id, trained.layer, trained.sae.n_features)]
+        row = [(trained.sae_id, "codes", work.encoder_id, trained.layer, sae.n_features)]
         bundle.add_table("representations", pd.DataFrame(row, columns=columns))
         codes = analysed.sparse_rows()
         for by in ("feature", "clip"):

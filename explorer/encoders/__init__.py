@@ -4,7 +4,7 @@ This package is the only importer of transformers. Nothing is fetched or loaded 
 """
 
 from explorer.encoders.checkpoint import MARKER, Checkpoint, Loader, find_checkpoint
-from explorer.encoders.devices import DEVICES
+from explorer.encoders.devices import DEVICES, find_device
 from explorer.encoders.encoder import Encoder, load_encoder
 from explorer.encoders.network import untrained_network
 from explorer.encoders.registry import (
@@ -36,6 +36,7 @@ __all__ = [
     "FrameStates",
     "Loader",
     "find_checkpoint",
+    "find_device",
     "load_encoder",
     "parse_encoder",
     "untrained_network",
