@@ -21,10 +21,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from safetensors import safe_open
-from safetensors.numpy import save_file
 
 from explorer.errors import StoreError
 from explorer.store import ARTEFACTS
+from explorer.tensors import save_tensors
 
 PARTIAL = ".partial-"
 
@@ -56,8 +56,7 @@ class Bundle:
 
     def add_arrays(self, name: str, arrays: Mapping[str, np.ndarray]) -> None:
         """Keep named arrays as one safetensors file."""
-        tensors = {key: np.ascontiguousarray(array) for key, array in arrays.items()}
-        save_file(tensors, str(self.folder / f"{name}.safetensors"))
+        save_tensors(self.folder / f"{name}.safetensors", arrays)
 
     def arrays(self, name: str) -> dict[str, np.ndarray]:
         """All arrays that `add_arrays` kept under `name`."""
@@ -150,8 +149,10 @@ def explained(folder: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             reason = "the disk is full. Free some space"
+        elif error.errno == errno.EFBIG:
+            reason = "a file would be larger than is allowed there. Raise the limit, or choose another disk"
         elif error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-            reason = "writing is not permitted. Give this user write access, or choose another --store"
+            reason = "writing is not permitted. Give this user write access, or choose another folder"
         else:
             raise
         raise StoreError(

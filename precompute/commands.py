@@ -10,7 +10,7 @@ from explorer.errors import NotInStoreError, StoreError
 from explorer.sae import export_for_saelens, load_sae
 from explorer.store import current_generation, open_store
 from precompute import demo as demo_corpus
-from precompute.artefacts import Artefacts
+from precompute.artefacts import Artefacts, explained
 from precompute.config import PRESET_NOTES, RunConfig
 from precompute.datasets import DATASETS
 from precompute.encode_stage import open_encoder
@@ -126,7 +126,9 @@ def export_sae(store: Path, sae: str, out: Path) -> list[str]:
     if rows.empty:
         known = opened.query("SELECT sae_id FROM saes ORDER BY is_reference DESC, sae_id LIMIT 5")["sae_id"]
         raise NotInStoreError(f"There is no SAE {sae!r} in {store}; there are {', '.join(known)} and others.")
-    export_for_saelens(load_sae(opened.file(str(rows["weights_file"].iloc[0]))), out)
+    loaded = load_sae(opened.file(str(rows["weights_file"].iloc[0])))
+    with explained(out):
+        export_for_saelens(loaded, out)
     return [f"{out}: cfg.json and sae_weights.safetensors of SAE {sae} (generation {current_generation(store)})."]
 
 

@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import soundfile as sf
+from safetensors import SafetensorError
 
 from explorer.audio import load_waveform
 from explorer.encoders import load_encoder
@@ -235,19 +236,19 @@ def test_a_vanished_data_set_is_named(tiny_sources: Path, tmp_path: Path) -> Non
 def test_a_full_disk_is_explained_and_finished_work_kept(
     tiny_sources: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import precompute.artefacts as artefacts_module
+    import explorer.tensors as tensors_module
 
-    real = artefacts_module.save_file
+    real = tensors_module.save_file
     n_saved = 0
 
     def fills_up(*arguments: Any, **options: Any) -> None:
         nonlocal n_saved
         n_saved += 1
         if n_saved > 3:
-            raise OSError(28, "No space left on device")
+            raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
         real(*arguments, **options)
 
-    monkeypatch.setattr(artefacts_module, "save_file", fills_up)
+    monkeypatch.setattr(tensors_module, "save_file", fills_up)
     with pytest.raises(StoreError, match="disk is full"):
         run(small_config(tiny_sources, tmp_path / "store"), command="full")
     monkeypatch.undo()
