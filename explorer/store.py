@@ -91,6 +91,22 @@ def current_generation(folder: Path | str) -> int:
     return int(match.group(1))
 
 
+def _last_generation(folder: Path) -> int:
+    """The published generation, or the newest file where no pointer leads to one; 0 where there is none.
+
+    A file newer than the pointer was never published: the next publication replaces it, and the one that readers hold
+    stays the previous one.
+    """
+    try:
+        return current_generation(folder)
+    except StoreError:
+        return max(_generations(folder), default=0)
+
+
+def _generations(folder: Path) -> list[int]:
+    return sorted(int(m.group(1)) for path in folder.iterdir() if (m := _GENERATION.fullmatch(path.name)))
+
+
 def generation_path(folder: Path | str, generation: int) -> Path:
     """Where generation number `generation` lies."""
     return Path(folder) / f"store-{generation:06d}.duckdb"
@@ -235,7 +251,7 @@ def new_generation(folder: Path | str) -> Iterator[GenerationWriter]:
     """
     folder = Path(folder)
     (folder / FILES).mkdir(parents=True, exist_ok=True)
-    number = 1 + max([int(m.group(1)) for p in folder.iterdir() if (m := _GENERATION.fullmatch(p.name))], default=0)
+    number = 1 + _last_generation(folder)
     final = generation_path(folder, number)
     partial = folder / f".{final.name}.partial"
     _remove_database(partial)
@@ -259,7 +275,7 @@ def remove_unlisted(folder: Path | str) -> list[str]:
     """
     folder = Path(folder)
     current = current_generation(folder)
-    numbers = sorted(int(m.group(1)) for p in folder.iterdir() if (m := _GENERATION.fullmatch(p.name)))
+    numbers = _generations(folder)
     kept = [n for n in numbers if n <= current][-2:]
     listed: set[str] = set()
     for number in kept:

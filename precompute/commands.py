@@ -10,13 +10,13 @@ from explorer.errors import NotInStoreError, StoreError
 from explorer.sae import export_for_saelens, load_sae
 from explorer.store import current_generation, open_store
 from precompute import demo as demo_corpus
-from precompute.artefacts import Artefacts, explained
+from precompute.artefacts import Artefacts, explained, sha256_of
 from precompute.config import PRESET_NOTES, RunConfig
 from precompute.datasets import DATASETS
 from precompute.encode_stage import open_encoder
-from precompute.pipeline import RunSummary, command_line, is_locked, open_job, run
+from precompute.pipeline import RunSummary, command_line, is_locked, locked, open_job, run
 from precompute.plan import estimate
-from precompute.publish import load_runs, sha256_of
+from precompute.publish import load_runs, recorded_runs
 from precompute.publish import publish as publish_store
 from precompute.reporting import Reporter
 from precompute.sae_stage import planned
@@ -112,11 +112,10 @@ def verify(store: Path) -> list[str]:
 
 
 def publish(store: Path) -> list[str]:
-    """Write a new generation from the artefacts."""
-    from precompute.pipeline import locked
-
+    """Write a new generation from the artefacts, and mend published files that are not what was computed."""
+    recorded_runs(store)  # before the lock, which would make a folder where there is none
     with locked(store):
-        return [f"{store}: generation {publish_store(store)} is current."]
+        return [f"{store}: generation {publish_store(store, mend=True)} is current."]
 
 
 def export_sae(store: Path, sae: str, out: Path) -> list[str]:
