@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from explorer.encoders.devices import find_device
 from explorer.errors import ConfigError
 from precompute.artefacts import Artefacts
 from precompute.encode_stage import ENCODER_STAGE, EncoderAtWork, open_encoder
 from precompute.job import Job
+from precompute.probe_stage import named_layers
 from precompute.publish import load_runs
 from precompute.sae_stage import planned
 
@@ -15,10 +17,11 @@ from precompute.sae_stage import planned
 def open_encoders(job: Job) -> list[EncoderAtWork]:
     """Every encoder that the run names, in its order.
 
-    Raises EncoderError for a checkpoint that is not there or not whole, ConfigError for a sparsity that its width
-    cannot hold, and for a checkpoint that has another name already, in this run or in the store: an SAE belongs to a
-    checkpoint, and would be shown under one of the names only.
+    Raises EncoderError for a checkpoint that is not there or not whole. Raises ConfigError for a device that is not
+    there, for layers that a checkpoint does not have, for a sparsity that its width cannot hold, and for one that has
+    another name already, in this run or in the store: an SAE belongs to a checkpoint, and would be shown under one.
     """
+    find_device(job.config.device)
     works = [open_encoder(job, name) for name in job.config.encoders]
     known = dict(_recorded(job.artefacts))
     for work in works:
@@ -30,6 +33,8 @@ def open_encoders(job: Job) -> list[EncoderAtWork]:
                 f"{work.fingerprint[:8]}). Name it once: --encoder {other}=..."
             )
         planned(job, work.checkpoint.d_model)
+        if job.config.layers not in ("best2", "all"):
+            named_layers(job.config.layers, name, work.layers())
     return works
 
 

@@ -238,7 +238,7 @@ def choose_layers(work: EncoderAtWork, probes: pd.DataFrame) -> tuple[list[int],
         if not np.isfinite(scores).any():
             reason = "no probe could be scored: the middle and the last layer"
     else:
-        chosen, role, reason = _named_layers(wish, work.checkpoint.spec.name, layers), "named", f"asked for: {wish}"
+        chosen, role, reason = named_layers(wish, work.checkpoint.spec.name, layers), "named", f"asked for: {wish}"
     rows = [
         {
             "encoder_id": work.encoder_id,
@@ -276,8 +276,8 @@ def _best_two(layers: Sequence[int], scores: np.ndarray) -> list[int]:
     return sorted({best, max(other, key=lambda layer: (known[layer], -layer))})
 
 
-def _named_layers(wish: str, name: str, layers: Sequence[int]) -> list[int]:
-    """'6,12' for every encoder, or 'ast=6,12;hubert=3,12'."""
+def named_layers(wish: str, name: str, layers: Sequence[int]) -> list[int]:
+    """The layers that '6,12' (for every encoder) or 'ast=6,12;hubert=3,12' names. Raises ConfigError."""
     text: str | None = wish
     if "=" in wish:
         parts = dict(part.split("=", 1) for part in wish.split(";") if "=" in part)
