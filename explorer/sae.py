@@ -18,9 +18,9 @@ from pathlib import Path
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
 
 from explorer.errors import StoreError
+from explorer.tensors import save_tensors
 
 WEIGHT_NAMES = ("W_enc", "b_enc", "W_dec", "b_dec")
 
@@ -86,12 +86,10 @@ class SAE:
         return codes.dense() @ self.w_dec_fd + self.b_dec_d
 
     def save(self, path: Path) -> None:
-        """Write weights and metadata as one safetensors file."""
+        """Write weights and metadata as one safetensors file. Raises OSError when it cannot be written."""
         arrays = (self.w_enc_df, self.b_enc_f, self.w_dec_fd, self.b_dec_d)
-        tensors = {
-            name: np.ascontiguousarray(a, dtype=np.float32) for name, a in zip(WEIGHT_NAMES, arrays, strict=True)
-        }
-        save_file(tensors, str(path), metadata={**self.metadata, "k": str(self.k), "architecture": "topk"})
+        tensors = {name: a.astype(np.float32, copy=False) for name, a in zip(WEIGHT_NAMES, arrays, strict=True)}
+        save_tensors(path, tensors, {**self.metadata, "k": str(self.k), "architecture": "topk"})
 
 
 def top_k_codes(pre_nf: np.ndarray, k: int) -> Codes:

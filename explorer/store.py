@@ -13,7 +13,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -91,6 +91,22 @@ def current_generation(folder: Path | str) -> int:
     return int(match.group(1))
 
 
+def _last_generation(folder: Path) -> int:
+    """The published generation, or the newest file where no pointer leads to one; 0 where there is none.
+
+    A file newer than the pointer was never published: the next publication replaces it, and the one that readers hold
+    stays the previous one.
+    """
+    try:
+        return current_generation(folder)
+    except StoreError:
+        return max(_generations(folder), default=0)
+
+
+def _generations(folder: Path) -> list[int]:
+    return sorted(int(m.group(1)) for path in folder.iterdir() if (m := _GENERATION.fullmatch(path.name)))
+
+
 def generation_path(folder: Path | str, generation: int) -> Path:
     """Where generation number `generation` lies."""
     return Path(folder) / f"store-{generation:06d}.duckdb"
@@ -157,23 +173,56 @@ class GenerationWriter:
 
     def __init__(self, folder: Path, generation: int, partial: Path) -> None:
         self.folder, self.generation, self._partial = folder, generation, partial
-        self._connection = duckdb.connect(str(partial))
-        self._connection.execute(_SCHEMA_SQL.read_text(encoding="utf-8"))
+        try:
+            with _explained(folder):
+                self._connection = duckdb.connect(str(partial))
+                self._connection.execute(_SCHEMA_SQL.read_text(encoding="utf-8"))
+        except StoreError:
+            _remove_database(partial)
+            raise
 
     def insert(self, table: str, rows: pd.DataFrame) -> None:
-        """Append `rows` to `table`; the frame's columns must be columns of the table (others stay NULL)."""
+        """Append `rows` to `table`; the frame's columns must be columns of the table (others stay NULL).
+
+        Raises StoreError when the disk does not take them.
+        """
         if rows.empty:
             return
         names = ", ".join(f'"{name}"' for name in rows.columns)
-        self._connection.register("incoming", rows)
-        self._connection.execute(f'INSERT INTO "{table}" ({names}) SELECT {names} FROM incoming')  # noqa: S608 - names are code
-        self._connection.unregister("incoming")
+        with _explained(self.folder):
+            self._connection.register("incoming", rows)
+            self._connection.execute(f'INSERT INTO "{table}" ({names}) SELECT {names} FROM incoming')  # noqa: S608 - names are code
+            self._connection.unregister("incoming")
 
-    def close(self) -> None:
-        """Finish the database file; a process that dies before `publish` leaves the old generation current."""
-        if self._connection is not None:
+    def finish(self) -> None:
+        """Bring everything to the disk. Raises StoreError when the disk does not take it."""
+        with _explained(self.folder):
             self._connection.execute("CHECKPOINT")
             self._connection.close()
+
+    def discard(self) -> None:
+        """Give the generation up; nothing of it stays."""
+        with suppress(duckdb.Error):  # after a failed write the database may refuse to close in order
+            self._connection.close()
+        _remove_database(self._partial)
+
+
+def _remove_database(path: Path) -> None:
+    """Delete a database and its log: a new one of the same name would replay what the old one left there."""
+    for part in (path, path.with_name(f"{path.name}.wal")):
+        part.unlink(missing_ok=True)
+
+
+@contextmanager
+def _explained(target: Path) -> Iterator[None]:
+    """Turn a write that the disk refused into a StoreError that says what to do."""
+    try:
+        yield
+    except duckdb.IOException as error:
+        raise StoreError(
+            f"{target} cannot be written: {error}. Free some space or give write access, then run the same command "
+            "again: finished work is kept."
+        ) from error
 
 
 def write_parquet(rows: pd.DataFrame, path: Path, *, order_by: Sequence[str], row_group_size: int = 8192) -> None:
@@ -181,17 +230,14 @@ def write_parquet(rows: pd.DataFrame, path: Path, *, order_by: Sequence[str], ro
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     connection = duckdb.connect()
     try:
-        connection.register("incoming", rows)
-        order = ", ".join(f'"{name}"' for name in order_by)
-        target = str(partial).replace("'", "''")
-        connection.execute(
-            f"COPY (SELECT * FROM incoming ORDER BY {order}) TO '{target}' "  # noqa: S608 - column names and our own path
-            f"(FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE {int(row_group_size)})"
-        )
-    except duckdb.IOException as error:
-        raise StoreError(
-            f"{path} cannot be written: {error}. Free some space and run the same command again."
-        ) from error
+        with _explained(path):
+            connection.register("incoming", rows)
+            order = ", ".join(f'"{name}"' for name in order_by)
+            target = str(partial).replace("'", "''")
+            connection.execute(
+                f"COPY (SELECT * FROM incoming ORDER BY {order}) TO '{target}' "  # noqa: S608 - column names and our own path
+                f"(FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE {int(row_group_size)})"
+            )
     finally:
         connection.close()
     os.replace(partial, path)
@@ -205,18 +251,17 @@ def new_generation(folder: Path | str) -> Iterator[GenerationWriter]:
     """
     folder = Path(folder)
     (folder / FILES).mkdir(parents=True, exist_ok=True)
-    number = 1 + max([int(m.group(1)) for p in folder.iterdir() if (m := _GENERATION.fullmatch(p.name))], default=0)
+    number = 1 + _last_generation(folder)
     final = generation_path(folder, number)
     partial = folder / f".{final.name}.partial"
-    partial.unlink(missing_ok=True)
+    _remove_database(partial)
     writer = GenerationWriter(folder, number, partial)
     try:
         yield writer
+        writer.finish()
     except BaseException:
-        writer._connection.close()
-        partial.unlink(missing_ok=True)
+        writer.discard()
         raise
-    writer.close()
     os.replace(partial, final)
     pointer = folder / f".{POINTER}.{os.getpid()}"
     pointer.write_text(final.name + "\n", encoding="utf-8")
@@ -230,7 +275,7 @@ def remove_unlisted(folder: Path | str) -> list[str]:
     """
     folder = Path(folder)
     current = current_generation(folder)
-    numbers = sorted(int(m.group(1)) for p in folder.iterdir() if (m := _GENERATION.fullmatch(p.name)))
+    numbers = _generations(folder)
     kept = [n for n in numbers if n <= current][-2:]
     listed: set[str] = set()
     for number in kept:

@@ -1,8 +1,8 @@
 """Artefacts: what a stage leaves behind, named by a hash of everything it depends on.
 
 A bundle is a folder `artefacts/<stage>/<key>/` of tables (parquet, named after the store's tables), arrays
-(safetensors) and facts (JSON). It is written under another name and renamed when complete, so a bundle that exists is
-finished: a run that was killed repeats at most the one that was open.
+(safetensors), facts (JSON) and content files that the store lists as they are. It is written under another name and
+renamed when complete, so a bundle that exists is finished: a run that was killed repeats at most the one that was open.
 """
 
 from __future__ import annotations
@@ -21,18 +21,26 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from safetensors import safe_open
-from safetensors.numpy import save_file
 
 from explorer.errors import StoreError
 from explorer.store import ARTEFACTS
+from explorer.tensors import save_tensors
 
 PARTIAL = ".partial-"
+CONTENT_KINDS = ("preview", "sae", "codes", "traces", "states")
+_HASHES = "hashes.json"
 
 
 def key_of(**parts: object) -> str:
     """16 hex digits: a hash of the named values, which must be plain (numbers, strings, lists, dicts)."""
     text = json.dumps(parts, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def sha256_of(path: Path) -> str:
+    """The SHA-256 of a file, read in blocks."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @dataclass(frozen=True)
@@ -56,8 +64,7 @@ class Bundle:
 
     def add_arrays(self, name: str, arrays: Mapping[str, np.ndarray]) -> None:
         """Keep named arrays as one safetensors file."""
-        tensors = {key: np.ascontiguousarray(array) for key, array in arrays.items()}
-        save_file(tensors, str(self.folder / f"{name}.safetensors"))
+        save_tensors(self.folder / f"{name}.safetensors", arrays)
 
     def arrays(self, name: str) -> dict[str, np.ndarray]:
         """All arrays that `add_arrays` kept under `name`."""
@@ -82,6 +89,22 @@ class Bundle:
     def path(self, name: str) -> Path:
         """The path of a file of this bundle."""
         return self.folder / name
+
+    def content_files(self) -> list[tuple[str, Path]]:
+        """(kind, path) of the files that the store lists as they are, by name: those named `<kind>-...`."""
+        named = ((path.name.partition("-"), path) for path in sorted(self.folder.iterdir()))
+        return [(kind, path) for (kind, dash, _), path in named if dash and kind in CONTENT_KINDS]
+
+    def seal(self) -> None:
+        """Record the SHA-256 of each content file, to tell later whether it is still what was computed."""
+        hashes = {path.name: sha256_of(path) for _, path in self.content_files()}
+        if hashes:
+            (self.folder / _HASHES).write_text(json.dumps(hashes, indent=1) + "\n", encoding="utf-8")
+
+    def hashes(self) -> dict[str, str]:
+        """The recorded SHA-256 of each content file by name; empty where none was recorded."""
+        path = self.folder / _HASHES
+        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
 
 
 @dataclass(frozen=True)
@@ -121,6 +144,7 @@ class Artefacts:
             partial.mkdir()
             try:
                 yield Bundle(partial)
+                Bundle(partial).seal()
             except BaseException:
                 shutil.rmtree(partial, ignore_errors=True)
                 raise
@@ -150,8 +174,10 @@ def explained(folder: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             reason = "the disk is full. Free some space"
+        elif error.errno == errno.EFBIG:
+            reason = "a file would be larger than is allowed there. Raise the limit, or choose another disk"
         elif error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-            reason = "writing is not permitted. Give this user write access, or choose another --store"
+            reason = "writing is not permitted. Give this user write access, or choose another folder"
         else:
             raise
         raise StoreError(

@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import tempfile
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 from explorer.encoders import ENCODERS
 from explorer.errors import NotInStoreError, StoreError
 from explorer.sae import export_for_saelens, load_sae
-from explorer.store import current_generation, open_store
+from explorer.store import ARTEFACTS, POINTER, current_generation, open_store
 from precompute import demo as demo_corpus
-from precompute.artefacts import Artefacts
+from precompute.artefacts import Artefacts, explained, sha256_of
 from precompute.config import PRESET_NOTES, RunConfig
-from precompute.datasets import DATASETS
-from precompute.pipeline import RunSummary, command_line, is_locked, open_encoders, open_job, run
+from precompute.datasets import DATASETS, Skipped
+from precompute.datasets.base import REJECTED
+from precompute.encoder_choice import open_encoders
+from precompute.lock import is_locked, locked
+from precompute.pipeline import RunSummary, open_job, run
+from precompute.places import check_places
 from precompute.plan import estimate
-from precompute.publish import load_runs, sha256_of
+from precompute.provenance import command_line
+from precompute.publish import load_runs, recorded_runs
 from precompute.publish import publish as publish_store
 from precompute.reporting import Reporter
-
-N_SKIPPED_SHOWN = 20
 
 
 def run_and_report(config: RunConfig) -> list[str]:
@@ -34,24 +39,33 @@ def _report(summary: RunSummary, config: RunConfig) -> list[str]:
     ]
     if corpus.note:
         lines.append(f"Note: {corpus.note}")
-    if corpus.skipped:
-        lines.append(f"{len(corpus.skipped)} file(s) not taken:")
-        shown = sorted(corpus.skipped, key=lambda item: (item.kind != "rejected", item.path))[:N_SKIPPED_SHOWN]
-        lines += [f"  {item.kind}: {item.path}: {item.reason}" for item in shown]
-        if len(corpus.skipped) > len(shown):
-            lines.append(f"  and {len(corpus.skipped) - len(shown)} more; the page Runs lists them all")
+    lines += skipped_lines(corpus.skipped)
     lines += [summary.where_the_time_went, f"Store: {config.store}, generation {summary.generation}. Browse it with:"]
     return [*lines, f"  streamlit run app.py -- --store {config.store}"]
 
 
+def skipped_lines(skipped: Sequence[Skipped]) -> list[str]:
+    """Every file that was refused, by name, and how many others were not taken for which reason."""
+    if not skipped:
+        return []
+    lines = [f"{len(skipped)} file(s) not taken:"]
+    refused = sorted((item for item in skipped if item.kind == REJECTED), key=lambda item: item.path)
+    lines += [f"  {item.kind}: {item.path}: {item.reason}" for item in refused]
+    others = Counter(item.reason for item in skipped if item.kind != REJECTED)
+    lines += [f"  not taken: {n} x {reason}" for reason, n in sorted(others.items(), key=lambda it: (-it[1], it[0]))]
+    return [*lines, "  The page Runs names each of them."] if others else lines
+
+
 def dry_run(config: RunConfig) -> list[str]:
     """What a run would compute, how long it would take and how large it would get. Writes nothing to the store."""
+    check_places(config.root, config.store)
     with tempfile.TemporaryDirectory() as scratch:
         job = open_job(config, Artefacts(config.store, Path(scratch)), Reporter())
         works = open_encoders(job)
         forecast = estimate(job, works, timed=True)
     names = ", ".join(f"{work.encoder_id} ({work.checkpoint.source})" for work in works)
     lines = [f"data set: {job.corpus.name}, {len(job.corpus.files)} files, {len(job.corpus.skipped)} not taken"]
+    lines += skipped_lines(job.corpus.skipped)[1:]
     lines += [f"encoders: {names}", f"preset: {config.preset} ({PRESET_NOTES[config.preset]})", *forecast.lines()]
     return [*lines, "Nothing was written. Run it without --dry-run."]
 
@@ -63,13 +77,17 @@ def demo(store: Path) -> list[str]:
 
 
 def status(store: Path) -> list[str]:
-    """What the store holds and whether a run is at work."""
-    lines = [f"{store}: {'a run is at work' if is_locked(store) else 'no run is at work'}"]
+    """What the store holds and whether a run is at work. Raises StoreError where there is neither store nor run."""
+    is_at_work = is_locked(store)
+    lines = [f"{store}: {'a run is at work' if is_at_work else 'no run is at work'}"]
     for record in load_runs(Artefacts(store)):
         state = (
             f"finished {record['finished_at']}" if record["finished_at"] else "not finished: run the same command again"
         )
         lines.append(f"run {record['run_id']} ({record['preset']}): {state}; {record['summary']}")
+    if not (store / POINTER).is_file() and (is_at_work or (store / ARTEFACTS).is_dir()):
+        what_next = "comes when the first encoder is done" if is_at_work else "needs the same run once more"
+        return [*lines, f"nothing is published yet: the first generation {what_next}"]
     with_store = open_store(store)
     counts = with_store.query(
         "SELECT (SELECT count(*) FROM clips) AS clips, (SELECT count(*) FROM encoders) AS encoders, "
@@ -108,11 +126,10 @@ def verify(store: Path) -> list[str]:
 
 
 def publish(store: Path) -> list[str]:
-    """Write a new generation from the artefacts."""
-    from precompute.pipeline import locked
-
+    """Write a new generation from the artefacts, and mend published files that are not what was computed."""
+    recorded_runs(store)  # before the lock, which would make a folder where there is none
     with locked(store):
-        return [f"{store}: generation {publish_store(store)} is current."]
+        return [f"{store}: generation {publish_store(store, mend=True)} is current."]
 
 
 def export_sae(store: Path, sae: str, out: Path) -> list[str]:
@@ -122,7 +139,9 @@ def export_sae(store: Path, sae: str, out: Path) -> list[str]:
     if rows.empty:
         known = opened.query("SELECT sae_id FROM saes ORDER BY is_reference DESC, sae_id LIMIT 5")["sae_id"]
         raise NotInStoreError(f"There is no SAE {sae!r} in {store}; there are {', '.join(known)} and others.")
-    export_for_saelens(load_sae(opened.file(str(rows["weights_file"].iloc[0]))), out)
+    loaded = load_sae(opened.file(str(rows["weights_file"].iloc[0])))
+    with explained(out):
+        export_for_saelens(loaded, out)
     return [f"{out}: cfg.json and sae_weights.safetensors of SAE {sae} (generation {current_generation(store)})."]
 
 

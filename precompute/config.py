@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
 import tomllib
 from collections.abc import Mapping
@@ -11,9 +12,23 @@ from pathlib import Path
 from typing import Any
 
 from explorer.errors import ConfigError
+from precompute.option_types import checked
 
 DATASETS = ("vocalset", "esc50", "folder", "synthetic")
 PAPER_SPARSITIES = (0.75, 0.80, 0.85, 0.90, 0.95, 0.99)
+_LEAST: Mapping[str, int] = {
+    "batch_size": 1,
+    "lasso_folds": 2,
+    "lasso_alphas": 1,
+    "lasso_permutations": 1,
+    "label_permutations": 1,
+    "n_top_clips": 1,
+    "n_playable_clips": 0,
+    "shard_clips": 1,
+    "n_workers": 0,
+    "split_seed": 0,
+    "n_crops": 1,
+}
 
 
 @dataclass(frozen=True)
@@ -86,13 +101,25 @@ class RunConfig:
         _check(bool(self.sparsities), "sparsities", "none", "at least one between 0 and 1")
         for sparsity in (*self.sparsities, self.reference_sparsity):
             _check(0 < sparsity < 1, "sparsity", sparsity, "a share between 0 and 1, such as 0.95")
+        _check_once("sparsities", self.sparsities)
         _check(bool(self.seeds), "seeds", "none", "at least one whole number")
+        for seed in self.seeds:
+            _check(0 <= seed < 2**32, "seeds", seed, "whole numbers from 0 on")
+        _check_once("seeds", self.seeds)
+        _check(bool(self.probe_c_grid), "probe-c-grid", "none", "at least one number above 0")
+        for c in self.probe_c_grid:
+            _check(0 < c < math.inf, "probe-c-grid", c, "numbers above 0")
+        for name, least in _LEAST.items():
+            value = getattr(self, name)
+            _check(value >= least, name.replace("_", "-"), value, f"{least} or more")
+        _check(0 < self.learning_rate < math.inf, "learning-rate", self.learning_rate, "a number above 0")
+        _check(0 < self.lasso_eps < 1, "lasso-eps", self.lasso_eps, "a share between 0 and 1")
+        _check(0 < self.crop_s < math.inf, "crop-s", self.crop_s, "seconds above 0")
         _check(self.n_features is None or 8 <= self.n_features <= 65536, "n-features", self.n_features, "8 to 65536")
         _check(1 <= self.epochs <= 100_000, "epochs", self.epochs, "1 to 100000")
         _check(self.method in ("sound", "paper"), "method", self.method, "sound or paper")
         _check(self.lasso in ("cv-everywhere", "cv-reference"), "lasso", self.lasso, "cv-everywhere or cv-reference")
         _check(self.feature_map in ("umap", "pca"), "feature-map", self.feature_map, "umap or pca")
-        _check(self.shard_clips >= 1, "shard-clips", self.shard_clips, "1 or more")
         _check(self.frame_cache_gb >= 0, "frame-cache-gb", self.frame_cache_gb, "0 or more gigabytes")
 
     @property
@@ -192,12 +219,12 @@ def make_config(options: Mapping[str, Any]) -> RunConfig:
 
     Raises ConfigError for an unknown name or value.
     """
-    preset = options.get("preset") or "default"
-    _check(preset in PRESETS, "preset", preset, f"one of {', '.join(PRESETS)}")
     known = {item.name for item in dataclasses.fields(RunConfig)}
     unknown = sorted(set(options) - known)
     _check(not unknown, "option", ", ".join(unknown), f"one of {', '.join(sorted(known))}")
-    given = {name: value for name, value in options.items() if value is not None}
+    given = checked(RunConfig, {name: value for name, value in options.items() if value is not None})
+    preset = given.get("preset") or "default"
+    _check(preset in PRESETS, "preset", preset, f"one of {', '.join(PRESETS)}")
     values: dict[str, Any] = {**PRESETS[preset], **given, "preset": preset}
     for name in ("root", "store"):
         if name not in values:
@@ -221,8 +248,13 @@ def read_toml(path: Path) -> dict[str, Any]:
             return {name.replace("-", "_"): value for name, value in tomllib.load(file).items()}
     except OSError as error:
         raise ConfigError(f"The configuration {path} cannot be read: {error}.") from error
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"The configuration {path} is not TOML: {error}.") from error
+
+
+def _check_once(name: str, values: tuple[object, ...]) -> None:
+    twice = [value for value in values if values.count(value) > 1]
+    _check(not twice, name, twice[:1], "each value once")
 
 
 def _check(condition: bool, name: str, value: object, allowed: str) -> None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from precompute.artefacts import explained
 from precompute.config import RunConfig, make_config
 from precompute.datasets.synthetic import write_synthetic_corpus
-from precompute.random_checkpoints import write_random_checkpoint
+from precompute.random_checkpoints import CONFIG, write_random_checkpoint
 
 NAMES = ("ast", "wavlm", "hubert", "mert")
 SOURCES = "demo_sources"
@@ -19,8 +20,9 @@ def demo_config(store: Path) -> RunConfig:
     write_synthetic_corpus(corpus)
     for name in NAMES:
         folder = sources / f"random-{name}"
-        if not (folder / "config.json").is_file():
-            write_random_checkpoint(name, folder, size="small", seed=0)
+        if not (folder / CONFIG).is_file():
+            with explained(store):
+                write_random_checkpoint(name, folder, size="small", seed=0)
     return make_config(
         {
             "dataset": "synthetic",

@@ -2,15 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import fcntl
-import importlib.metadata
-import os
-import platform
-import shutil
-import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -21,10 +14,9 @@ import numpy as np
 import pandas as pd
 from threadpoolctl import threadpool_limits
 
-from explorer.encoders import find_device
-from explorer.errors import ConfigError, DatasetError, StoreBusyError, StoreError
+from explorer.errors import ConfigError, DatasetError, StoreError
 from explorer.recent import remember_store
-from precompute.artefacts import Artefacts, Bundle, explained, key_of
+from precompute.artefacts import Artefacts, Bundle, key_of
 from precompute.config import RunConfig
 from precompute.corpus_stage import find_corpus, playable_clips
 from precompute.datasets import Corpus
@@ -36,33 +28,24 @@ from precompute.encode_stage import (
     encode_frames,
     encode_training_crops,
     keep_playable_states,
-    open_encoder,
 )
+from precompute.encoder_choice import open_encoders
 from precompute.factor_stage import make_factors
 from precompute.job import HELD_OUT, Job, Record, corpus_arrays
 from precompute.lasso_stage import lasso
-from precompute.layer_choice import check_layer_names, choose_layers, named_layers
+from precompute.layer_choice import choose_layers
+from precompute.lock import locked
 from precompute.match_stage import Dictionary, match_references, match_seeds
-from precompute.plan import Estimate, estimate
+from precompute.places import check_places, check_space
+from precompute.plan import estimate
 from precompute.probe_stage import dense_id, probe_attributes, probe_layers
+from precompute.provenance import Sittings, hardware, versions
 from precompute.publish import load_runs, publish, save_run
 from precompute.reporting import Reporter, log
-from precompute.sae_stage import TrainedSAE, analyse, planned, train_saes
+from precompute.sae_stage import TrainedSAE, analyse, train_saes
 from precompute.trace_stage import keep_traces
 
-LOCK = ".lock"
 MAX_CODES_BYTES = 2e9  # dense codes of SAEs that are in memory together
-VERSIONED = (
-    "torch",
-    "transformers",
-    "scikit-learn",
-    "opensmile",
-    "umap-learn",
-    "duckdb",
-    "numpy",
-    "scipy",
-    "soundfile",
-)
 NOT_IDENTITY = ("store", "root", "device", "n_workers", "strict", "offline", "frame_cache_gb", "shard_clips")
 
 
@@ -81,6 +64,7 @@ def run(config: RunConfig, *, command: str) -> RunSummary:
 
     Raises an ExplorerError for anything a person can mend; what was finished by then is kept.
     """
+    check_places(config.root, config.store)
     with (
         locked(config.store),
         threadpool_limits(1, user_api="blas"),
@@ -91,7 +75,7 @@ def run(config: RunConfig, *, command: str) -> RunSummary:
         job = open_job(config, artefacts, reporter)
         plans = open_encoders(job)
         check_space(config.store, estimate(job, plans))
-        started_at = _started_at(artefacts, job.run_id)
+        sittings = Sittings.of(artefacts, job.run_id, reporter)
         factors_cg = make_factors(job, meanwhile=plans[0].prepare)
         probe_attributes(job)
         dictionaries: list[Dictionary] = []
@@ -104,11 +88,11 @@ def run(config: RunConfig, *, command: str) -> RunSummary:
             work.release()
             match_references(job, dictionaries)
             with reporter.stage("publish", 1, "generation") as stage:
-                _record_run(job, config, command, started_at, choices, is_finished=number == len(plans))
+                _record_run(job, config, command, sittings, choices, is_finished=number == len(plans))
                 generation = publish(config.store)
                 stage.advance()
             log.info("%s is in the store: generation %d can be browsed", work.encoder_id, generation)
-        remember_store(config.store)
+        _remember(config.store)
         return RunSummary(job.run_id, generation, job.corpus, reporter.where_the_time_went())
 
 
@@ -138,20 +122,6 @@ def open_job(config: RunConfig, artefacts: Artefacts, reporter: Reporter) -> Job
     job = Job(config, run_id, artefacts, corpus, corpus_arrays(corpus), reporter, Record())
     job.record.use(bundle)
     return job
-
-
-def open_encoders(job: Job) -> list[EncoderAtWork]:
-    """Find and check every checkpoint without loading one, and everything the options say about them.
-
-    Raises EncoderError for a checkpoint, ConfigError for a device, a layer or a sparsity that cannot be.
-    """
-    find_device(job.config.device)
-    plans = [open_encoder(job, name) for name in job.config.encoders]
-    check_layer_names(job.config.layers, [work.checkpoint.spec.name for work in plans])
-    for work in plans:
-        planned(job, work.checkpoint.d_model)
-        named_layers(work)
-    return plans
 
 
 def process_encoder(work: EncoderAtWork, factors_cg: np.ndarray) -> tuple[list[Dictionary], pd.DataFrame]:
@@ -271,7 +241,7 @@ def _predict_from_dense(work: EncoderAtWork, states: States, layers: Sequence[in
 
 
 def _record_run(
-    job: Job, config: RunConfig, command: str, started_at: str, choices: list[dict[str, Any]], *, is_finished: bool
+    job: Job, config: RunConfig, command: str, sittings: Sittings, choices: list[dict[str, Any]], *, is_finished: bool
 ) -> None:
     corpus = job.corpus
     n_rejected = len(corpus.rejected)
@@ -279,17 +249,17 @@ def _record_run(
         job.artefacts,
         {
             "run_id": job.run_id,
-            "started_at": started_at,
+            "started_at": sittings.started_at,
             "finished_at": datetime.now(UTC).isoformat(timespec="seconds") if is_finished else None,
             "preset": config.preset,
             "command": command,
             "config": config.as_dict(),
-            "versions": _versions(),
-            "hardware": _hardware(config),
+            "versions": versions(),
+            "hardware": hardware(config),
             "n_clips": len(corpus.clips),
             "summary": f"{len(corpus.clips)} clips of {len(corpus.files)} files, {len(corpus.skipped)} not taken "
             f"({n_rejected} of them could not be read)",
-            "timings": [dataclasses.asdict(item) for item in job.reporter.times],
+            "timings": [dataclasses.asdict(item) for item in sittings.timings()],
             "bundles": sorted(job.record.bundles),  # threads finish in any order
             "layer_choices": choices,
             "meta": {
@@ -305,84 +275,8 @@ def _record_run(
     )
 
 
-def _started_at(artefacts: Artefacts, run_id: str) -> str:
-    for record in load_runs(artefacts):
-        if record["run_id"] == run_id:
-            return str(record["started_at"])
-    return datetime.now(UTC).isoformat(timespec="seconds")
-
-
-def _versions() -> dict[str, str]:
-    versions = {"python": platform.python_version()}
-    for name in VERSIONED:
-        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            versions[name] = importlib.metadata.version(name)
-    return versions
-
-
-def _hardware(config: RunConfig) -> dict[str, Any]:
-    import torch
-
-    gpu = torch.cuda.get_device_name(0) if torch.cuda.is_available() and config.device != "cpu" else None
-    return {"machine": platform.machine(), "system": platform.system(), "n_cores": os.cpu_count(), "gpu": gpu}
-
-
-def check_space(store: Path, expected: Estimate) -> None:
-    """Raise StoreError when the run would not fit on the disk."""
-    free = shutil.disk_usage(_existing(store)).free
-    if expected.disk_bytes > free:
-        raise StoreError(
-            f"{store} would need about {expected.disk_bytes / 1e9:.1f} GB more and its disk has {free / 1e9:.1f} GB "
-            "free. Free some space, choose another --store, or lower --frame-cache-gb, --seeds or --sparsities."
-        )
-
-
-def _existing(path: Path) -> Path:
-    path = path.resolve()
-    while not path.exists():
-        path = path.parent
-    return path
-
-
-@contextlib.contextmanager
-def locked(store: Path) -> Iterator[None]:
-    """Hold the store's lock. Raises StoreBusyError when another process does."""
-    with explained(store):
-        try:
-            store.mkdir(parents=True, exist_ok=True)
-        except (FileExistsError, NotADirectoryError) as error:
-            raise StoreError(f"{store} is not a folder. Give a folder with --store.") from error
-        file = (store / LOCK).open("a+")
+def _remember(store: Path) -> None:
     try:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            file.seek(0)
-            holder = file.read().strip() or "unknown"
-            raise StoreBusyError(
-                f"Another precompute (process {holder}) is at work in {store}. Wait for it, or stop it; its finished "
-                "work is kept and a later run takes it over."
-            ) from error
-        file.truncate(0)
-        file.write(str(os.getpid()))
-        file.flush()
-        yield
-    finally:
-        file.close()
-
-
-def is_locked(store: Path) -> bool:
-    """Whether a precompute is at work in the folder."""
-    try:
-        with (store / LOCK).open("a+") as file:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    except OSError:
-        return False
-    return False
-
-
-def command_line() -> str:
-    """The command as it was typed, for the record."""
-    return " ".join(["python -m precompute", *sys.argv[1:]])
+        remember_store(store)
+    except StoreError as error:  # the store is there all the same
+        log.warning("The store is finished, but not remembered as the last one: %s", error)

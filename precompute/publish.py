@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
@@ -15,7 +14,7 @@ import pandas as pd
 
 from explorer.errors import StoreError
 from explorer.store import FILES, SCHEMA_VERSION, GenerationWriter, new_generation, remove_unlisted
-from precompute.artefacts import Artefacts, Bundle, explained
+from precompute.artefacts import Artefacts, Bundle, explained, sha256_of
 from precompute.summary import finish_tables
 
 RUNS = "runs"
@@ -68,21 +67,30 @@ def load_runs(artefacts: Artefacts) -> list[dict[str, Any]]:
     return sorted(records, key=lambda record: (record["started_at"], record["run_id"]))
 
 
-def publish(store: Path) -> int:
-    """Write a new generation from the artefacts of all runs and make it current. Returns its number.
-
-    Raises StoreError when the folder holds no run, or when a bundle that a run stands on is gone.
-    """
-    artefacts = Artefacts(store)
-    runs = load_runs(artefacts)
+def recorded_runs(store: Path) -> list[dict[str, Any]]:
+    """The records of all runs, oldest first. Raises StoreError when the folder holds none."""
+    runs = load_runs(Artefacts(store))
     if not runs:
         raise StoreError(
             f"{store} holds no run to publish. Make one with `python -m precompute run --store {store} ...`."
         )
+    return runs
+
+
+def publish(store: Path, *, mend: bool = False) -> int:
+    """Write a new generation from the artefacts of all runs and make it current. Returns its number.
+
+    `mend` reads every published file and replaces those that are not what was computed. Raises StoreError when the
+    folder holds no run, or when a bundle that a run stands on is gone or, where it is needed to mend, damaged.
+    """
+    artefacts = Artefacts(store)
+    runs = recorded_runs(store)
     seen = dict.fromkeys((stage, key) for record in runs for stage, key in record["bundles"])
     bundles = _latest([artefacts.get(stage, key) for stage, key in seen])
     with explained(store), new_generation(store) as writer:
         tables = _collect(bundles)
+        if mend:
+            _mend(store, bundles, runs)
         files = [row for bundle in bundles for row in _publish_files(store, bundle)]
         tables["generation_files"] = pd.DataFrame(files).drop_duplicates("path")
         tables["runs"] = pd.DataFrame([_run_row(record) for record in runs])
@@ -125,26 +133,52 @@ def _collect(bundles: Sequence[Bundle]) -> dict[str, pd.DataFrame]:
 
 def _publish_files(store: Path, bundle: Bundle) -> Iterable[dict[str, object]]:
     """Put a bundle's content files beside the database (a hard link where the file system allows) and list them."""
-    for path in sorted(bundle.folder.iterdir()):
-        kind = path.name.split("-")[0]
-        if kind not in ("preview", "sae", "codes", "traces", "states") or "-" not in path.name:
-            continue
+    hashes = bundle.hashes()
+    for kind, path in bundle.content_files():
         target = store / FILES / path.name
         if not target.exists() or target.stat().st_size != path.stat().st_size:
-            partial = target.with_name(f".{target.name}.partial")
-            partial.unlink(missing_ok=True)
-            try:
-                os.link(path, partial)
-            except OSError:
-                shutil.copyfile(path, partial)
-            os.replace(partial, target)
-        yield {"path": f"{FILES}/{path.name}", "kind": kind, "n_bytes": path.stat().st_size, "sha256": sha256_of(path)}
+            _place(path, target)
+        sha256 = hashes.get(path.name) or sha256_of(path)
+        yield {"path": f"{FILES}/{path.name}", "kind": kind, "n_bytes": path.stat().st_size, "sha256": sha256}
 
 
-def sha256_of(path: Path) -> str:
-    """The SHA-256 of a file, read in blocks."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def _place(path: Path, target: Path) -> None:
+    partial = target.with_name(f".{target.name}.partial")
+    partial.unlink(missing_ok=True)
+    try:
+        os.link(path, partial)
+    except OSError:
+        shutil.copyfile(path, partial)
+    os.replace(partial, target)
+
+
+def _mend(store: Path, bundles: Sequence[Bundle], runs: Sequence[dict[str, Any]]) -> None:
+    """Replace published files that are not what was computed by the artefact's, or the other way round.
+
+    Raises StoreError when neither is: only a run can make them again.
+    """
+    damaged: dict[Path, str] = {}
+    for bundle in bundles:
+        for name, sha256 in bundle.hashes().items():
+            copies = [bundle.folder / name, store / FILES / name]
+            whole = [path for path in copies if path.is_file() and sha256_of(path) == sha256]
+            if not whole:
+                damaged[bundle.folder] = _command_of(bundle, runs)
+            for path in copies if len(whole) == 1 else ():
+                if path != whole[0]:
+                    _place(whole[0], path)
+    if damaged:
+        folders = " ".join(str(folder) for folder in damaged)
+        commands = " and ".join(f"`{command}`" for command in dict.fromkeys(damaged.values()))
+        raise StoreError(
+            f"{len(damaged)} artefact(s) of {store} are damaged themselves, so nothing was published. Delete them "
+            f"(rm -r {folders}), then compute them again with {commands}."
+        )
+
+
+def _command_of(bundle: Bundle, runs: Sequence[dict[str, Any]]) -> str:
+    entry = [bundle.folder.parent.name, bundle.folder.name]
+    return next(str(record["command"]) for record in reversed(runs) if entry in [list(it) for it in record["bundles"]])
 
 
 def _run_row(record: dict[str, Any]) -> dict[str, Any]:

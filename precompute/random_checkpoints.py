@@ -13,7 +13,6 @@ from types import MappingProxyType
 from typing import Any, Literal
 
 import torch
-from safetensors.torch import save_file
 
 from explorer.encoders import (
     AST_FAMILY,
@@ -26,8 +25,10 @@ from explorer.encoders import (
     untrained_network,
 )
 from explorer.errors import ConfigError
+from explorer.tensors import save_tensors
 
 Size = Literal["base", "small"]
+CONFIG = "config.json"
 
 _CONVOLUTIONS = {
     "conv_bias": False,
@@ -133,7 +134,8 @@ def write_random_checkpoint(name: str, folder: Path | str, *, size: Size = "base
 
     size "base" is the published geometry (12 layers, width 768: about 380 MB), "small" has 4 layers of width 48 behind
     the same strides. AST is saved with its classification head and MERT as a .bin with its own model_type and
-    `auto_map`, as on the hub. Raises ConfigError for another name or size.
+    `auto_map`, as on the hub. config.json comes last: a folder that has one is complete. Raises ConfigError for another
+    name or size.
     """
     if name not in ENCODERS or size not in ("base", "small"):
         raise ConfigError(
@@ -145,18 +147,20 @@ def write_random_checkpoint(name: str, folder: Path | str, *, size: Size = "base
         config |= _SMALL if family == AST_FAMILY else {**_SMALL, **_SMALL_CONVOLUTIONS}
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
+    (folder / CONFIG).unlink(missing_ok=True)
     network = untrained_network(config, seed=seed, with_head=family == AST_FAMILY)
     weights = _hub_layout(network.state_dict())
     if family == MERT_FAMILY:
         torch.save(weights, folder / "pytorch_model.bin")
     else:
-        save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
-    _write_json(folder / "config.json", config)
+        arrays = {key: tensor.numpy() for key, tensor in weights.items()}
+        save_tensors(folder / "model.safetensors", arrays, {"format": "pt"})
     _write_json(folder / "preprocessor_config.json", _preprocessor(family))
     _write_json(
         folder / MARKER,
         {"is_trained": False, "note": f"Untrained: random weights (seed {seed}) in a {size} {name} network."},
     )
+    _write_json(folder / CONFIG, config)
     return folder
 
 
@@ -197,4 +201,6 @@ def _preprocessor(family: str) -> dict[str, Any]:
 
 
 def _write_json(path: Path, values: Mapping[str, Any]) -> None:
-    path.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+    partial.replace(path)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -55,10 +55,11 @@ class Stage:
 
 
 class Reporter:
-    """Collects the stages of one run."""
+    """Collects the stages of one run. `on_stage` is called when one has ended."""
 
     def __init__(self) -> None:
         self.times: list[StageTime] = []
+        self.on_stage: Callable[[], None] = lambda: None
         self.started = time.monotonic()
 
     @contextmanager
@@ -70,6 +71,7 @@ class Reporter:
         finally:
             seconds = time.monotonic() - stage.started
             self.times.append(StageTime(name, seconds, stage.n_done, stage.n_reused))
+            self.on_stage()
             reused = f", {stage.n_reused} found finished" if stage.n_reused else ""
             if stage.n_done or seconds > 1:
                 log.info("%s: %d done%s in %s", name, stage.n_done, reused, clock(seconds))

@@ -39,11 +39,43 @@ def test_faults_are_on_in_paper_only() -> None:
         ("dataset", "mp3s", "mp3s"),
         ("epochs", 0, "epochs"),
         ("colour", 1, "colour"),
+        ("layers", [6, 12], '"6,12"'),
+        ("seeds", 3, "seeds.*list of whole numbers"),
+        ("seeds", [0, 1.5], "seeds.*list of whole numbers"),
+        ("seeds", [True], "seeds.*list of whole numbers"),
+        ("seeds", [0, -1], "seeds: -1"),
+        ("seeds", [1, 0, 1], "seeds.*once"),
+        ("sparsities", "0.95", "sparsities.*list of numbers"),
+        ("sparsities", (0.95, 0.9, 0.95), "sparsities.*once"),
+        ("sparsities", (float("nan"),), "nan"),
+        ("clip_s", "10", "clip-s.*a number"),
+        ("encoders", "hubert", "encoders.*list of texts"),
+        ("encoders", ["hubert", 3], "encoders.*list of texts"),
+        ("preset", ["quick"], "preset.*text"),
+        ("root", 3, "root.*path"),
+        ("strict", "yes", "strict.*true or false"),
+        ("n_workers", -2, "n-workers: -2"),
+        ("n_workers", 1.5, "n-workers.*whole number"),
+        ("epochs", True, "epochs.*whole number"),
+        ("batch_size", 0, "batch-size"),
+        ("learning_rate", 0.0, "learning-rate"),
+        ("lasso_folds", 1, "lasso-folds"),
+        ("lasso_eps", 1.0, "lasso-eps"),
+        ("probe_c_grid", [], "probe-c-grid"),
+        ("probe_c_grid", [0.0], "probe-c-grid"),
+        ("n_playable_clips", -1, "n-playable-clips"),
+        ("crop_s", -5, "crop-s"),
+        ("n_crops", 0, "n-crops"),
     ],
 )
 def test_a_wrong_value_is_named(name: str, value: object, says: str) -> None:
     with pytest.raises(ConfigError, match=says):
         make_config({**BASE, name: value})
+
+
+def test_a_whole_number_is_a_number() -> None:
+    config = make_config({**BASE, "clip_s": 10, "seeds": [4], "sparsities": [0.9], "n_features": 64})
+    assert (repr(config.clip_s), config.seeds, config.sparsities) == ("10.0", (4,), (0.9,))
 
 
 def test_missing_options_are_named() -> None:
@@ -73,6 +105,9 @@ def test_toml_takes_the_names_of_the_options(tmp_path: Path) -> None:
     path = tmp_path / "run.toml"
     path.write_text('dataset = "esc50"\nframe-cache-gb = 2.5\n')
     assert read_toml(path) == {"dataset": "esc50", "frame_cache_gb": 2.5}
+    path.write_bytes(b'label = "\xff"\n')
+    with pytest.raises(ConfigError, match=r"run\.toml"):
+        read_toml(path)
     path.write_text("dataset = ")
     with pytest.raises(ConfigError, match=r"run\.toml"):
         read_toml(path)

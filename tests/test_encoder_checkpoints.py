@@ -242,6 +242,27 @@ def test_names_and_places(originals: dict[str, Path]) -> None:
         write_random_checkpoint("clap", originals["ast"].parent / "clap")
 
 
+@pytest.mark.parametrize("dies_at", ["model.safetensors", "preprocessor_config.json", MARKER, "config.json"])
+def test_a_random_checkpoint_has_a_config_only_when_it_is_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dies_at: str
+) -> None:
+    folder = write_random_checkpoint("hubert", tmp_path / "hubert", size="small")
+    replace = Path.replace
+
+    def dies(path: Path, target: Path) -> Path:
+        if target.name == dies_at:
+            raise KeyboardInterrupt
+        return replace(path, target)
+
+    monkeypatch.setattr(Path, "replace", dies)
+    with pytest.raises(KeyboardInterrupt):
+        write_random_checkpoint("hubert", folder, size="small", seed=1)
+    assert not (folder / "config.json").exists()
+    monkeypatch.undo()
+    write_random_checkpoint("hubert", folder, size="small", seed=1)
+    assert find_checkpoint(f"hubert={folder}").is_trained is False
+
+
 def test_nothing_heavy_is_imported_or_fetched_at_import() -> None:
     result = python("""
         import sys

@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import soundfile as sf
+from safetensors import SafetensorError
 
 from explorer.audio import load_waveform
 from explorer.encoders import load_encoder
@@ -24,7 +25,8 @@ from explorer.sae import load_sae
 from explorer.store import Store, current_generation, open_store
 from precompute.artefacts import PARTIAL
 from precompute.config import RunConfig
-from precompute.pipeline import locked, run
+from precompute.lock import locked
+from precompute.pipeline import run
 from tests.conftest import tiny_config
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -180,12 +182,11 @@ def test_a_finished_run_again_computes_nothing(tiny_sources: Path, tiny_store: P
     copy = tmp_path / "copy"
     shutil.copytree(tiny_store, copy)
     before = snapshot(copy)
+    done = "SELECT stage, n_done, n_reused FROM run_timings WHERE stage LIKE 'encode%' OR stage LIKE 'train%'"
+    work = open_store(copy).query(done)
     summary = run(tiny_config(tiny_sources, copy), command="again")
     assert "encode with hubert" in summary.where_the_time_went
-    timings = open_store(copy).query(
-        "SELECT stage, n_done FROM run_timings WHERE stage LIKE 'encode%' OR stage LIKE 'train%'"
-    )
-    assert (timings["n_done"] == 0).all()
+    assert work["n_done"].min() > 0 and open_store(copy).query(done).equals(work)
     for name, rows in snapshot(copy).items():
         pd.testing.assert_frame_equal(rows, before[name], obj=name)
 
@@ -207,6 +208,28 @@ def test_runs_add_to_the_store_and_later_analyses_replace_earlier_ones(tiny_sour
         again.query("SELECT path FROM generation_files")["path"]
     )
     assert {f"files/{path.name}" for path in (store / "files").iterdir()} <= listed
+
+
+def test_a_checkpoint_has_one_name(tiny_sources: Path, tiny_store: Path, tmp_path: Path) -> None:
+    twice = [f"{name}={tiny_sources / 'random-hubert'}" for name in ("one", "two")]
+    with pytest.raises(ConfigError, match="two and one are one checkpoint"):
+        run(tiny_config(tiny_sources, tmp_path / "store", encoders=twice), command="twice")
+    copy = tmp_path / "copy"
+    shutil.copytree(tiny_store, copy)
+    with pytest.raises(ConfigError, match="one and hubert are one checkpoint"):
+        run(tiny_config(tiny_sources, copy, encoders=twice[:1]), command="renamed")
+
+
+def test_a_run_is_no_failure_where_the_home_folder_cannot_be_written(
+    tiny_sources: Path, tiny_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: Any
+) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(tiny_store, copy)
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("SONOSCOPE_HOME", str(tmp_path / "file" / "home"))
+    summary = run(tiny_config(tiny_sources, copy), command="again")
+    assert summary.generation == current_generation(copy)
+    assert "not remembered" in caplog.text
 
 
 def test_a_store_that_cannot_be_a_folder_is_named(tiny_sources: Path, tmp_path: Path) -> None:
@@ -235,19 +258,19 @@ def test_a_vanished_data_set_is_named(tiny_sources: Path, tmp_path: Path) -> Non
 def test_a_full_disk_is_explained_and_finished_work_kept(
     tiny_sources: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import precompute.artefacts as artefacts_module
+    import explorer.tensors as tensors_module
 
-    real = artefacts_module.save_file
+    real = tensors_module.save_file
     n_saved = 0
 
     def fills_up(*arguments: Any, **options: Any) -> None:
         nonlocal n_saved
         n_saved += 1
         if n_saved > 3:
-            raise OSError(28, "No space left on device")
+            raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
         real(*arguments, **options)
 
-    monkeypatch.setattr(artefacts_module, "save_file", fills_up)
+    monkeypatch.setattr(tensors_module, "save_file", fills_up)
     with pytest.raises(StoreError, match="disk is full"):
         run(small_config(tiny_sources, tmp_path / "store"), command="full")
     monkeypatch.undo()
