@@ -189,6 +189,9 @@ def test_a_finished_run_again_computes_nothing(tiny_sources: Path, tiny_store: P
     assert work["n_done"].min() > 0 and open_store(copy).query(done).equals(work)
     for name, rows in snapshot(copy).items():
         pd.testing.assert_frame_equal(rows, before[name], obj=name)
+    between = open_store(copy, generation=current_generation(copy) - 1)  # after the first of two encoders
+    assert set(between.query("SELECT name FROM encoders")["name"]) == {"ast", "hubert"}
+    assert between.query("SELECT count(DISTINCT encoder_id) AS n FROM layer_choices")["n"].iloc[0] == 2
 
 
 def test_runs_add_to_the_store_and_later_analyses_replace_earlier_ones(tiny_sources: Path, tmp_path: Path) -> None:

@@ -1,0 +1,147 @@
+"""Everything about one encoder of a run: its states, layers, SAEs, their tables, traces and factors."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pandas as pd
+
+from precompute.artefacts import Bundle
+from precompute.corpus_stage import playable_clips
+from precompute.encode_stage import (
+    EncoderAtWork,
+    States,
+    drop_other_frames,
+    encode_corpus,
+    encode_frames,
+    encode_training_crops,
+    keep_playable_states,
+)
+from precompute.job import HELD_OUT
+from precompute.lasso_stage import lasso
+from precompute.layer_choice import choose_layers
+from precompute.match_stage import Dictionary, match_seeds
+from precompute.probe_stage import dense_id, probe_layers
+from precompute.reporting import log
+from precompute.sae_stage import TrainedSAE, analyse, train_saes
+from precompute.trace_stage import keep_traces
+
+MAX_CODES_BYTES = 2e9  # dense codes of SAEs that are in memory together
+
+
+def process_encoder(work: EncoderAtWork, factors_cg: np.ndarray) -> tuple[list[Dictionary], pd.DataFrame]:
+    """Everything about one encoder. Returns its reference dictionaries and the rows of `layer_choices`.
+
+    SAEs are analysed for as many layers at a time as MAX_CODES_BYTES of codes allow.
+    """
+    job, config = work.job, work.job.config
+    pooled_cld = encode_corpus(work)
+    states = States(pooled_cld, *encode_training_crops(work)) if config.is_paper else States(pooled_cld)
+    layers, choices = choose_layers(work, probe_layers(work, states))
+    log.info("%s: layers %s get SAEs (%s)", work.encoder_id, ", ".join(map(str, layers)), choices["reason"].iloc[0])
+    encode_frames(work, layers)
+    trained = train_saes(work, states, layers)
+    references = []
+    for group in _groups_of_layers(trained, len(job.corpus.clips)):
+        dictionaries = analyse_saes(work, states, group)
+        _predict_factors(work, states, group, dictionaries, factors_cg)
+        match_seeds(job, dictionaries)
+        references += [item for item in dictionaries if item.is_reference]
+    if config.dense_lasso_all_layers:
+        _predict_from_dense(work, states, [layer for layer in work.layers() if layer not in layers], factors_cg)
+    playable = playable_clips(job.corpus, config.n_playable_clips)
+    for layer in layers:
+        keep_playable_states(work, layer, playable)
+    drop_other_frames(work, layers)
+    return references, choices
+
+
+def _groups_of_layers(trained: Sequence[TrainedSAE], n_clips: int) -> list[list[TrainedSAE]]:
+    """The SAEs, all of a layer together, in groups whose dense codes fit in MAX_CODES_BYTES (at least one layer)."""
+    groups: list[list[TrainedSAE]] = []
+    n_bytes = 0
+    for layer in sorted({item.layer for item in trained}):
+        of_layer = [item for item in trained if item.layer == layer]
+        n_new = 4 * n_clips * sum(item.n_features for item in of_layer)
+        if not groups or n_bytes + n_new > MAX_CODES_BYTES:
+            groups.append([])
+            n_bytes = 0
+        groups[-1] += of_layer
+        n_bytes += n_new
+    return groups
+
+
+def analyse_saes(work: EncoderAtWork, states: States, trained: Sequence[TrainedSAE]) -> list[Dictionary]:
+    """Tables, codes and traces of every SAE; their codes over the corpus, in the order of `trained`."""
+
+    def analyse_one(item: TrainedSAE) -> tuple[Bundle, Dictionary]:
+        codes_cf = item.load().encode(states.pooled_cld[:, item.layer]).dense()
+        dictionary = Dictionary(
+            item.sae_id, work.encoder_id, item.layer, item.sparsity, item.seed, item.is_reference, codes_cf
+        )
+        return analyse(work, item, states), dictionary
+
+    reporter, n_workers = work.job.reporter, work.job.config.workers()
+    bundles, dictionaries = [], []
+    with (
+        reporter.stage(f"analyse SAEs of {work.checkpoint.spec.name}", len(trained), "SAEs") as stage,
+        ThreadPoolExecutor(n_workers) as pool,
+    ):
+        for bundle, dictionary in pool.map(analyse_one, trained):
+            bundles.append(bundle)
+            dictionaries.append(dictionary)
+            stage.advance()
+    layers = sorted({item.layer for item in trained})
+    with reporter.stage(f"traces of {work.checkpoint.spec.name}", len(layers), "layers") as stage:
+        for layer in layers:
+            of_layer = [(item, bundle) for item, bundle in zip(trained, bundles, strict=True) if item.layer == layer]
+            keep_traces(work, layer, [(item.sae_id, item.load(), bundle) for item, bundle in of_layer])
+            stage.advance()
+    return dictionaries
+
+
+def _predict_factors(
+    work: EncoderAtWork,
+    states: States,
+    trained: list[TrainedSAE],
+    dictionaries: list[Dictionary],
+    factors_cg: np.ndarray,
+) -> None:
+    """Lasso from dense states and from codes. Alphas are cross-validated at the reference sparsity, and taken from
+    there for the other sparsities unless the run asks for them everywhere."""
+    job, config = work.job, work.job.config
+    layers = sorted({item.layer for item in trained})
+    codes_of = {item.sae_id: item.codes_cf for item in dictionaries}
+    _predict_from_dense(work, states, layers, factors_cg)
+    with job.reporter.stage(f"Lasso on {work.checkpoint.spec.name}", len(trained), "representations") as stage:
+        for layer in layers:
+            at_layer = sorted((item for item in trained if item.layer == layer), key=lambda item: not item.is_reference)
+            reference: Bundle | None = None
+            for item in at_layer:
+                is_chosen_anew = (
+                    item.is_reference or item.sparsity == config.reference or config.lasso == "cv-everywhere"
+                )
+                given = None if is_chosen_anew or job.protocol != HELD_OUT else reference
+                bundle = lasso(
+                    job,
+                    codes_of[item.sae_id],
+                    factors_cg,
+                    item.sae_id,
+                    seed=item.seed,
+                    given=given,
+                    protocol=job.protocol,
+                )
+                reference = bundle if item.is_reference else reference
+                stage.advance()
+
+
+def _predict_from_dense(work: EncoderAtWork, states: States, layers: Sequence[int], factors_cg: np.ndarray) -> None:
+    """Lasso from the dense states of some layers."""
+    job = work.job
+    with job.reporter.stage(f"Lasso on {work.checkpoint.spec.name}", len(layers), "representations") as stage:
+        for layer in layers:
+            x_cd = states.pooled_cld[:, layer]
+            lasso(job, x_cd, factors_cg, dense_id(work.encoder_id, layer), seed=0, protocol=job.protocol)
+            stage.advance()
