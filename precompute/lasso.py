@@ -24,7 +24,7 @@ MAX_ITER = 10_000
 TOLERANCE = 1e-4  # of the duality gap, relative to |y|^2: scikit-learn's own
 ROUGH = 1e-3  # the same where solutions are only compared: cross-validation, paths, permutations
 FIRST_SET = 32  # columns that the first working set holds at least; each next one holds twice as many
-INNER = 0.3  # tolerance within a working set, over that of the whole problem
+INNER = 0.3  # how much sharper a working set is solved where its columns are all that matter
 PATIENCE = 3  # alphas in a row that do not improve, before a path is left
 
 
@@ -94,30 +94,30 @@ def _solve(problem: Problem, y_c: Floats, alpha: float, start_d: Floats, toleran
     scikit-learn's solver runs on the few columns that matter, and the others join while they would lower the loss. It
     ends where scikit-learn would on all columns: at a duality gap of `tolerance` times |y|^2 over the whole problem.
     """
-    x_cd, n = problem.x_cd, len(y_c)
+    x_cd, strength = problem.x_cd, alpha * len(y_c)
     goal = tolerance * float(y_c @ y_c)
-    used = np.flatnonzero(start_d)
-    values, is_converged = start_d[used], True
-    size = max(FIRST_SET, 2 * len(used))
-    previous_gap, sharper = np.inf, 1.0
+    chosen = np.flatnonzero(start_d)
+    values, inner, can_go_on = start_d[chosen], tolerance, True
+    size = max(FIRST_SET, 2 * len(chosen))
     while True:
-        residual = y_c - x_cd[:, used] @ values
+        residual = y_c - x_cd[:, chosen] @ values
         slope = np.abs(x_cd.T @ residual)
-        gap = _duality_gap(residual, y_c, float(slope.max(initial=0.0)), float(np.abs(values).sum()), alpha * n)
-        if gap <= goal or not is_converged:
+        gap = _duality_gap(residual, y_c, float(slope.max(initial=0.0)), float(np.abs(values).sum()), strength)
+        if gap <= goal or not can_go_on:
             break
-        # Not closer with all that it had: the inner solution was too rough for the whole problem.
-        sharper, previous_gap = (sharper if gap < 0.5 * previous_gap else sharper / 4), gap
-        slope[used[values != 0]] = np.inf
+        left_out = np.ones(len(slope), dtype=bool)
+        left_out[chosen] = False
+        if slope[left_out].max(initial=0.0) <= strength:
+            inner *= INNER  # no column is missing: these must be solved more exactly
+        slope[chosen[values != 0]] = np.inf
+        start = np.zeros(len(slope))
+        start[chosen] = values
         chosen = np.sort(np.argpartition(-slope, size - 1)[:size]) if size < len(slope) else np.arange(len(slope))
-        inside = np.zeros(len(start_d))
-        inside[used] = values
-        values, is_converged = _solve_on(problem, chosen, y_c, alpha, inside[chosen], tolerance * INNER * sharper)
-        used = chosen
-        size = min(2 * size, len(start_d))
+        values, can_go_on = _solve_on(problem, chosen, y_c, alpha, start[chosen], inner)
+        size *= 2
     weights = np.zeros(len(start_d))
-    weights[used] = values
-    return weights, is_converged
+    weights[chosen] = values
+    return weights, gap <= goal
 
 
 def _solve_on(

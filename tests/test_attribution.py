@@ -80,6 +80,27 @@ def test_the_solver_itself_equals_scikit_learn_to_its_tolerance(n, d):
         assert found.is_converged
 
 
+def test_columns_join_the_working_set_until_the_whole_problem_is_solved() -> None:
+    """More columns matter than the first set holds, in groups that hide each other from its first slopes."""
+    rng = np.random.default_rng(3)
+    base = rng.normal(size=(300, 90))
+    x = np.repeat(base, 6, axis=1) + 0.3 * rng.normal(size=(300, 540))
+    x = (x - x.mean(axis=0)) / x.std(axis=0)
+    y = base @ rng.normal(size=90) + 0.1 * rng.normal(size=300)
+    for alpha in (0.3, 0.05, 0.01):
+        found = next(solve_path(make_problem(x), y, [alpha], tolerance=1e-5))
+        expected = Lasso(alpha=alpha, tol=1e-6, max_iter=100_000).fit(x, y)
+        assert np.count_nonzero(expected.coef_) > 32
+        assert found.is_converged
+        np.testing.assert_allclose(found.predict(x), expected.predict(x), atol=0.02 * y.std())
+
+        def objective(weights: np.ndarray, intercept: float, alpha: float = alpha) -> float:
+            return float(np.sum((y - x @ weights - intercept) ** 2) / (2 * len(y)) + alpha * np.abs(weights).sum())
+
+        best = objective(expected.coef_, expected.intercept_)
+        assert objective(found.weights_d, found.intercept) <= best + 1.1e-5 * np.mean(y**2)
+
+
 def test_alpha_is_the_one_with_the_lowest_error_over_folds():
     x, y, _, train, _, folds = planted(noise=2.0)
     z, target, fold = StandardScaler().fit_transform(x[train]).astype(float), y[train, 0], folds[train]
