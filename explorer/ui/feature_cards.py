@@ -95,7 +95,7 @@ def _factor_row(row: dict[Any, Any], largest: float) -> str:
 def _why_no_weights(store: Store, sae_id: str) -> str:
     state = fetch_lasso_state(store, sae_id)
     if not state.n_tried:
-        return "No Lasso was fitted on this SAE's codes; precompute keeps it to some sparsities unless asked for all."
+        return "No Lasso was fitted on this SAE's codes in this store."
     if not state.n_weights:
         reason = f": {escape(state.reason)}" if state.reason else ""
         return f"No factor could be regressed on this SAE's codes{reason}."
@@ -201,12 +201,16 @@ def side_cards(
 
 
 def label_sentence(row: dict[str, Any], facts: CorpusFacts) -> tuple[str | None, str]:
-    """The label to show (None where it is not shown) and one sentence on how good it is or why it is not shown."""
+    """The label to show (None where it is not shown) and one sentence on how good it is or why it is not shown.
+
+    `row` is a row of `resolve_feature`.
+    """
     name = row["label_name"] or facts.label_name
-    if row["label_is_shown"] and row["label"]:
-        direction = "" if row["label_direction"] in (None, "high", "above") else f" ({row['label_direction']})"
-        return str(row["label"]), (
-            f"automatic label{direction} · F1 {number(row['label_f1'])} on held-out {plural(facts.group_name, 2)}; "
+    if row["shown_label"]:
+        low = f": {row['label']} where its activation is at most {number(row['label_threshold'])}"
+        rule = low if row["label_direction"] == "below" else ""
+        return str(row["shown_label"]), (
+            f"automatic label{rule} · F1 {number(row['label_f1'])} on held-out {plural(facts.group_name, 2)}; "
             f"permuted labels reach {number(row['label_null_f1'])}"
         )
     reason = row["label_reason"]

@@ -25,7 +25,7 @@ def draw_pair(store: Store, saes: Sides, features: Sides, match: dict[str, Any] 
     """Links to both features, what joins them, and the clips that either listed first, with a trace of each."""
     with st.container(horizontal=True):
         for side, sae, feature in zip("AB", saes, features, strict=True):
-            label = f" · {feature['label']}" if feature["label_is_shown"] else ""
+            label = f" · {feature['shown_label']}" if feature["shown_label"] else ""
             st.page_link(
                 page_file("features"),
                 label=f"{side}: {series_name(sae['encoder_display'], sae['layer'])} · "
