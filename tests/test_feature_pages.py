@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from explorer.ui.markup import as_written
 from tests.hand_features import SAE, write_feature_store
 from tests.test_app_features import at_features, texts
+from tests.test_pages import at
 
 
 @pytest.fixture(scope="module")
@@ -28,3 +30,42 @@ def test_a_missing_regression_is_stated_without_a_guess_at_why(folder: Path, mon
     test = at_features(folder, monkeypatch, sae=SAE, feature=1)
     assert not test.exception
     assert "No Lasso was fitted on this SAE's codes in this store.</p>" in texts(test)
+
+
+def test_a_list_longer_than_the_players_says_how_many_are_drawn(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    test = at_features(folder, monkeypatch, sae=SAE, feature=0)
+    assert "12 more of the same singers folded." in texts(test)
+    assert "are drawn" not in texts(test)
+    unfolded = test.toggle(key="fold").set_value(False).run()
+    assert "The first 12 of 16 are drawn." in texts(unfolded)
+
+
+def test_names_of_a_data_set_are_never_markup(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    odd = {"corpus": "<i>*one*</i>", "group": "<b>*s*inger", "title": "<u>t</u>", "group_id": "<s>g"}
+    store = write_feature_store(tmp_path / "odd", **odd)
+    for page, params in (("features", {"sae": SAE, "feature": 0}), ("runs", {})):
+        test = at(page, store, monkeypatch, **params)
+        assert not test.exception
+        for tag in ("<i>*one", "<b>*s", "<u>", "<s>"):
+            assert tag not in texts(test), (page, tag)
+        assert "&lt;i&gt;*one*&lt;/i&gt;" in texts(test)
+        markdown = [*(str(e.value) for e in test.caption), *(e.label for e in test.toggle)]
+        assert not [text for text in markdown if "*one*" in text or "*s*inger" in text.replace("\\*", "")], page
+
+
+@pytest.mark.parametrize(
+    ("text", "label"),
+    [
+        ("held-out", "held-out"),
+        ("snake_case 10 dB (f1)", "snake_case 10 dB (f1)"),
+        ("*a* _b_ `c`", r"\*a\* \_b\_ \`c\`"),
+        (":red[x] $y$ <b>", r"\:red\[x\] \$y\$ \<b>"),
+        ("1. a", r"1\. a"),
+        ("- a", r"\- a"),
+        ("&amp; & b", r"\&amp; & b"),
+        (":smile: a -> b", ":\u2060smile: a -\u2060> b"),
+        ("a@b.org www.x.org http://y", "a\u2060@b.org www\u2060.x.org http:\u2060//y"),
+    ],
+)
+def test_a_label_reads_as_it_is_written(text: str, label: str) -> None:
+    assert as_written(text) == label

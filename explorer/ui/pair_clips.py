@@ -13,8 +13,9 @@ from explorer.queries.features import StoredTrace, fetch_traces
 from explorer.store import Store
 from explorer.text import is_defined, number, series_name
 from explorer.ui.context import cached, is_dark
+from explorer.ui.markup import as_written
 from explorer.ui.player import PlayerClip, PlayerTrace, player
-from explorer.ui.style import empty_state
+from explorer.ui.style import caption, empty_state
 from explorer.ui.url import go_to, page_file
 
 N_CLIPS = 6
@@ -26,17 +27,17 @@ def draw_pair(store: Store, saes: Sides, features: Sides, match: dict[str, Any] 
     with st.container(horizontal=True):
         for side, sae, feature in zip("AB", saes, features, strict=True):
             label = f" · {feature['shown_label']}" if feature["shown_label"] else ""
+            name = series_name(sae["encoder_display"], sae["layer"])
             st.page_link(
                 page_file("features"),
-                label=f"{side}: {series_name(sae['encoder_display'], sae['layer'])} · "
-                f"feature {feature['feature']}{label}",
+                label=as_written(f"{side}: {name} · feature {feature['feature']}{label}"),
                 icon=":material/graphic_eq:",
                 query_params={"sae": str(sae["sae_id"]), "feature": str(feature["feature"])},
             )
     if match is None:
-        st.caption("These two are not a stored match.")
+        caption("These two are not a stored match.")
     else:
-        st.caption(
+        caption(
             f"Correlation over clips: {number(match['r_train'])} on training clips (the match was chosen there), "
             f"{number(match['r_heldout'])} on held-out clips."
         )
@@ -47,7 +48,7 @@ def draw_pair(store: Store, saes: Sides, features: Sides, match: dict[str, Any] 
         return
     clips = list(rows["clip_index"])
     traces = [fetch_traces(store, s["traces_file"], f, clips) for s, f in zip(saes, numbers, strict=True)]
-    st.caption(
+    caption(
         "Lines: pre-activation above (or below) the feature's corpus mean, each divided by its own largest value in "
         "these clips, since two SAEs have no common unit. Values: activations."
     )
