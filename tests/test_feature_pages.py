@@ -69,3 +69,22 @@ def test_names_of_a_data_set_are_never_markup(tmp_path: Path, monkeypatch: pytes
 )
 def test_a_label_reads_as_it_is_written(text: str, label: str) -> None:
     assert as_written(text) == label
+
+
+@pytest.mark.parametrize("page", ["features", "factors", "compare"])
+def test_a_link_to_an_sae_that_is_not_there_leads_on_to_those_that_are(
+    page: str, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    test = at(page, folder, monkeypatch, sae="nosuch")
+    assert 'role="alert"' in texts(test)
+    links = [element.proto for element in test.get("page_link")]
+    assert not [link.label for link in links if "nosuch" in link.query_string]
+    offered = [link for link in links if link.query_string]
+    assert len(offered) == 8
+    assert "1 more can be chosen" in texts(test)
+    assert {link.query_string: link.label for link in offered}[f"sae={SAE}"].startswith("HuBERT L3 · 75 % of 4")
+
+
+def test_the_sidebar_carries_an_sae_that_is_there(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    test = at("runs", folder, monkeypatch, sae=SAE)
+    assert {e.proto.query_string for e in test.get("page_link")} == {f"sae={SAE}"}
