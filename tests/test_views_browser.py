@@ -150,6 +150,30 @@ def _pair(store: Store, *, same_encoder: bool) -> dict[str, Any]:
     return dict(rows.iloc[0])
 
 
+def test_the_next_feature_leaves_the_linked_clip_behind_and_keeps_the_options(
+    app: Server, page: Page, store: Store
+) -> None:
+    row = top_clip(store)
+    linked = f"{app.url}/features?sae={row['sae_id']}&feature={row['feature']}&clip={row['clip_id']}&fold=false"
+    open_players(page, linked)
+    expect(page.get_by_text("The clip of this link")).to_be_visible()
+    n_steps = page.evaluate("history.length")
+    page.get_by_role("button", name="→").click()
+    page.wait_for_function("() => !location.search.includes('clip=')")
+    settle(page)
+    assert "fold=false" in page.url
+    assert f"feature={row['feature']}&" not in page.url
+    expect(page.get_by_text("The clip of this link")).to_have_count(0)
+    assert page.evaluate("history.length") == n_steps + 1
+    page.go_back()
+    page.wait_for_function("url => location.href === url", arg=linked)
+    settle(page)
+    page.get_by_role("button", name="Close").click()
+    page.wait_for_function("() => !location.search.includes('clip=')")
+    settle(page)
+    assert page.url.endswith(f"feature={row['feature']}&fold=false")
+
+
 def test_a_point_of_the_map_opens_its_feature_and_back_returns(app: Server, page: Page, store: Store) -> None:
     mapped = store.query("SELECT min(sae_id) AS sae_id FROM features WHERE map_x IS NOT NULL AND NOT is_dead")
     sae_id = mapped["sae_id"][0]

@@ -184,7 +184,7 @@ def draw_linked_clip(
     with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
         st.html('<p class="so-hint">The clip of this link</p>')
         if st.button("Close", key="close-clip", type="tertiary", icon=":material/close:"):
-            set_params(clip=None)
+            set_params(clip=None, keep_options=True)
     shown = player_clip(row, feature, sae, traces.get(index), rank=None)
     player(store, [shown], f"linked-{sae['sae_id']}-{feature['feature']}-{clip_id}", scale=trace_scale(traces))
 
