@@ -9,12 +9,13 @@ from explorer.encoders import ENCODERS
 from explorer.errors import NotInStoreError, StoreError
 from explorer.sae import export_for_saelens, load_sae
 from explorer.store import current_generation, open_store
+from explorer.store_lock import is_locked
 from precompute import demo as demo_corpus
 from precompute.artefacts import Artefacts
 from precompute.config import PRESET_NOTES, RunConfig
 from precompute.datasets import DATASETS
 from precompute.encode_stage import open_encoder
-from precompute.pipeline import RunSummary, command_line, is_locked, open_job, run
+from precompute.pipeline import RunSummary, command_line, open_job, run
 from precompute.plan import estimate
 from precompute.publish import load_runs, sha256_of
 from precompute.publish import publish as publish_store

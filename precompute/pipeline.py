@@ -23,6 +23,7 @@ from threadpoolctl import threadpool_limits
 
 from explorer.errors import ConfigError, DatasetError, StoreBusyError, StoreError
 from explorer.recent import remember_store
+from explorer.store_lock import LOCK
 from precompute.artefacts import Artefacts, Bundle, explained, key_of
 from precompute.config import RunConfig
 from precompute.corpus_stage import find_corpus, make_factors, playable_clips
@@ -46,7 +47,6 @@ from precompute.publish import load_runs, publish, save_run
 from precompute.reporting import Reporter, log
 from precompute.sae_stage import TrainedSAE, analyse, keep_traces, planned, train_saes
 
-LOCK = ".lock"
 VERSIONED = (
     "torch",
     "transformers",
@@ -316,18 +316,6 @@ def locked(store: Path) -> Iterator[None]:
         yield
     finally:
         file.close()
-
-
-def is_locked(store: Path) -> bool:
-    """Whether a precompute is at work in the folder."""
-    try:
-        with (store / LOCK).open("a+") as file:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    except OSError:
-        return False
-    return False
 
 
 def command_line() -> str:
