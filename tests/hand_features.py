@@ -99,6 +99,7 @@ def _about_feature_0() -> dict[str, list[dict[str, object]]]:
             for place, other in enumerate(OTHERS)
             for rank in (2, 0, 1)
         ],
+        "factors": [{"factor_index": 0, "name": "factor0", "display_name": "Factor <0>"}],  # of no group
         "lasso_weights": [
             {"representation_id": SAE, "protocol": "held-out", "factor_index": 0, "dim": 0, "weight": 0.5}
         ],

@@ -32,6 +32,11 @@ def test_a_missing_regression_is_stated_without_a_guess_at_why(folder: Path, mon
     assert "No Lasso was fitted on this SAE's codes in this store.</p>" in texts(test)
 
 
+def test_a_factor_without_a_group_has_none(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = texts(at_features(folder, monkeypatch, sae=SAE, feature=0))
+    assert "Factor &lt;0&gt; <span class='q'></span>" in text
+
+
 def test_a_list_longer_than_the_players_says_how_many_are_drawn(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     test = at_features(folder, monkeypatch, sae=SAE, feature=0)
     assert "12 more of the same singers folded." in texts(test)
