@@ -21,6 +21,7 @@ import duckdb
 import pandas as pd
 
 from explorer.errors import NotInStoreError, StoreError
+from explorer.store_lock import is_locked
 
 SCHEMA_VERSION = 1
 POINTER = "CURRENT"
@@ -32,11 +33,15 @@ _SCHEMA_SQL = Path(__file__).with_name("schema.sql")
 
 @dataclass(frozen=True)
 class Store:
-    """A generation opened for reading. Safe to share between threads: each query takes a cursor of its own."""
+    """A generation opened for reading. Safe to share between threads: each query takes a cursor of its own.
+
+    `edition` tells it from another generation of the same folder and number: a store that was deleted and made again.
+    """
 
     folder: Path
     generation: int
     _connection: duckdb.DuckDBPyConnection = field(repr=False, compare=False)
+    edition: str = ""
 
     def query(self, sql: str, parameters: Sequence[object] | Mapping[str, object] = ()) -> pd.DataFrame:
         """Run one bound query and return its rows. Raises StoreError when the generation cannot answer it."""
@@ -76,6 +81,12 @@ def current_generation(folder: Path | str) -> int:
     try:
         name = pointer.read_text(encoding="utf-8").strip()
     except (FileNotFoundError, NotADirectoryError) as error:
+        if is_locked(folder):
+            raise StoreError(
+                f"A precompute is at work in {folder} and has published nothing yet. The first results can be browsed "
+                f"when its first encoder is done: reload then. `python -m precompute status --store {folder}` "
+                "says how far it is."
+            ) from error
         raise StoreError(
             f"There is no store in {folder}: it has no file {POINTER}. Make one with `python -m precompute run "
             f"--dataset folder --root DIR --store {folder} --encoder hubert` or with `python -m precompute demo`."
@@ -112,6 +123,16 @@ def generation_path(folder: Path | str, generation: int) -> Path:
     return Path(folder) / f"store-{generation:06d}.duckdb"
 
 
+def current_edition(folder: Path | str, generation: int) -> str:
+    """Which file generation number `generation` is now; the name of a generation says less. Raises StoreError."""
+    path = generation_path(folder, generation)
+    try:
+        facts = path.stat()
+    except OSError as error:
+        raise StoreError(f"{path} cannot be read: {error}. Reload, or make the store again.") from error
+    return f"{facts.st_ino}-{facts.st_mtime_ns}"
+
+
 def open_store(folder: Path | str, *, generation: int | None = None, memory_limit: str = "1GB") -> Store:
     """Open the current generation (or the one named) read-only, with no access to anything outside the folder.
 
@@ -121,6 +142,7 @@ def open_store(folder: Path | str, *, generation: int | None = None, memory_limi
     if generation is None:
         generation = current_generation(folder)
     path = generation_path(folder, generation)
+    edition = current_edition(folder, generation)  # before it is opened: if it changes in between, the next look sees
     try:
         connection = _connect(path)
         _confine(connection, folder, memory_limit)
@@ -128,7 +150,7 @@ def open_store(folder: Path | str, *, generation: int | None = None, memory_limi
         raise StoreError(
             f"{path} cannot be opened: {error}. Make it again with `python -m precompute publish --store {folder}`."
         ) from error
-    store = Store(folder, generation, connection)
+    store = Store(folder, generation, connection, edition)
     _check_schema(store)
     return store
 

@@ -221,12 +221,20 @@ def _draw_title(store: Store, sae: dict[str, Any], row: dict[str, Any], facts: C
         if st.button("All", icon=":material/table_rows:", key="to-table", help="Back to the table and the map"):
             go_to("features", sae=sae_id)
         if st.button(
-            f"← {near.previous}", key="previous", disabled=near.previous is None, help="Previous live feature"
+            f"← {near.previous}" if near.previous is not None else "←",
+            key="previous",
+            disabled=near.previous is None,
+            help="Previous live feature",
         ):
-            set_params(feature=near.previous)
+            set_params(feature=near.previous, clip=None, keep_options=True)
         st.html(f'<div class="so-title"><h1>Feature {feature}</h1></div>', width="content")
-        if st.button(f"{near.following} →", key="next", disabled=near.following is None, help="Next live feature"):
-            set_params(feature=near.following)
+        if st.button(
+            f"{near.following} →" if near.following is not None else "→",
+            key="next",
+            disabled=near.following is None,
+            help="Next live feature",
+        ):
+            set_params(feature=near.following, clip=None, keep_options=True)
         if st.button("Random", icon=":material/shuffle:", key="random-feature", help="A live feature by chance"):
             _open_random(store, sae_id)
         st.html(f'<div class="so-title">{strong}<span class="so-chip">{escape(sentence)}</span></div>', width="content")

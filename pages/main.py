@@ -6,8 +6,9 @@ import streamlit as st
 
 import explorer.ui
 from explorer.errors import ExplorerError
-from explorer.queries.corpus import fetch_corpus
-from explorer.ui.context import get_store
+from explorer.queries.corpus import fetch_corpus, fetch_saes
+from explorer.ui.context import cached, get_store
+from explorer.ui.sae_links import sae_links
 from explorer.ui.style import apply_style, error_page, sidebar_head
 from explorer.ui.url import PAGES, get_param, note_page, page_file
 
@@ -22,16 +23,18 @@ def main() -> None:
         name: st.Page(page_file(name), title=TITLES[name], url_path=name, default=name == PAGES[0]) for name in PAGES
     }
     current = st.navigation(list(pages.values()), position="hidden")
-    note_page(current.url_path or PAGES[0])
+    name_now = current.url_path or PAGES[0]
+    note_page(name_now)
     apply_style()
     try:
-        facts = fetch_corpus(get_store())
+        facts, saes = fetch_corpus(get_store()), cached(fetch_saes, get_store())
     except ExplorerError as error:
         sidebar_head(None)
         error_page(str(error), title="There is no store to show")
         return
     sidebar_head(facts)
-    sae = get_param("sae")
+    asked = get_param("sae")
+    sae = asked if asked in set(saes["sae_id"]) else None  # one that is not there would make every link an error
     with st.sidebar:
         for name, page in pages.items():
             st.page_link(page, label=TITLES[name], query_params={"sae": sae} if sae else None, width="stretch")
@@ -40,6 +43,8 @@ def main() -> None:
         current.run()
     except ExplorerError as error:
         error_page(str(error))
+        if asked != sae:
+            sae_links(saes, name_now)
 
 
 main()

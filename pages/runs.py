@@ -19,7 +19,7 @@ from explorer.store import Store
 from explorer.text import count, is_defined
 from explorer.ui.choices import section
 from explorer.ui.context import cached, get_store
-from explorer.ui.style import download_csv, empty_state, page_header
+from explorer.ui.style import caption, download_csv, empty_state, page_header
 from explorer.ui.url import get_param, set_params
 
 
@@ -30,7 +30,7 @@ def main() -> None:
     words = "Where every number comes from: configurations, versions, timings, skipped files, and files."
     page_header("Runs", words, store=store)
     made = facts.created_at or "at an unknown time"
-    st.caption(f"Corpus {facts.name} ({facts.kind}) · generation {facts.generation}, made {made}")
+    caption(f"Corpus {facts.name} ({facts.kind}) · generation {facts.generation}, made {made}")
     runs = cached(fetch_runs, store)
     if runs.empty:
         empty_state("No run is recorded in this store.")
@@ -58,7 +58,7 @@ def _run(store: Store, run: dict[str, Any], runs: pd.DataFrame) -> None:
         )  # fmt: skip
     section(f"Run {run['run_id']}")
     finished = run["finished_at"] if is_defined(run["finished_at"]) else "not recorded as finished"
-    st.caption(f"Preset {run['preset']} · {count(run['n_clips'], 'clip')} · {run['started_at']} to {finished}")
+    caption(f"Preset {run['preset']} · {count(run['n_clips'], 'clip')} · {run['started_at']} to {finished}")
     if is_defined(run["command"]):
         st.code(str(run["command"]), language="bash", wrap_lines=True)
     if is_defined(run["summary"]):
@@ -89,7 +89,7 @@ def _timings(store: Store, run_id: str) -> None:
             "n_reused": st.column_config.NumberColumn("Reused", width="small"),
         },
     )  # fmt: skip
-    st.caption(f"{total:,.1f} s in all. Reused: finished by an earlier run and not done again.")
+    caption(f"{total:,.1f} s in all. Reused: finished by an earlier run and not done again.")
     download_csv(rows, f"timings_{run_id}")
 
 
@@ -141,9 +141,9 @@ def _skipped(store: Store) -> None:
     section("Skipped files")
     rows = cached(fetch_skipped_files, store)
     if rows.empty:
-        st.caption("None: every file that was found is in the corpus.")
+        caption("None: every file that was found is in the corpus.")
         return
-    st.caption(f"{count(len(rows), 'file')} found and not used, each with its reason.")
+    caption(f"{count(len(rows), 'file')} found and not used, each with its reason.")
     st.dataframe(
         rows[["path", "kind", "reason"]].rename(columns=str.capitalize), hide_index=True,
         column_config={"Path": st.column_config.TextColumn(width="medium"),
@@ -166,7 +166,7 @@ def _files(store: Store) -> None:
     diagnostics = cached(fetch_diagnostics, store)
     if len(diagnostics):
         section("Diagnostics")
-        st.caption(f"{count(len(diagnostics), 'check')}, also on the Overview.")
+        caption(f"{count(len(diagnostics), 'check')}, also on the Overview.")
         download_csv(diagnostics, "diagnostics")
 
 

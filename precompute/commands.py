@@ -11,13 +11,14 @@ from explorer.encoders import ENCODERS
 from explorer.errors import NotInStoreError, StoreError
 from explorer.sae import export_for_saelens, load_sae
 from explorer.store import ARTEFACTS, POINTER, current_generation, open_store
+from explorer.store_lock import is_locked
 from precompute import demo as demo_corpus
 from precompute.artefacts import Artefacts, explained, sha256_of
 from precompute.config import PRESET_NOTES, RunConfig
 from precompute.datasets import DATASETS, Skipped
 from precompute.datasets.base import REJECTED
 from precompute.encoder_choice import open_encoders
-from precompute.lock import is_locked, locked
+from precompute.lock import locked
 from precompute.pipeline import RunSummary, open_job, run
 from precompute.places import check_places
 from precompute.plan import estimate

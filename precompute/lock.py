@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import IO
 
 from explorer.errors import StoreBusyError, StoreError
+from explorer.store_lock import LOCK
 from precompute.artefacts import explained
 
-LOCK = ".lock"
 _TRIES, _WAIT_S = 3, 0.1  # whoever only looks holds the lock for a moment: that is no run
 
 
@@ -38,18 +38,6 @@ def locked(store: Path) -> Iterator[None]:
         file.write(str(os.getpid()))
         file.flush()
         yield
-
-
-def is_locked(store: Path) -> bool:
-    """Whether a precompute is at work in the folder. Changes nothing there."""
-    try:
-        with (store / LOCK).open(encoding="utf-8") as file:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    except OSError:
-        return False
-    return False
 
 
 def _take(file: IO[str]) -> bool:

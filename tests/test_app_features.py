@@ -7,6 +7,7 @@ import os
 import shutil
 from pathlib import Path
 
+import duckdb
 import numpy as np
 import pytest
 from starlette.applications import Starlette
@@ -156,15 +157,20 @@ def test_readers_move_to_a_new_generation(
 ) -> None:
     copy = tmp_path / "store"
     shutil.copytree(tiny_store, copy, ignore=shutil.ignore_patterns("artefacts"))
-    number_now = current_generation(copy)
+    number_now, only = current_generation(copy), first_live(open_store(tiny_store), sae["sae_id"])
     test = at_features(copy, monkeypatch, sae=sae["sae_id"])
     assert not test.exception
     shutil.copy(generation_path(copy, number_now), generation_path(copy, number_now + 1))
+    with duckdb.connect(str(generation_path(copy, number_now + 1))) as newer:
+        newer.execute("UPDATE meta SET value = 'the newer corpus' WHERE key = 'corpus_name'")
+        newer.execute("UPDATE features SET is_dead = true WHERE sae_id = ? AND feature <> ?", [sae["sae_id"], only])
     (copy / "CURRENT").write_text(generation_path(copy, number_now + 1).name + "\n", encoding="utf-8")
     generation_path(copy, number_now).unlink()
     assert get_store().generation == number_now + 1
     assert not test.run().exception
     assert "Features</h1>" in texts(test)
+    assert "the newer corpus" in texts(test)
+    assert list(test.dataframe[0].value["feature"]) == [only]
 
 
 def test_without_a_store_the_page_says_how_to_make_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -262,7 +268,12 @@ def test_lists_are_strongest_then_intervals_from_high_to_low_then_random(store: 
 
 
 def test_weights_come_largest_first_and_never_zero(store: Store, sae: dict[str, object]) -> None:
-    rows = fetch_factor_weights(store, str(sae["sae_id"]), first_live(store, sae["sae_id"]))
+    most = store.query(
+        "SELECT representation_id, dim, count(*) AS n FROM lasso_weights w JOIN saes s ON s.sae_id = representation_id "
+        "WHERE weight <> 0 AND w.protocol = 'held-out' GROUP BY ALL ORDER BY n DESC, representation_id, dim LIMIT 1"
+    ).iloc[0]
+    rows = fetch_factor_weights(store, most["representation_id"], int(most["dim"]))
+    assert len(rows) == min(8, most["n"]) >= 2
     assert (rows["weight"] != 0).all()
     assert list(rows["weight"].abs()) == sorted(rows["weight"].abs(), reverse=True)
 

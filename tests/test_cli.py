@@ -11,11 +11,12 @@ import pytest
 import soundfile as sf
 
 from explorer.store import open_store
+from explorer.store_lock import LOCK, is_locked
 from precompute import commands, demo
 from precompute.__main__ import EXIT_BUSY, EXIT_FAILED, EXIT_INTERRUPTED, EXIT_OK, EXIT_USAGE, main
 from precompute.datasets import Skipped
 from precompute.datasets.synthetic import write_synthetic_corpus
-from precompute.lock import LOCK, is_locked, locked
+from precompute.lock import locked
 
 Say = Callable[..., tuple[int, str, str]]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
+from explorer.queries.labels import shown_label
 from explorer.store import Store
 
 
@@ -30,16 +31,16 @@ def fetch_matched_pairs(store: Store, sae_a: str, sae_b: str, limit: int = 200) 
     and densities. Matching is by activation on the same clips; decoder directions of two models cannot be compared.
     """
     return store.query(
-        """SELECT m.feature, m.other_feature, m.r_train, m.r_heldout, m.kind,
-                  CASE WHEN x.label_is_shown THEN x.label END AS label_a, x.density AS density_a,
-                  CASE WHEN y.label_is_shown THEN y.label END AS label_b, y.density AS density_b
+        f"""SELECT m.feature, m.other_feature, m.r_train, m.r_heldout, m.kind,
+                  {shown_label("x")} AS label_a, x.density AS density_a,
+                  {shown_label("y")} AS label_b, y.density AS density_b
            FROM feature_matches m
            LEFT JOIN features x ON x.sae_id = m.sae_id AND x.feature = m.feature
            LEFT JOIN features y ON y.sae_id = m.other_sae_id AND y.feature = m.other_feature
            WHERE m.sae_id = $a AND m.other_sae_id = $b AND m.rank = (
                SELECT min(n.rank) FROM feature_matches n
                WHERE n.sae_id = m.sae_id AND n.feature = m.feature AND n.other_sae_id = m.other_sae_id)
-           ORDER BY m.r_heldout IS NULL, m.r_train DESC, m.feature LIMIT $limit""",
+           ORDER BY m.r_heldout IS NULL, m.r_train DESC, m.feature LIMIT $limit""",  # noqa: S608
         {"a": sae_a, "b": sae_b, "limit": limit},
     )
 

@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from explorer.errors import NotInStoreError
+from explorer.queries.labels import shown_label
 from explorer.store import Store
 
 
@@ -143,8 +144,9 @@ def resolve_sae(store: Store, sae_id: str) -> dict[str, Any]:
 
 
 def resolve_feature(store: Store, sae_id: str, feature: int) -> dict[str, Any]:
-    """The feature of a link, as a row of `features`. Raises NotInStoreError that names the range that is there."""
-    rows = store.query("SELECT * FROM features WHERE sae_id = ? AND feature = ?", [sae_id, int(feature)])
+    """The feature of a link: its row of `features` and `shown_label`. Raises NotInStoreError that names the range."""
+    sql = f"SELECT f.*, {shown_label('f')} AS shown_label FROM features f WHERE f.sae_id = ? AND f.feature = ?"  # noqa: S608
+    rows = store.query(sql, [sae_id, int(feature)])
     if rows.empty:
         span = store.query(
             "SELECT count(*) AS n, min(feature) AS low, max(feature) AS high FROM features WHERE sae_id = ?", [sae_id]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
+from explorer.queries.labels import shown_label
 from explorer.store import Store
 
 
@@ -37,11 +38,11 @@ def fetch_lasso_weights(store: Store, sae_id: str, protocol: str) -> pd.DataFram
     Weights act on standardised codes and predict standardised factors.
     """
     return store.query(
-        """SELECT w.factor_index, w.dim AS feature, w.weight, t.density, t.n_active,
-                  CASE WHEN t.label_is_shown THEN t.label END AS label
+        f"""SELECT w.factor_index, w.dim AS feature, w.weight, t.density, t.n_active,
+                  {shown_label("t")} AS label
            FROM lasso_weights w LEFT JOIN features t ON t.sae_id = w.representation_id AND t.feature = w.dim
            WHERE w.representation_id = $sae AND w.protocol = $protocol AND w.weight <> 0
-           ORDER BY w.factor_index, abs(w.weight) DESC, w.dim""",
+           ORDER BY w.factor_index, abs(w.weight) DESC, w.dim""",  # noqa: S608
         {"sae": sae_id, "protocol": protocol},
     )
 

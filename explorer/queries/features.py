@@ -11,6 +11,7 @@ import pandas as pd
 
 from explorer.errors import NotInStoreError
 from explorer.queries.corpus import record
+from explorer.queries.labels import shown_label
 from explorer.store import Store
 
 SORTS = {
@@ -48,7 +49,7 @@ def _where(chosen: FeatureFilter) -> tuple[str, list[object]]:
         clauses.append("NOT f.is_dense")
     if chosen.text.strip():
         clauses.append(
-            "((f.label_is_shown AND contains(lower(f.label), lower(?))) OR contains(lower(f.best_factor), lower(?)) "
+            f"(contains(lower({shown_label('f')}), lower(?)) OR contains(lower(f.best_factor), lower(?)) "
             "OR contains(lower(g.display_name), lower(?)))"
         )
         values = [chosen.text.strip()] * 3
@@ -67,14 +68,14 @@ def fetch_feature_table(
 ) -> pd.DataFrame:
     """One page of the live features that pass the filter, sorted; at most MAX_ROWS rows.
 
-    `label` is NULL where the label is not shown; `best_factor` is the display name.
+    `label` reads as people read it (`shown_label`); `best_factor` is the display name.
     """
     if chosen.sort not in SORTS:
         raise NotInStoreError(f"Features cannot be sorted by {chosen.sort!r}; the orders are {', '.join(SORTS)}.")
     where, values = _where(chosen)
     order = ", ".join(f"f.{part.strip()}" if "(" not in part else part for part in SORTS[chosen.sort].split(","))
     sql = (  # `where` and `order` are fixed clauses of this module; what a reader types is bound
-        "SELECT f.feature, CASE WHEN f.label_is_shown THEN f.label END AS label, "  # noqa: S608
+        f"SELECT f.feature, {shown_label('f')} AS label, "  # noqa: S608
         "CASE WHEN f.label_is_shown THEN f.label_f1 END AS label_f1, f.density, f.n_active, f.n_groups_active, "
         "f.max_value, f.mean_active, coalesce(g.display_name, f.best_factor) AS best_factor, f.best_factor_weight, "
         "f.disentanglement, f.stability, f.is_dense "
@@ -87,8 +88,8 @@ def fetch_feature_table(
 def fetch_feature_map(store: Store, sae_id: str) -> pd.DataFrame:
     """feature, map_x, map_y, density, max_value and the shown label of every live feature with a place on the map."""
     return store.query(
-        "SELECT feature, map_x, map_y, density, max_value, CASE WHEN label_is_shown THEN label END AS label "
-        "FROM features WHERE sae_id = ? AND NOT is_dead AND map_x IS NOT NULL ORDER BY feature",
+        f"SELECT f.feature, f.map_x, f.map_y, f.density, f.max_value, {shown_label('f')} AS label "  # noqa: S608
+        "FROM features f WHERE sae_id = ? AND NOT is_dead AND map_x IS NOT NULL ORDER BY feature",
         [sae_id],
     )
 
@@ -130,10 +131,14 @@ def fetch_histogram(store: Store, sae_id: str, feature: int) -> dict[str, Any] |
 
 
 def fetch_label_counts(store: Store, sae_id: str, feature: int) -> pd.DataFrame:
-    """label, n_active, n_clips, mean_value, share_active (of the feature's active clips), share_all (of all clips)."""
+    """The labels on which the feature is ever active: label, n_active, n_clips, mean_value and two shares in 0..1.
+
+    share_active is of the feature's active clips that have a label, share_all of all clips that have one.
+    """
     return store.query(
         "SELECT label, n_active, n_clips, mean_value, n_active / nullif(sum(n_active) OVER (), 0) AS share_active, "
-        "n_clips / nullif(sum(n_clips) OVER (), 0) AS share_all FROM feature_label_counts "
+        "n_clips / (SELECT nullif(count(*), 0) FROM clips WHERE label IS NOT NULL) AS share_all "
+        "FROM feature_label_counts "
         "WHERE sae_id = ? AND feature = ? ORDER BY n_active DESC, label",
         [sae_id, int(feature)],
     )
@@ -151,7 +156,7 @@ def fetch_attribute_shares(store: Store, sae_id: str, feature: int) -> pd.DataFr
 def fetch_neighbours(store: Store, sae_id: str, feature: int, *, limit: int = 4) -> pd.DataFrame:
     """kind ('decoder' or 'lift'), rank, other, value and the other's shown label; `limit` of each kind."""
     return store.query(
-        "SELECT n.kind, n.rank, n.other, n.value, CASE WHEN f.label_is_shown THEN f.label END AS label "
+        f"SELECT n.kind, n.rank, n.other, n.value, {shown_label('f')} AS label "  # noqa: S608
         "FROM feature_neighbours n LEFT JOIN features f ON f.sae_id = n.sae_id AND f.feature = n.other "
         "WHERE n.sae_id = ? AND n.feature = ? QUALIFY row_number() OVER (PARTITION BY n.kind ORDER BY n.rank) <= ? "
         "ORDER BY n.kind, n.rank",
@@ -165,14 +170,13 @@ def fetch_matches(store: Store, sae_id: str, feature: int, *, limit: int = 6) ->
     Matches in other encoders and layers come first (largest |r| first), then those of other seeds; `limit` of each.
     """
     return store.query(
+        "WITH best AS (SELECT * FROM feature_matches WHERE sae_id = ? AND feature = ? "  # noqa: S608
+        "  QUALIFY row_number() OVER (PARTITION BY kind, other_sae_id ORDER BY rank) = 1) "
         "SELECT m.kind, m.other_sae_id, m.other_feature, m.r_train, m.r_heldout, s.layer, s.seed, s.sparsity, "
-        "e.name AS encoder_name, e.display_name AS encoder_display, e.is_trained, "
-        "CASE WHEN f.label_is_shown THEN f.label END AS label "
-        "FROM feature_matches m JOIN saes s ON s.sae_id = m.other_sae_id JOIN encoders e USING (encoder_id) "
+        f"e.name AS encoder_name, e.display_name AS encoder_display, e.is_trained, {shown_label('f')} AS label "
+        "FROM best m JOIN saes s ON s.sae_id = m.other_sae_id JOIN encoders e USING (encoder_id) "
         "LEFT JOIN features f ON f.sae_id = m.other_sae_id AND f.feature = m.other_feature "
-        "WHERE m.sae_id = ? AND m.feature = ? "
-        "QUALIFY row_number() OVER (PARTITION BY m.kind, m.other_sae_id ORDER BY m.rank) = 1 "
-        "AND dense_rank() OVER (PARTITION BY m.kind ORDER BY abs(m.r_train) DESC NULLS LAST, m.other_sae_id) <= ? "
+        "QUALIFY row_number() OVER (PARTITION BY m.kind ORDER BY abs(m.r_train) DESC NULLS LAST, m.other_sae_id) <= ? "
         "ORDER BY m.kind, abs(m.r_train) DESC NULLS LAST, m.other_sae_id",
         [sae_id, int(feature), int(limit)],
     )

@@ -6,6 +6,7 @@ sae = choose_sae(store)                               sidebar choosers; the row 
 link_to(page, **params), go_to(page, **params)        an address; opening a view as a new history entry
 get_param(name), get_int(name), set_params(**params)  the URL's state
 player(store, clips, key)                             the clip player
+as_written(text), caption(text)                       a data set's words in labels and under figures, never as Markdown
 download_csv(df, name), stat_cards, notice, empty_state, number, percent, encoder_dot
 show_figure(fig, key, on_select=...)                  a plotly figure in the common manner
 cached(fetch, store, *args)                           remember a query's rows per generation
@@ -13,9 +14,11 @@ cached(fetch, store, *args)                           remember a query's rows pe
 
 from explorer.ui.context import cached, get_store, is_dark
 from explorer.ui.figure import show_figure
+from explorer.ui.markup import as_written
 from explorer.ui.player import PlayerClip, PlayerTrace, player
 from explorer.ui.selectors import choose_sae, sae_name
 from explorer.ui.style import (
+    caption,
     download_csv,
     empty_state,
     encoder_dot,
@@ -30,7 +33,9 @@ from explorer.ui.url import get_int, get_param, go_to, link_to, set_params
 __all__ = [
     "PlayerClip",
     "PlayerTrace",
+    "as_written",
     "cached",
+    "caption",
     "choose_sae",
     "download_csv",
     "empty_state",

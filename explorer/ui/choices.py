@@ -16,6 +16,8 @@ from explorer.queries.curves import fetch_probe_choices
 from explorer.store import Store
 from explorer.ui.context import cached
 from explorer.ui.figure import show_figure
+from explorer.ui.markup import as_written
+from explorer.ui.style import caption as draw_caption
 from explorer.ui.style import download_csv
 from explorer.ui.url import get_param
 
@@ -23,16 +25,17 @@ from explorer.ui.url import get_param
 def choose_one(title: str, options: Sequence[str], key: str, *, help_text: str | None = None) -> str:
     """One of `options` by buttons, the first by default; `key` is its name in the URL (it replaces history entries).
 
-    The URL carries the option as it is read on the button. Raises NotInStoreError for one that is not there.
+    The URL carries the option as it stands in the button's label. Raises NotInStoreError for one that is not there.
     """
     asked = get_param(key)
-    if asked is not None and asked not in options:
+    if asked is not None and asked not in {*options, *map(as_written, options)}:
         raise NotInStoreError(f"The link asks for {key}={asked!r}; here there are {', '.join(options)}.")
     if len(options) == 1:
         return options[0]
     chosen = st.segmented_control(
-        title, options, default=options[0], required=True, key=key, help=help_text, bind="query-params"
-    )
+        title, options, default=options[0], required=True, key=key, help=help_text, bind="query-params",
+        format_func=as_written,
+    )  # fmt: skip
     return chosen if chosen is not None else options[0]
 
 
@@ -66,5 +69,5 @@ def chart(
         download_csv(rows, name)
     points = show_figure(fig, key, selectable=selectable)
     if caption:
-        st.caption(caption)
+        draw_caption(caption)
     return points

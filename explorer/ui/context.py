@@ -1,4 +1,7 @@
-"""The opened store. It is opened once per generation; when a new one is published, the next run moves to it."""
+"""The opened store. It is opened once per generation; when a new one is published, the next run moves to it.
+
+A store that was deleted and made again under a running app counts generations from 1: its file tells it from the old.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,7 @@ import streamlit as st
 
 from explorer.errors import StoreError
 from explorer.recent import last_store
-from explorer.store import Store, current_generation, open_store
+from explorer.store import Store, current_edition, current_generation, open_store
 
 
 def store_folder() -> Path:
@@ -45,6 +48,10 @@ class _Opened:
     def get(self, folder: Path) -> Store:
         with self._lock:
             key = (folder, current_generation(folder))
+            old = self._stores.get(key)
+            if old is not None and old.edition != current_edition(*key):
+                # A process has one database of a path: while this one is open, its rows answer for the new file.
+                self._stores.pop(key).close()
             if key not in self._stores:
                 self._stores[key] = open_store(folder, generation=key[1])
                 while len(self._stores) > self._n_kept:  # who still reads an old one holds it; it closes after them
@@ -70,7 +77,7 @@ def get_store() -> Store:
 def _remembered() -> Callable[..., pd.DataFrame]:
     """The cache of rows, made on first use: at import there is no server yet."""
 
-    def rows(name: str, folder: str, generation: int, arguments: str, _run: Callable[[], pd.DataFrame]) -> pd.DataFrame:
+    def rows(name: str, store: tuple[str, int, str], arguments: str, _run: Callable[[], pd.DataFrame]) -> pd.DataFrame:
         return _run()
 
     return st.cache_data(max_entries=400, show_spinner=False)(rows)
@@ -82,7 +89,8 @@ def cached(fetch: Callable[..., pd.DataFrame], store: Store, *args: str | int | 
     The rows are the caller's own copy.
     """
     name = f"{fetch.__module__}.{fetch.__qualname__}"
-    return _remembered()(name, str(store.folder), store.generation, repr(args), lambda: fetch(store, *args))
+    which = (str(store.folder), store.generation, store.edition)
+    return _remembered()(name, which, repr(args), lambda: fetch(store, *args))
 
 
 def is_dark() -> bool:

@@ -18,7 +18,7 @@ from explorer.queries.features import (
     fetch_neighbours,
 )
 from explorer.store import Store
-from explorer.text import is_false
+from explorer.text import is_defined, is_false
 from explorer.ui.context import is_dark
 from explorer.ui.links import LinkRow, link_card
 from explorer.ui.style import card, number, percent, plural
@@ -85,7 +85,8 @@ def _factor_row(row: dict[Any, Any], largest: float) -> str:
         f'background:{colors.positive if weight > 0 else colors.negative}"></i></span>'
     )
     muted = "" if _is_above(row) else " q"
-    name = f"{escape(str(row['display_name']))} <span class='q'>{escape(str(row['factor_group'] or ''))}</span>"
+    group = escape(str(row["factor_group"])) if is_defined(row["factor_group"]) else ""
+    name = f"{escape(str(row['display_name']))} <span class='q'>{group}</span>"
     return (
         f"<tr><td>{name}</td><td>{bar}</td><td class='n'>{number(weight, 3, signed=True)}</td>"
         f"<td class='n{muted}'>{number(row['r2'])}</td></tr>"
@@ -95,7 +96,7 @@ def _factor_row(row: dict[Any, Any], largest: float) -> str:
 def _why_no_weights(store: Store, sae_id: str) -> str:
     state = fetch_lasso_state(store, sae_id)
     if not state.n_tried:
-        return "No Lasso was fitted on this SAE's codes; precompute keeps it to some sparsities unless asked for all."
+        return "No Lasso was fitted on this SAE's codes in this store."
     if not state.n_weights:
         reason = f": {escape(state.reason)}" if state.reason else ""
         return f"No factor could be regressed on this SAE's codes{reason}."
@@ -201,12 +202,16 @@ def side_cards(
 
 
 def label_sentence(row: dict[str, Any], facts: CorpusFacts) -> tuple[str | None, str]:
-    """The label to show (None where it is not shown) and one sentence on how good it is or why it is not shown."""
+    """The label to show (None where it is not shown) and one sentence on how good it is or why it is not shown.
+
+    `row` is a row of `resolve_feature`.
+    """
     name = row["label_name"] or facts.label_name
-    if row["label_is_shown"] and row["label"]:
-        direction = "" if row["label_direction"] in (None, "high", "above") else f" ({row['label_direction']})"
-        return str(row["label"]), (
-            f"automatic label{direction} · F1 {number(row['label_f1'])} on held-out {plural(facts.group_name, 2)}; "
+    if row["shown_label"]:
+        low = f": {row['label']} where its activation is at most {number(row['label_threshold'])}"
+        rule = low if row["label_direction"] == "below" else ""
+        return str(row["shown_label"]), (
+            f"automatic label{rule} · F1 {number(row['label_f1'])} on held-out {plural(facts.group_name, 2)}; "
             f"permuted labels reach {number(row['label_null_f1'])}"
         )
     reason = row["label_reason"]

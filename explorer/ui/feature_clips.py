@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from html import escape
 from typing import Any
 
 import pandas as pd
@@ -13,6 +14,7 @@ from explorer.figures.theme import on_picture
 from explorer.queries.corpus import CorpusFacts, resolve_clip
 from explorer.queries.features import StoredTrace, fetch_activation, fetch_traces
 from explorer.store import Store
+from explorer.ui.markup import as_written
 from explorer.ui.player import PlayerClip, PlayerTrace, player
 from explorer.ui.style import number, plural
 from explorer.ui.url import set_params
@@ -55,7 +57,7 @@ def choose_list(lists: list[ClipList], facts: CorpusFacts) -> tuple[ClipList, bo
             "Clips", list(names), default=lists[0].key, key="clips", format_func=lambda key: names.get(key, key),
             label_visibility="collapsed", bind="query-params", required=True,
         )  # fmt: skip
-        folded = st.toggle(f"one per {facts.group_name}", value=True, key="fold", bind="query-params")
+        folded = st.toggle(f"one per {as_written(facts.group_name)}", value=True, key="fold", bind="query-params")
     return next((item for item in lists if item.key == key), lists[0]), folded
 
 
@@ -74,28 +76,31 @@ def draw_list(
     `traces` are those of all the feature's listed clips: the vertical scale is the same in every list.
     """
     rows = chosen.rows.drop_duplicates("group_id") if folded else chosen.rows
-    hidden = len(chosen.rows) - len(rows)
+    folded_away, left_out = len(chosen.rows) - len(rows), max(0, len(rows) - MAX_PLAYERS)
     rows = rows.head(MAX_PLAYERS)
     clips = [
         player_clip(row, feature, sae, traces.get(int(row["clip_index"])), rank=rank)
         for rank, row in enumerate(rows.to_dict("records"), start=1)
     ]
-    st.html(f'<p class="so-hint">{_hint(bool(traces), hidden, facts)}</p>')
+    st.html(f'<p class="so-hint">{_hint(bool(traces), folded_away, left_out, facts)}</p>')
     key = f"players-{sae['sae_id']}-{feature['feature']}-{chosen.key}"
     event = player(store, clips, key, scale=trace_scale(traces))
     if event and event.get("action") == "open":
         set_params(clip=event["clip_id"])
 
 
-def _hint(has_traces: bool, hidden: int, facts: CorpusFacts) -> str:
+def _hint(has_traces: bool, folded_away: int, left_out: int, facts: CorpusFacts) -> str:
+    """How to read and drive the players, and how many listed clips have none, as markup."""
     parts = ["<b>space</b> plays · <b>J K</b> next, previous · <b>L</b> loops the peak."]
     if has_traces:
         parts.append(
             "Line: the feature’s pre-activation in time; dashed: its mean over the corpus. "
             "It tells which frames the number comes from, not where its cause lies: attention mixes frames."
         )
-    if hidden:
-        parts.append(f"{hidden} more of the same {plural(facts.group_name, 2)} folded.")
+    if folded_away:
+        parts.append(f"{folded_away} more of the same {escape(plural(facts.group_name, 2))} folded.")
+    if left_out:
+        parts.append(f"The first {MAX_PLAYERS} of {MAX_PLAYERS + left_out} are drawn.")
     return " ".join(parts)
 
 
@@ -179,7 +184,7 @@ def draw_linked_clip(
     with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
         st.html('<p class="so-hint">The clip of this link</p>')
         if st.button("Close", key="close-clip", type="tertiary", icon=":material/close:"):
-            set_params(clip=None)
+            set_params(clip=None, keep_options=True)
     shown = player_clip(row, feature, sae, traces.get(index), rank=None)
     player(store, [shown], f"linked-{sae['sae_id']}-{feature['feature']}-{clip_id}", scale=trace_scale(traces))
 

@@ -7,14 +7,15 @@ from typing import Any
 import numpy as np
 import streamlit as st
 
-from explorer.figures.theme import on_picture, palette
+from explorer.figures.theme import on_picture
 from explorer.queries.compare import fetch_pair_clips
 from explorer.queries.features import StoredTrace, fetch_traces
 from explorer.store import Store
 from explorer.text import is_defined, number, series_name
-from explorer.ui.context import cached, is_dark
+from explorer.ui.context import cached
+from explorer.ui.markup import as_written
 from explorer.ui.player import PlayerClip, PlayerTrace, player
-from explorer.ui.style import empty_state
+from explorer.ui.style import caption, empty_state
 from explorer.ui.url import go_to, page_file
 
 N_CLIPS = 6
@@ -25,18 +26,18 @@ def draw_pair(store: Store, saes: Sides, features: Sides, match: dict[str, Any] 
     """Links to both features, what joins them, and the clips that either listed first, with a trace of each."""
     with st.container(horizontal=True):
         for side, sae, feature in zip("AB", saes, features, strict=True):
-            label = f" · {feature['label']}" if feature["label_is_shown"] else ""
+            label = f" · {feature['shown_label']}" if feature["shown_label"] else ""
+            name = series_name(sae["encoder_display"], sae["layer"])
             st.page_link(
                 page_file("features"),
-                label=f"{side}: {series_name(sae['encoder_display'], sae['layer'])} · "
-                f"feature {feature['feature']}{label}",
+                label=as_written(f"{side}: {name} · feature {feature['feature']}{label}"),
                 icon=":material/graphic_eq:",
                 query_params={"sae": str(sae["sae_id"]), "feature": str(feature["feature"])},
             )
     if match is None:
-        st.caption("These two are not a stored match.")
+        caption("These two are not a stored match.")
     else:
-        st.caption(
+        caption(
             f"Correlation over clips: {number(match['r_train'])} on training clips (the match was chosen there), "
             f"{number(match['r_heldout'])} on held-out clips."
         )
@@ -47,9 +48,10 @@ def draw_pair(store: Store, saes: Sides, features: Sides, match: dict[str, Any] 
         return
     clips = list(rows["clip_index"])
     traces = [fetch_traces(store, s["traces_file"], f, clips) for s, f in zip(saes, numbers, strict=True)]
-    st.caption(
+    caption(
         "Lines: pre-activation above (or below) the feature's corpus mean, each divided by its own largest value in "
-        "these clips, since two SAEs have no common unit. Values: activations."
+        "these clips, since two SAEs have no common unit. Values: activations. The peak and the loop around it are A's "
+        "where A has a trace."
     )
     scales = [_scale(found, feature) for found, feature in zip(traces, features, strict=True)]
     shown = [
@@ -60,8 +62,8 @@ def draw_pair(store: Store, saes: Sides, features: Sides, match: dict[str, Any] 
             detail=f"A {_value(row['value_a'])} · B {_value(row['value_b'])}",
             note=_note([int(row["clip_index"]) in found for found in traces]),
             traces=tuple(
-                _line(side, sae, found[int(row["clip_index"])], feature, scale)
-                for side, sae, found, feature, scale in zip("AB", saes, traces, features, scales, strict=True)
+                line(side, saes, found[int(row["clip_index"])], feature, scale)
+                for side, found, feature, scale in zip("AB", traces, features, scales, strict=True)
                 if int(row["clip_index"]) in found
             ),
             rank=rank,
@@ -84,11 +86,18 @@ def _scale(traces: dict[int, StoredTrace], feature: dict[str, Any]) -> float:
     return largest if largest > 0 else 1.0
 
 
-def _line(side: str, sae: dict[str, Any], trace: StoredTrace, feature: dict[str, Any], scale: float) -> PlayerTrace:
-    color = on_picture(str(sae["encoder_name"])) if side == "A" else palette(is_dark()).negative
+def line(side: str, saes: Sides, trace: StoredTrace, feature: dict[str, Any], scale: float) -> PlayerTrace:
+    """Side 'A' or 'B' of a pair over a clip, in its encoder's colour; B is dashed and paler where A has the same one.
+
+    Values are the distance from the feature's corpus mean, divided by `scale`.
+    """
+    sae = saes["AB".index(side)]
+    color = on_picture(str(sae["encoder_name"]))
+    is_second = side == "B" and color == on_picture(str(saes[0]["encoder_name"]))
+    color = on_picture(str(sae["encoder_name"]), lift=0.8) if is_second else color
     values = ((trace.values - _mean(feature)) / scale).astype(np.float32)
-    name = f"{side}: feature {feature['feature']}"
-    return PlayerTrace(name, values, trace.t0_s, trace.hop_s, color, 0.0)
+    name = f"{side}: {series_name(sae['encoder_display'], sae['layer'])} · feature {feature['feature']}"
+    return PlayerTrace(name, values, trace.t0_s, trace.hop_s, color, 0.0, mark=side, dashed=is_second)
 
 
 def _value(value: object) -> str:

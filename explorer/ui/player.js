@@ -71,10 +71,24 @@ function drawTraces(clip, low, high) {
     });
     if (!d) continue;
     if (trace.baseline !== null) add(`M0 ${y(trace.baseline)}H${clip.duration_s}`, "level");
-    add(d, "halo");
-    add(d, "line", trace.color, "stroke");
+    const dashed = trace.dashed ? " dashed" : "";
+    add(d, `halo${dashed}`);
+    add(d, `line${dashed}`, trace.color, "stroke");
   }
   return svg;
+}
+
+// Which line is which, over the picture, where the lines are marked (A and B).
+function legendOf(clip) {
+  const legend = make("div", "legend");
+  legend.setAttribute("aria-hidden", "true");
+  for (const trace of clip.traces) {
+    const entry = make("span"), sample = make("i", trace.dashed ? "dashed" : "");
+    sample.style.borderTopColor = trace.color;
+    entry.append(sample, trace.name);
+    legend.append(entry);
+  }
+  return legend;
 }
 
 function axisOf(duration) {
@@ -96,12 +110,20 @@ class Clip {
   constructor(owner, clip, data) {
     this.owner = owner; this.clip = clip; this.duration = clip.duration_s; this.looping = false;
     this.peak = peakOf(clip);
+    this.peakName = clip.traces[0]?.mark ? `peak of ${clip.traces[0].mark}` : "peak";
     this.audio = new Audio();
     this.audio.preload = "none";
     this.audio.src = `/audio/${clip.clip_id}`;
-    this.audio.addEventListener("play", () => { owner.started(this); this.drawState(); this.follow(); });
+    this.audio.addEventListener("play", () => {
+      if (!this.again) owner.started(this);
+      this.again = false; this.drawState(); this.follow();
+    });
     this.audio.addEventListener("pause", () => this.drawState());
-    this.audio.addEventListener("ended", () => this.drawState());
+    // A loop may reach to the clip's end, where the sound stops by itself.
+    this.audio.addEventListener("ended", () => {
+      if (this.looping && this.root.isConnected) { this.again = true; this.audio.currentTime = this.span()[0]; this.play(); }
+      this.drawState();
+    });
     this.audio.addEventListener("seeked", () => this.drawTime());
     this.audio.addEventListener("error", () => this.say("This sound cannot be played: the store has no preview for it."));
     this.build(data);
@@ -122,7 +144,7 @@ class Clip {
     head.append(title, make("span", "detail", clip.detail));
     this.time = make("span", "clock", clock(0, this.duration));
     head.append(this.time);
-    if (this.peak) head.append(make("span", "peak", `peak at ${this.peak.time.toFixed(2)} s`));
+    if (this.peak) head.append(make("span", "peak", `${this.peakName} at ${this.peak.time.toFixed(2)} s`));
     if (clip.value !== null) {
       if (clip.value_max) {
         const bar = make("span", "bar"), fill = make("i");
@@ -134,8 +156,8 @@ class Clip {
     }
     if (this.peak) {
       this.loop = make("button", "loop", "\u27F2");
-      this.loop.title = "Loop around the peak (L)";
-      this.loop.setAttribute("aria-label", "Loop around the peak");
+      this.loop.title = `Loop around the ${this.peakName} (L)`;
+      this.loop.setAttribute("aria-label", `Loop around the ${this.peakName}`);
       this.loop.setAttribute("aria-pressed", "false");
       this.loop.onclick = () => { this.owner.select(this); this.toggleLoop(); };
       head.append(this.loop);
@@ -167,6 +189,7 @@ class Clip {
     }
     this.head = make("div", "playhead");
     pic.append(image, this.region, drawTraces(clip, data.low, data.high), this.head);
+    if (clip.traces.some((trace) => trace.mark)) pic.append(legendOf(clip));
     const seekTo = (event) => {
       const box = pic.getBoundingClientRect();
       this.seek(this.duration * Math.max(0, Math.min(1, (event.clientX - box.left) / box.width)));

@@ -21,7 +21,10 @@ from explorer.store import Store
 
 @dataclass(frozen=True)
 class PlayerTrace:
-    """A line over a clip: point i lies at t0_s + i * hop_s seconds; `baseline` is drawn as a level line."""
+    """A line over a clip: point i lies at t0_s + i * hop_s seconds; `baseline` is drawn as a level line.
+
+    With a `mark` ('A') the clip gets a legend of its lines, and its peak, which is the first line's, is named by it.
+    """
 
     name: str
     values: NDArray[np.float32]
@@ -29,6 +32,8 @@ class PlayerTrace:
     hop_s: float
     color: str
     baseline: float | None = None
+    mark: str = ""
+    dashed: bool = False
 
 
 @dataclass(frozen=True)
@@ -116,6 +121,8 @@ def _clip_data(clip: PlayerClip) -> dict[str, Any]:
                 "hop_s": float(trace.hop_s),
                 "color": trace.color,
                 "baseline": trace.baseline,
+                "mark": trace.mark,
+                "dashed": trace.dashed,
             }
             for trace in clip.traces
         ],

@@ -16,6 +16,7 @@ from explorer.queries.corpus import CorpusFacts, fetch_corpus, fetch_encoders
 from explorer.store import Store
 from explorer.text import is_false
 from explorer.ui.context import get_store, is_dark
+from explorer.ui.markup import as_written
 
 MISSING = "–"
 
@@ -79,6 +80,11 @@ def empty_state(text: str, next_step: str = "") -> None:
     st.html(f'<div class="so-empty" role="note"><span>{escape(text)}</span>{step}</div>')
 
 
+def caption(text: str) -> None:
+    """A quiet line under a figure or a table. Unlike `st.caption` it takes the text as it is, never as Markdown."""
+    st.html(f'<p class="so-caption">{escape(text, quote=False)}</p>')
+
+
 def stat_cards(cards: Sequence[tuple[str, str]]) -> None:
     """A row of small cards: each a formatted value and what it is."""
     cells = "".join(f"<div><b>{escape(value)}</b><span>{escape(what)}</span></div>" for value, what in cards)
@@ -119,7 +125,8 @@ def download_csv(df: pd.DataFrame, name: str) -> None:
     file_name = name if name.endswith(".csv") else f"{name}.csv"
     st.download_button(
         "CSV", lambda: df.to_csv(index=False), file_name=file_name, mime="text/csv", key=f"csv-{file_name}",
-        icon=":material/download:", type="tertiary", help=f"Download {file_name}: {len(df):,} rows", on_click="ignore",
+        icon=":material/download:", type="tertiary", on_click="ignore",
+        help=f"Download {as_written(file_name)}: {len(df):,} rows",
     )  # fmt: skip
 
 

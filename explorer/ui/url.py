@@ -58,13 +58,18 @@ def get_int(name: str) -> int | None:
         ) from error
 
 
-def set_params(**params: object) -> NoReturn:
+def set_params(*, keep_options: bool = False, **params: object) -> NoReturn:
     """Change some values of the address as one new history entry and run the page again; None removes a value.
 
     Other values stay. Display options stay too when nothing is removed; removing opens the page anew without them,
-    because Streamlit keeps values that are bound to widgets from being written by anybody else.
+    because Streamlit keeps values that are bound to widgets from being written by anybody else. `keep_options` keeps
+    them even then: only for a view that draws the same widgets, since Streamlit takes the values of others out of the
+    address as a second history entry.
     """
     changed = {key: str(value) for key, value in params.items() if value is not None}
+    if keep_options:  # a value without items leaves the address; `del` would make a history entry of its own
+        st.query_params.update({key: [] if value is None else str(value) for key, value in params.items()})
+        st.rerun()
     if any(value is None and key in st.query_params for key, value in params.items()):
         kept = {
             key: value for key, value in st.query_params.items() if key not in st.session_state and key not in params

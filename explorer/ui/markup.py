@@ -1,0 +1,29 @@
+"""What a data set says, kept as it is written where Streamlit would read it as Markdown."""
+
+from __future__ import annotations
+
+import re
+
+_SIGNS = re.compile(
+    r"[\\`*\[\]<~$]"  # code, emphasis, links, tags, formulas
+    r"|(?<![^\W_])_|_(?![^\W_])"  # emphasis by underscores; inside a word they are none
+    r"|:(?=[\w+-])"  # colours and emoji
+    r"|&(?=[#\w]+;)"
+    r"|^(?:[#>+-]|(?<!\d)\d+(?=[.)]))"  # headings, quotations and lists
+)
+# icons, emoji, addresses and arrows, which no backslash stops
+_REPLACED = re.compile(r"(?<=:)(?=material/|[\w+-]+:|//)|(?<=www)(?=\.)|(?=@)|(?<=[-<>~])(?=[->=])")
+_WORD_JOINER = "\u2060"  # has no width
+
+
+def as_written(text: object) -> str:
+    """`text` as a label (of a link, a switch, a button) that reads exactly so: no emphasis, links, colours or icons.
+
+    A name of letters, digits, spaces, hyphens and underscores between letters is its own label.
+    """
+    return _SIGNS.sub(_escaped, _REPLACED.sub(_WORD_JOINER, str(text).strip()))
+
+
+def _escaped(sign: re.Match[str]) -> str:
+    found = sign.group()
+    return f"{found}\\" if found.isdigit() else f"\\{found}"

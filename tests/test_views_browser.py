@@ -1,0 +1,196 @@
+"""Views that hold several players or charts, in a real browser: one sound in all, loops, links and Back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from explorer.store import Store, open_store
+from tests.browser import Complaints, Server, running_app, running_browser, settle
+from tests.test_player_browser import LISTEN, PLAYING
+
+# Where the first point of a chart's first trace stands on the page.
+POINT = """() => {
+  const plot = document.querySelector('.js-plotly-plot'), box = plot.getBoundingClientRect();
+  const {xaxis, yaxis} = plot._fullLayout, trace = plot._fullData[0];
+  return {x: box.left + xaxis._offset + xaxis.d2p(trace.x[0]), y: box.top + yaxis._offset + yaxis.d2p(trace.y[0]),
+          feature: String(trace.customdata[0][0])};
+}"""
+
+
+@pytest.fixture(scope="module")
+def app(tiny_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with running_app(tiny_store, tmp_path_factory.mktemp("app")) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with running_browser() as one:
+        yield one
+
+
+@pytest.fixture(scope="module")
+def store(tiny_store: Path) -> Store:
+    return open_store(tiny_store)
+
+
+@pytest.fixture
+def page(browser: Browser) -> Iterator[Page]:
+    context = browser.new_context(viewport={"width": 1440, "height": 900})
+    one = context.new_page()
+    one.add_init_script(f"({LISTEN})()")
+    complaints = Complaints(one)
+    yield one
+    assert complaints.lines == []
+    context.close()
+
+
+def open_players(page: Page, address: str) -> None:
+    """Open a view and wait for its players."""
+    page.goto(address)
+    settle(page)
+    page.wait_for_selector("section.clip")
+
+
+def top_clip(store: Store) -> dict[str, Any]:
+    """The strongest clip of some live feature whose SAE has traces: sae_id, feature, clip_id."""
+    rows = store.query(
+        "SELECT l.sae_id, l.feature, c.clip_id FROM listed_clips l JOIN clips c USING (clip_index) "
+        "JOIN saes s USING (sae_id) JOIN features f USING (sae_id, feature) WHERE l.kind = 'top' AND NOT f.is_dead "
+        "AND s.traces_file IS NOT NULL ORDER BY l.sae_id, l.feature, l.rank LIMIT 1"
+    )
+    return dict(rows.iloc[0])
+
+
+def test_a_loop_goes_on_where_the_peak_is_near_the_end_of_the_clip(app: Server, page: Page, store: Store) -> None:
+    row = _clip_with_its_peak_at_the_end(store)
+    page.add_init_script("window.requestAnimationFrame = (f) => setTimeout(() => f(performance.now()), 600)")
+    open_players(page, f"{app.url}/features?sae={row['sae_id']}&feature={row['feature']}&clip={row['clip_id']}")
+    clip = page.locator("section.clip").first
+    assert clip.get_attribute("data-clip-id") == row["clip_id"]
+    clip.get_by_role("button", name="Loop around the peak").click()
+    page.wait_for_function(f"() => ({PLAYING})().length === 1")
+    page.evaluate("() => { window.ends = 0; window.sounds[0].addEventListener('ended', () => window.ends++); }")
+    page.wait_for_function("() => window.ends >= 2", timeout=15_000)
+    page.wait_for_function(f"() => ({PLAYING})().length === 1")
+    sound = page.evaluate(PLAYING)[0]
+    assert sound["t"] >= row["peak_s"] - 0.6
+    clip.get_by_role("button", name="Loop around the peak").click()
+    page.wait_for_function(f"() => ({PLAYING})().length === 0")
+
+
+def _clip_with_its_peak_at_the_end(store: Store) -> dict[str, Any]:
+    """A top clip whose trace is largest in its last half second, and that time as peak_s."""
+    for sae_id, file in store.query("SELECT sae_id, traces_file FROM saes ORDER BY 1").itertuples(index=False):
+        rows = store.query(
+            "SELECT t.*, c.clip_id, c.duration_s FROM read_parquet(?) t JOIN clips c USING (clip_index) "
+            "JOIN listed_clips l ON l.sae_id = ? AND l.feature = t.feature AND l.clip_index = t.clip_index "
+            "WHERE l.kind = 'top' ORDER BY t.feature, l.rank",
+            [str(store.file(file)), sae_id],
+        )
+        for row in rows.to_dict("records"):
+            points = np.frombuffer(bytes(row["points"]), dtype=np.uint8)
+            peak_s = row["t0_s"] + row["hop_s"] * int(points.argmax())
+            if row["duration_s"] - 0.4 < peak_s:
+                return {**row, "sae_id": sae_id, "peak_s": peak_s}
+    raise AssertionError("no stored trace of a top clip has its peak near the end")
+
+
+def test_one_sound_plays_in_all_the_players_of_a_page(app: Server, page: Page, store: Store) -> None:
+    row = top_clip(store)
+    open_players(page, f"{app.url}/features?sae={row['sae_id']}&feature={row['feature']}&clip={row['clip_id']}")
+    expect(page.locator("section.clip").nth(1)).to_be_visible()
+    first, last = page.locator("section.clip").first, page.locator("section.clip").last
+    for clip in (first, last, first):
+        clip.locator("button.play").click()
+        path = f"/audio/{clip.get_attribute('data-clip-id')}"
+        page.wait_for_function(f"() => ({PLAYING})().some(p => p.src === '{path}' && p.t > 0.02)")
+        assert len(page.evaluate(PLAYING)) == 1
+        expect(page.locator("section.clip.playing")).to_have_count(1)
+
+
+@pytest.mark.parametrize("same_encoder", [True, False])
+def test_a_pair_of_features_says_which_line_is_which(app: Server, page: Page, store: Store, same_encoder: bool) -> None:
+    row = _pair(store, same_encoder=same_encoder)
+    link = f"a={row['sae_id']}&b={row['other_sae_id']}&fa={row['feature']}&fb={row['other_feature']}"
+    open_players(page, f"{app.url}/compare?{link}")
+    clip = page.locator("section.clip").filter(has=page.locator(".legend span + span")).first
+    assert [text.split(":")[0] for text in clip.locator(".legend span").all_inner_texts()] == ["A", "B"]
+    assert f"feature {row['other_feature']}" in clip.locator(".legend span").last.inner_text()
+    drawn = clip.locator("path.line").evaluate_all("all => all.map(e => getComputedStyle(e).stroke)")
+    keys = clip.locator(".legend i").evaluate_all("all => all.map(e => getComputedStyle(e).borderTopColor)")
+    assert drawn == keys
+    assert len(set(drawn)) == 2
+    assert clip.locator("path.line.dashed").count() == clip.locator(".legend i.dashed").count() == int(same_encoder)
+    assert clip.locator(".peak").inner_text().startswith("peak of A at ")
+    expect(clip.get_by_role("button", name="Loop around the peak of A")).to_be_visible()
+    for place in (0, -1):
+        page.locator("section.clip").nth(place).locator("button.play").click()
+        page.wait_for_function(f"() => ({PLAYING})().some(p => p.t > 0.02)")
+        assert len(page.evaluate(PLAYING)) == 1
+
+
+def _pair(store: Store, *, same_encoder: bool) -> dict[str, Any]:
+    """A stored match of which one clip is listed for both features, of one encoder or of two."""
+    rows = store.query(
+        "SELECT m.* FROM feature_matches m JOIN saes a USING (sae_id) JOIN saes b ON b.sae_id = m.other_sae_id "
+        "JOIN listed_clips x ON x.sae_id = m.sae_id AND x.feature = m.feature AND x.kind = 'top' "
+        "JOIN listed_clips y ON y.sae_id = m.other_sae_id AND y.feature = m.other_feature AND y.kind = 'top' "
+        "AND y.clip_index = x.clip_index WHERE (a.encoder_id = b.encoder_id) = ? AND a.traces_file IS NOT NULL "
+        "AND b.traces_file IS NOT NULL ORDER BY ALL LIMIT 1",
+        [same_encoder],
+    )
+    assert len(rows), "the store under test has no such match"
+    return dict(rows.iloc[0])
+
+
+def test_the_next_feature_leaves_the_linked_clip_behind_and_keeps_the_options(
+    app: Server, page: Page, store: Store
+) -> None:
+    row = top_clip(store)
+    linked = f"{app.url}/features?sae={row['sae_id']}&feature={row['feature']}&clip={row['clip_id']}&fold=false"
+    open_players(page, linked)
+    expect(page.get_by_text("The clip of this link")).to_be_visible()
+    n_steps = page.evaluate("history.length")
+    page.get_by_role("button", name="→").click()
+    page.wait_for_function("() => !location.search.includes('clip=')")
+    settle(page)
+    assert "fold=false" in page.url
+    assert f"feature={row['feature']}&" not in page.url
+    expect(page.get_by_text("The clip of this link")).to_have_count(0)
+    assert page.evaluate("history.length") == n_steps + 1
+    page.go_back()
+    page.wait_for_function("url => location.href === url", arg=linked)
+    settle(page)
+    page.get_by_role("button", name="Close").click()
+    page.wait_for_function("() => !location.search.includes('clip=')")
+    settle(page)
+    assert page.url.endswith(f"feature={row['feature']}&fold=false")
+
+
+def test_a_point_of_the_map_opens_its_feature_and_back_returns(app: Server, page: Page, store: Store) -> None:
+    mapped = store.query("SELECT min(sae_id) AS sae_id FROM features WHERE map_x IS NOT NULL AND NOT is_dead")
+    sae_id = mapped["sae_id"][0]
+    page.goto(f"{app.url}/features?sae={sae_id}")
+    settle(page)
+    page.wait_for_selector(".js-plotly-plot .gl-container canvas")
+    page.wait_for_timeout(500)
+    point = page.evaluate(POINT)
+    page.mouse.move(point["x"] + 1, point["y"])
+    page.mouse.click(point["x"], point["y"])
+    page.wait_for_function("() => location.search.includes('feature=')")
+    settle(page)
+    assert page.url.endswith(f"feature={point['feature']}")
+    expect(page.get_by_role("heading", name=f"Feature {point['feature']}", exact=True)).to_be_visible()
+    page.go_back()
+    page.wait_for_function("() => !location.search.includes('feature=')")
+    settle(page)
+    page.wait_for_timeout(1000)
+    assert "feature=" not in page.url  # the point that was clicked does not open its feature once more
+    expect(page.get_by_role("heading", name="Features")).to_be_visible()
