@@ -66,6 +66,16 @@ def series_name(display_name: str, layer: object) -> str:
     return f"{display_name} L{int(layer)}" if is_defined(layer) else display_name  # type: ignore[call-overload]
 
 
+def r2_words(protocol: str) -> str:
+    """What an R2 of that protocol is: protocol paper scores factors on the clips it was fitted on."""
+    return "in-sample R²" if protocol == "paper" else "held-out R²"
+
+
+def recipe_name(n_epochs: object) -> str:
+    """How an SAE was trained, in short: '40 epochs'."""
+    return count(n_epochs, "epoch") if is_defined(n_epochs) else "epochs not stored"
+
+
 def sae_name(display_name: str, layer: object, sparsity: object, seed: object) -> str:
     """'HuBERT L3 · 95 % · seed 0'."""
     return f"{series_name(display_name, layer)} · {percent(sparsity)} · seed {int(seed)}"  # type: ignore[call-overload]

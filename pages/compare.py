@@ -13,11 +13,11 @@ from explorer.queries.compare import fetch_factor_pairs, fetch_match_partners, f
 from explorer.queries.corpus import fetch_corpus, fetch_saes, record, resolve_feature, resolve_sae
 from explorer.queries.curves import fetch_layer_probes, fetch_probe_choices, fetch_sae_points
 from explorer.store import Store
-from explorer.text import count, is_defined, is_false, number, percent, series_name, signed
+from explorer.text import count, is_defined, number, percent, series_name, signed
 from explorer.ui.choices import chart, section
 from explorer.ui.context import cached, get_store, is_dark
 from explorer.ui.pair_clips import draw_pair
-from explorer.ui.selectors import default_sae, sae_name
+from explorer.ui.selectors import default_sae, sae_names
 from explorer.ui.style import download_csv, empty_state, notice, page_header
 from explorer.ui.url import get_int, get_param, set_params
 
@@ -75,7 +75,7 @@ def _choose(store: Store, saes: pd.DataFrame) -> tuple[dict[str, Any], dict[str,
         pool = next(rows for rows in (elsewhere, deeper, others) if len(rows))
         same = pool[(pool["sparsity"] == a["sparsity"]) & (pool["protocol"] == a["protocol"])]
         b = default_sae(same if len(same) else pool)
-    names = {row["sae_id"]: _full_name(row) for row in saes.to_dict("records")}
+    names = sae_names(saes, with_encoder=True)
     for column, side, sae in zip(st.columns(2, gap="large"), "ab", (a, b), strict=True):
         key = f"so-compare-{side}"
         st.session_state[key] = sae["sae_id"]
@@ -87,11 +87,6 @@ def _choose(store: Store, saes: pd.DataFrame) -> tuple[dict[str, Any], dict[str,
 
 def _changed(side: str) -> None:
     set_params(**{side: st.session_state[f"so-compare-{side}"]}, fa=None, fb=None)
-
-
-def _full_name(row: dict[Any, Any]) -> str:
-    untrained = " · untrained" if is_false(row["is_trained"]) else ""
-    return f"{series_name(row['encoder_display'], row['layer'])} · {sae_name(row)}{untrained}"
 
 
 def _short(sae: dict[str, Any]) -> str:
@@ -202,7 +197,7 @@ def _matches(store: Store, a: dict[str, Any], b: dict[str, Any]) -> None:
 
 def _no_matches(store: Store, a: dict[str, Any]) -> None:
     partners = cached(fetch_match_partners, store, a["sae_id"])
-    names = {row["sae_id"]: _full_name(row) for row in cached(fetch_saes, store).to_dict("records")}
+    names = sae_names(cached(fetch_saes, store), with_encoder=True)
     empty_state("Not computed: the store holds no matches from A to B. Reference SAEs and seeds have them.")
     if len(partners):
         st.caption("A has matches with:")

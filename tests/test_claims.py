@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from explorer.queries import claims
+from explorer.queries import claims, selection
 from explorer.store import SCHEMA_VERSION, Store, new_generation, open_store
 from tests.hand_store import write_scored_store
 
@@ -106,8 +106,8 @@ def test_the_best_layer_is_by_encoder() -> None:
 
 def test_untrained_encoders_do_not_speak_for_trained_ones() -> None:
     rows = pd.DataFrame([point(is_trained=True), point(is_trained=False, accuracy=0.1), point(is_trained=None)])
-    assert len(claims._trained(rows)) == 2
-    assert len(claims._trained(rows.iloc[[1]])) == 1
+    assert len(selection.trained(rows)) == 2
+    assert len(selection.trained(rows.iloc[[1]])) == 1
 
 
 def test_every_claim_of_a_real_store_says_its_n_or_why_not(store: Store) -> None:

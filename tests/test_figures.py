@@ -180,7 +180,8 @@ def sae_rows() -> pd.DataFrame:
     base = {
         "encoder_id": "hubert-00000000", "name": "hubert", "display_name": "HuBERT", "layer": 3, "method": "sound",
         "level": "clip", "n_features": 100, "protocol": "held-out", "run_id": "r1", "is_trained": True, "n_dead": 10,
-        "dense_accuracy": 0.8, "probe_n_clips": 40, "probe_n_groups": 4, "pca_k_fvu_heldout": 0.3, "completeness": NAN,
+        "n_epochs": 40, "dense_accuracy": 0.8, "probe_n_clips": 40, "probe_n_groups": 4, "pca_k_fvu_heldout": 0.3,
+        "completeness": NAN,
     }  # fmt: skip
     points = [("s0", 0.75, 25, 0, 0.2, 0.7), ("s1", 0.95, 5, 0, 0.4, 0.6), ("s2", 0.95, 5, 1, 0.5, NAN)]
     return add_shares(

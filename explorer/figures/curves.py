@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import pandas as pd
 import plotly.graph_objects as go
 
@@ -39,12 +41,12 @@ def layer_curves(
     layers chosen for SAEs. Points carry [encoder_id, layer, probe_id] as customdata.
     """
     fig = go.Figure()
-    shift = _shifts(probes)
+    shift, dashes = _shifts(probes), _dashes(probes)
     for encoder_id, rows in probes.groupby("encoder_id", sort=False):
         color = encoder_color(str(rows["name"].iloc[0]))
         if metric == "accuracy":
             _add_groups(fig, groups[groups["encoder_id"] == encoder_id], color, shift[str(encoder_id)])
-        _add_encoder(fig, rows, color, metric, dark)
+        _add_encoder(fig, rows, {"color": color, "dash": dashes[str(encoder_id)]}, metric, dark)
     _add_levels(fig, probes, attributes, metric, dark)
     _add_selected(fig, probes, selected, metric, dark)
     base_layout(fig, dark)
@@ -60,6 +62,17 @@ def layer_curves(
 def _shifts(probes: pd.DataFrame) -> dict[str, float]:
     ids = list(dict.fromkeys(probes["encoder_id"]))
     return {str(name): (i - (len(ids) - 1) / 2) * 0.12 for i, name in enumerate(ids)}
+
+
+def _dashes(probes: pd.DataFrame) -> dict[str, str]:
+    """The dash of each encoder's line: the same for all, but where two of a family share their colour."""
+    styles, seen = ("solid", "dash", "dot", "dashdot"), Counter[str]()
+    dashes = {}
+    for row in probes.drop_duplicates("encoder_id").itertuples():
+        color = encoder_color(str(row.name))
+        dashes[str(row.encoder_id)] = styles[seen[color] % len(styles)]
+        seen[color] += 1
+    return dashes
 
 
 def _add_groups(fig: go.Figure, groups: pd.DataFrame, color: str, shift: float) -> None:
@@ -80,11 +93,12 @@ def _add_groups(fig: go.Figure, groups: pd.DataFrame, color: str, shift: float) 
     )
 
 
-def _add_encoder(fig: go.Figure, rows: pd.DataFrame, color: str, metric: str, dark: bool) -> None:
+def _add_encoder(fig: go.Figure, rows: pd.DataFrame, look: dict[str, str], metric: str, dark: bool) -> None:
+    color = look["color"]
     line = rows.groupby("layer", as_index=False)[metric].mean()
     name = str(rows["display_name"].iloc[0])
     fig.add_scatter(
-        x=line["layer"], y=line[metric], mode="lines", line={"color": color, "width": 2}, name=name, hoverinfo="skip"
+        x=line["layer"], y=line[metric], mode="lines", line={**look, "width": 2}, name=name, hoverinfo="skip"
     )
     with_interval = rows[rows["ci_low"].notna() & rows["ci_high"].notna()] if metric == "accuracy" else rows.iloc[:0]
     if len(with_interval):

@@ -14,7 +14,7 @@ cached(fetch, store, *args)                           remember a query's rows pe
 from explorer.ui.context import cached, get_store, is_dark
 from explorer.ui.figure import show_figure
 from explorer.ui.player import PlayerClip, PlayerTrace, player
-from explorer.ui.selectors import choose_sae, sae_name
+from explorer.ui.selectors import choose_sae, sae_name, sae_names
 from explorer.ui.style import (
     download_csv,
     empty_state,
@@ -47,6 +47,7 @@ __all__ = [
     "percent",
     "player",
     "sae_name",
+    "sae_names",
     "set_params",
     "show_figure",
     "stat_cards",

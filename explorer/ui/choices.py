@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
@@ -68,3 +68,9 @@ def chart(
     if caption:
         st.caption(caption)
     return points
+
+
+def clicked(points: Sequence[Mapping[str, Any]]) -> list[Any] | None:
+    """What the first selected point carries to be opened, or None: nothing is selected, or the mark carries nothing."""
+    carried = points[0].get("customdata") if points else None
+    return list(carried) if carried is not None else None
