@@ -19,6 +19,17 @@ def is_false(value: object) -> bool:
     return is_defined(value) and not bool(value)
 
 
+def or_none_stored(value: object) -> str:
+    """A stored reason, or that none is stored."""
+    return str(value) if is_defined(value) and value != "" else "no reason stored"
+
+
+def commonest(reasons: pd.Series) -> str:
+    """The commonest of stored reasons, or that none is stored."""
+    found = reasons.dropna()
+    return str(found.mode().iloc[0]) if len(found) else or_none_stored(None)
+
+
 def number(value: object, digits: int = 2) -> str:
     """`value` with `digits` decimals, small ones with two significant digits; 'undefined' when it is None or NaN.
 
@@ -69,6 +80,11 @@ def series_name(display_name: str, layer: object) -> str:
 def r2_words(protocol: str) -> str:
     """What an R2 of that protocol is: protocol paper scores factors on the clips it was fitted on."""
     return "in-sample R²" if protocol == "paper" else "held-out R²"
+
+
+def sentence(words: str) -> str:
+    """`words` with a capital at the start and all else as it is."""
+    return words[:1].upper() + words[1:]
 
 
 def recipe_name(n_epochs: object) -> str:

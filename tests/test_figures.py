@@ -76,17 +76,18 @@ def probe_rows() -> pd.DataFrame:
 
 GROUPS = pd.DataFrame(
     [
-        {"encoder_id": "hubert-00000000", "display_name": "HuBERT", "layer": 0, "group_id": g, "accuracy": a, "n": 10}
+        {"encoder_id": "hubert-00000000", "display_name": "HuBERT", "layer": 0, "group_id": g, "accuracy": a, "n": 10,
+         "probe_id": "p0"}
         for g, a in (("f1", 0.2), ("m1", 0.4))
     ]
-)
+)  # fmt: skip
 NO_GROUPS = GROUPS.iloc[:0]
 
 
 @pytest.mark.parametrize("dark", [False, True])
 def test_layer_curves_carry_the_probe_and_say_its_n(dark: bool) -> None:
     fig = layer_curves(probe_rows(), GROUPS, dark, selected=("hubert-00000000", 1))
-    marks = [trace for trace in fig.data if trace.customdata is not None]
+    dots, *marks = [trace for trace in fig.data if trace.customdata is not None]
     assert [list(row) for row in marks[0].customdata] == [
         ["hubert-00000000", layer, f"p{layer}"] for layer in (0, 1, 2)
     ]
@@ -96,9 +97,8 @@ def test_layer_curves_carry_the_probe_and_say_its_n(dark: bool) -> None:
     assert "one class only" in marks[0].text[2]
     assert "random weights" in marks[1].text[0]
     assert marks[0].marker.color == encoder_color("hubert")
-    dots = [trace for trace in fig.data if trace.text is not None and "f1" in str(trace.text[0])]
-    assert len(dots) == 1
-    assert sorted(dots[0].y) == [0.2, 0.4]
+    assert sorted(dots.y) == [0.2, 0.4]
+    assert [list(row) for row in dots.customdata] == [["hubert-00000000", 0, "p0"]] * 2
     ring = next(trace for trace in fig.data if trace.name == "shown below")
     assert (list(ring.x), list(ring.y)) == ([1], [0.7])
 

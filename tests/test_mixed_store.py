@@ -2,12 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import plotly.graph_objects as go
 import pytest
 
-from tests.mixed_store import D_WIDE, OLD_75, D, mixed_tables, write_tables
-from tests.test_pages import at, no_trouble, words
+import explorer.ui.choices
+from tests.mixed_store import (
+    D_WIDE,
+    ENCODER_A,
+    NEW_75,
+    OLD_75,
+    ONE_GROUP,
+    D,
+    mixed_tables,
+    one_group,
+    paper_only,
+    write_tables,
+)
+from tests.test_pages import at, charts, no_trouble, words
 
 PAGES = ("overview", "layers", "sparsity", "factors", "compare", "features", "runs")
 
@@ -17,9 +32,37 @@ def mixed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_tables(tmp_path_factory.mktemp("mixed"), mixed_tables())
 
 
+@pytest.fixture(scope="module")
+def paper(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_tables(tmp_path_factory.mktemp("paper"), paper_only(mixed_tables()))
+
+
+@pytest.fixture(scope="module")
+def single(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_tables(tmp_path_factory.mktemp("single"), one_group(mixed_tables()))
+
+
+def click(monkeypatch: pytest.MonkeyPatch, key: str, is_hit: Callable[[Any], bool]) -> None:
+    """From now on the figures whose key starts with `key` report a click on the first mark of the first trace hit."""
+    draw = explorer.ui.choices.show_figure
+
+    def show(fig: go.Figure, figure_key: str, **options: Any) -> list[dict[str, Any]]:
+        points = draw(fig, figure_key, **options)
+        if not figure_key.startswith(key):
+            return points
+        trace = next(trace for trace in fig.data if is_hit(trace))
+        point = {"x": trace.x[0], "y": trace.y[0]}
+        return [point if trace.customdata is None else {**point, "customdata": list(trace.customdata[0])}]
+
+    monkeypatch.setattr(explorer.ui.choices, "show_figure", show)
+
+
+@pytest.mark.parametrize("kind", ["mixed", "paper", "single"])
 @pytest.mark.parametrize("page", PAGES)
-def test_every_page_draws_a_store_of_many_runs(page: str, mixed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    test = at(page, mixed, monkeypatch)
+def test_every_page_draws_every_cut(
+    page: str, kind: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    test = at(page, request.getfixturevalue(kind), monkeypatch)
     no_trouble(test)
     assert " nan" not in words(test).lower()
 
@@ -39,3 +82,60 @@ def test_every_sae_can_be_chosen(mixed: Path, monkeypatch: pytest.MonkeyPatch) -
     test = at("factors", mixed, monkeypatch, sae=OLD_75)
     options = test.selectbox(key=f"so-sae_id-{OLD_75}").options
     assert len(options) == len(set(options)) == 7
+
+
+# Layers --------------------------------------------------------------------------------------------------------------
+
+
+def test_a_click_on_a_groups_dot_opens_its_probe(mixed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    click(monkeypatch, "layers-", lambda trace: "one group" in str(trace.hovertemplate))
+    test = at("layers", mixed, monkeypatch)
+    no_trouble(test)
+    assert "HuBERT (aaaaaaaa) L0: class by class" in words(test)
+    assert test.query_params["encoder"] == ENCODER_A
+
+
+def test_a_click_on_what_carries_nothing_opens_nothing(mixed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    click(monkeypatch, "layers-", lambda trace: trace.mode == "lines")
+    no_trouble(at("layers", mixed, monkeypatch))
+
+
+def test_a_click_on_an_sae_opens_it(mixed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    click(monkeypatch, "panel-Reconstruction", lambda trace: trace.customdata is not None)
+    test = at("sparsity", mixed, monkeypatch)
+    no_trouble(test)
+    assert test.query_params["sae"] == OLD_75
+
+
+def test_a_click_on_a_weight_opens_its_feature(mixed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    click(monkeypatch, "lasso-", lambda trace: trace.customdata is not None)
+    test = at("factors", mixed, monkeypatch, sae=NEW_75)
+    no_trouble(test)
+    assert test.query_params["sae"] == NEW_75
+    assert test.query_params["feature"] in ("0", "1")
+
+
+def test_one_group_shows_the_protocol_that_has_scores(single: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    test = at("layers", single, monkeypatch)
+    no_trouble(test)
+    assert "Random-folds: " in words(test)
+    assert charts(test)
+
+
+def test_a_protocol_without_scores_says_why_and_draws_no_axes(single: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    test = at("layers", single, monkeypatch, protocol="held-out")
+    no_trouble(test)
+    said = words(test)
+    assert f"No layer has a score for technique under held-out: {ONE_GROUP}." in said
+    assert "Protocols with scores: random-folds, paper." in said
+    assert not any("layer (0 is" in str(chart["layout"].get("xaxis")) for chart in charts(test))
+    assert ONE_GROUP in words(at("sparsity", single, monkeypatch))
+
+
+def test_factor_groups_of_a_paper_store_are_shown_as_in_sample(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    test = at("layers", write_tables(tmp_path / "paper", paper_only(mixed_tables())), monkeypatch)
+    no_trouble(test)
+    said = words(test)
+    assert "Median in-sample R² of the factors of each group" in said
+    assert "2 layers scored, under paper" in said
+    assert "Not computed" not in said

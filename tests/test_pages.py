@@ -149,7 +149,8 @@ def test_layers_draw_every_encoder_and_the_linked_probe(
     link = {"encoder": row["encoder_id"], "layer": row["layer"], "protocol": "group-folds"}
     test = at("layers", tiny_store, monkeypatch, **link)
     no_trouble(test)
-    drawn = [trace for trace in charts(test)[0]["data"] if trace.get("customdata")]
+    marks = [trace for trace in charts(test)[0]["data"] if trace.get("customdata")]
+    drawn = [trace for trace in marks if "one group" not in trace["hovertemplate"]]
     assert sorted(point[2] for trace in drawn for point in trace["customdata"]) == sorted(probes["probe_id"])
     said = words(test)
     assert f"{row['display_name']} L{row['layer']}: class by class" in said

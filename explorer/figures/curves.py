@@ -38,7 +38,7 @@ def layer_curves(
     """Score by layer, a line for each encoder; `probes` and `groups` as the curves queries return them.
 
     Intervals are drawn where the store has them; otherwise (`accuracy` only) a small dot for each group. Diamonds are
-    layers chosen for SAEs. Points carry [encoder_id, layer, probe_id] as customdata.
+    layers chosen for SAEs. Points and dots carry [encoder_id, layer, probe_id] as customdata: a dot opens its probe.
     """
     fig = go.Figure()
     shift, dashes = _shifts(probes), _dashes(probes)
@@ -83,6 +83,7 @@ def _add_groups(fig: go.Figure, groups: pd.DataFrame, color: str, shift: float) 
         y=groups["accuracy"],
         mode="markers",
         marker={"size": 5, "color": with_alpha(color, 0.35)},
+        customdata=groups[["encoder_id", "layer", "probe_id"]].to_numpy().tolist(),
         text=[
             f"{row.display_name} L{row.layer} · {row.group_id}<br>accuracy {number(row.accuracy)} · "
             f"{count(row.n, 'clip')}"

@@ -14,7 +14,7 @@ from explorer.queries.curves import fetch_sae_points
 from explorer.queries.names import NAMED_ENCODERS
 from explorer.queries.selection import newest_recipe, one_protocol, scored_layer_probes, trained
 from explorer.store import Store
-from explorer.text import count, number, percent, series_name, signed
+from explorer.text import commonest, count, number, percent, series_name, signed
 
 HOLDS, FAILS, MIXED, UNSAID = "holds here", "does not hold here", "holds in part", "cannot be said here"
 DROP_LIMIT = 0.10
@@ -111,7 +111,7 @@ def claim_best_layer(probes: pd.DataFrame, protocol: str) -> Claim:
     if not details:
         why = "no encoder has scored probes on two layers or more"
         if len(probes) and scored.empty:
-            why = f"no layer's probe could be scored ({_reason(probes['reason'])})"
+            why = f"no layer's probe could be scored ({commonest(probes['reason'])})"
         return Claim(title, UNSAID, f"because {why}.", page="layers")
     n = scored.iloc[0]
     words = f"{protocol} accuracy{', which flatters: by file' if protocol == 'random-folds' else ''}"
@@ -130,7 +130,7 @@ def claim_codes_keep_accuracy(points: pd.DataFrame) -> Claim:
     if scored.empty:
         why = "no SAE has a probe on its codes beside one on the dense states"
         if "probe_reason" in points and points["accuracy"].isna().all() and points["probe_reason"].notna().any():
-            why = f"no probe on codes could be scored ({_reason(points['probe_reason'])})"
+            why = f"no probe on codes could be scored ({commonest(points['probe_reason'])})"
         return Claim(title, UNSAID, f"because {why}.")
     testable = scored[scored["dense_accuracy"] > scored["chance"] + DROP_LIMIT]
     if testable.empty:
@@ -267,12 +267,6 @@ def claim_reconstruction(points: pd.DataFrame) -> Claim:
 def _under(points: pd.DataFrame) -> str:
     """The protocol, where it is not held-out."""
     return ", protocol paper" if _is_paper(points) else ""
-
-
-def _reason(reasons: pd.Series) -> str:
-    """The commonest stored reason."""
-    found = reasons.dropna()
-    return str(found.mode().iloc[0]) if len(found) else "no reason stored"
 
 
 def _verdict(n_true: int, n: int) -> str:

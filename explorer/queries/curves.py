@@ -11,6 +11,7 @@ from explorer.queries.names import NAMED_ENCODERS
 from explorer.store import Store
 
 PROTOCOLS = ("held-out", "group-folds", "random-folds", "paper")
+FACTOR_PROTOCOLS = ("held-out", "paper")
 PROTOCOL_WORDS = {
     "held-out": "fitted on training groups, scored on groups nothing was fitted on",
     "group-folds": "out-of-fold by group inside the training part; layers are chosen on this",
@@ -154,7 +155,7 @@ def fetch_sae_points(store: Store, label_name: str | None) -> pd.DataFrame:
            LEFT JOIN runs u ON u.run_id = s.run_id
            LEFT JOIN codes c ON c.representation_id = s.sae_id AND c.protocol = s.protocol
            LEFT JOIN dense d ON d.encoder_id = s.encoder_id AND d.layer = s.layer AND d.protocol = s.protocol
-           ORDER BY e.display_name, s.encoder_id, s.layer, s.method, s.n_features, s.sparsity, s.seed""",  # noqa: S608 - the names are code
+           ORDER BY e.display_name, s.encoder_id, s.layer, s.method, s.n_features, s.n_epochs, s.sparsity, s.seed""",  # noqa: S608 - the names are code
         {"label": label_name},
     )
 

@@ -20,9 +20,12 @@ from explorer.ui.style import download_csv
 from explorer.ui.url import get_param
 
 
-def choose_one(title: str, options: Sequence[str], key: str, *, help_text: str | None = None) -> str:
-    """One of `options` by buttons, the first by default; `key` is its name in the URL (it replaces history entries).
+def choose_one(
+    title: str, options: Sequence[str], key: str, *, help_text: str | None = None, default: str | None = None
+) -> str:
+    """One of `options` by buttons, by default `default` or else the first.
 
+    `key` is its name in the URL (it replaces history entries).
     The URL carries the option as it is read on the button. Raises NotInStoreError for one that is not there.
     """
     asked = get_param(key)
@@ -31,9 +34,9 @@ def choose_one(title: str, options: Sequence[str], key: str, *, help_text: str |
     if len(options) == 1:
         return options[0]
     chosen = st.segmented_control(
-        title, options, default=options[0], required=True, key=key, help=help_text, bind="query-params"
+        title, options, default=default or options[0], required=True, key=key, help=help_text, bind="query-params"
     )
-    return chosen if chosen is not None else options[0]
+    return chosen if chosen is not None else default or options[0]
 
 
 def section(title: str) -> None:
