@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import plotly.graph_objects as go
 import pytest
 
@@ -13,9 +14,14 @@ import explorer.ui.choices
 from tests.mixed_store import (
     D_WIDE,
     ENCODER_A,
+    N_MATCHES,
     NEW_75,
     OLD_75,
     ONE_GROUP,
+    OTHER_75,
+    OTHER_95,
+    PAPER_75,
+    WIDE_75,
     D,
     mixed_tables,
     one_group,
@@ -139,3 +145,65 @@ def test_factor_groups_of_a_paper_store_are_shown_as_in_sample(tmp_path: Path, m
     assert "Median in-sample R² of the factors of each group" in said
     assert "2 layers scored, under paper" in said
     assert "Not computed" not in said
+
+
+# Compare -------------------------------------------------------------------------------------------------------------
+
+
+def test_every_match_is_drawn_and_counted(mixed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    test = at("compare", mixed, monkeypatch, a=NEW_75, b=OTHER_75)
+    no_trouble(test)
+    said = words(test)
+    assert f"{N_MATCHES - 10} features of A with their best match in B" in said
+    assert "Not drawn: 10 without a held-out r" in said
+    assert f"The first 100 of {N_MATCHES} matches" in said
+    scatter = charts(test)[-1]["data"]
+    assert sum(len(trace.get("customdata") or []) for trace in scatter) == N_MATCHES - 10
+
+
+def test_two_protocols_have_no_difference_and_an_n_each(mixed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    test = at("compare", mixed, monkeypatch, a=NEW_75, b=PAPER_75)
+    no_trouble(test)
+    table = test.dataframe[0].value.set_index("Measure")
+    assert set(table["B − A"]) == {"not comparable: different protocol"}
+    assert "informativeness, top 10 (A: held-out R², B: in-sample R²)" in table.index
+    said = words(test)
+    assert "Reconstruction on 10 held-out clips; probe for technique on 30 clips of 4 groups." in said
+    assert "Reconstruction on 5 held-out clips; probe for technique on 5 clips of 4 groups." in said
+    assert "Protocols scored: A: held-out; B: paper." in said
+
+
+def test_two_widths_have_no_difference_of_completeness(mixed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    test = at("compare", mixed, monkeypatch, a=NEW_75, b=WIDE_75)
+    no_trouble(test)
+    table = test.dataframe[0].value.set_index("Measure")["B − A"]
+    assert table[f"completeness, top 10 (A: D = {D}, B: D = {D_WIDE})"] == "not comparable: different D"
+    assert table["FVU, held out"] == "0.000"
+
+
+def test_compared_curves_show_their_few_groups(mixed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    test = at("compare", mixed, monkeypatch, a=NEW_75, b=OTHER_95)
+    assert "under 8 groups no interval is drawn" in words(test)
+    curves = charts(test)[0]["data"]
+    assert any("one group" in str(trace.get("hovertemplate")) for trace in curves)
+
+
+def test_factors_not_above_permuted_do_not_count_as_won(mixed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    test = at("compare", mixed, monkeypatch, a=NEW_75, b=OTHER_75)
+    said = words(test)
+    assert "Of 1 factor that beat permuted targets from A or B, 0 are higher from A. Hollow: 2 that" in said
+    pairs = charts(test)[1]["data"][1]
+    assert pairs["marker"]["symbol"] == ["circle", "circle-open", "circle-open"]
+
+
+def test_a_paper_store_compares_in_sample(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tables = paper_only(mixed_tables())
+    twin = tables["saes"].assign(sae_id="twin", sparsity=0.95)
+    tables["saes"] = pd.concat([tables["saes"], twin], ignore_index=True)
+    scores = tables["factor_scores"]
+    mine = scores[scores["representation_id"] == PAPER_75].assign(representation_id="twin")
+    tables["factor_scores"] = pd.concat([scores, mine], ignore_index=True)
+    test = at("compare", write_tables(tmp_path / "pair", tables), monkeypatch, a=PAPER_75, b="twin")
+    no_trouble(test)
+    assert "In-sample R² of each acoustic factor" in words(test)
+    assert "Paper, where noise alone scores well, 40 clips." in words(test)

@@ -16,6 +16,15 @@ R2_THRESHOLD = 0.7
 COMPLETENESS_THRESHOLD = 0.8
 
 
+def above_permuted(rows: pd.DataFrame, end: str = "") -> pd.Series:
+    """Whether each row's R2 is above 0 and above that of permuted targets; False where either is undefined.
+
+    `end` is the ending of the columns r2 and r2_permuted.
+    """
+    r2, permuted = rows[f"r2{end}"].astype(float), rows[f"r2_permuted{end}"].astype(float)
+    return (r2 > 0) & (r2 > permuted)
+
+
 def top_features(weights: pd.DataFrame, n: int) -> list[int]:
     """At most `n` features: the strongest one of each factor, then those with the largest sum of |weight| over factors.
 
