@@ -90,6 +90,15 @@ def test_every_sae_can_be_chosen(mixed: Path, monkeypatch: pytest.MonkeyPatch) -
     assert len(options) == len(set(options)) == 7
 
 
+def test_overview_calls_no_group_held_out_where_there_is_one(
+    mixed: Path, single: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "Numbers are of held-out groups" in words(at("overview", mixed, monkeypatch))
+    said = words(at("overview", single, monkeypatch))
+    assert "held-out groups" not in said
+    assert "clips held out by file (there is one group" in said
+
+
 # Layers --------------------------------------------------------------------------------------------------------------
 
 
