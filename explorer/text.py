@@ -82,6 +82,13 @@ def r2_words(protocol: str) -> str:
     return "in-sample R²" if protocol == "paper" else "held-out R²"
 
 
+def scored_on(protocol: str) -> str:
+    """Which clips factors are scored on under that protocol, in words."""
+    if protocol == "paper":
+        return "in-sample: scored on the clips it was fitted on, where noise alone scores well"
+    return "scored on clips it was not fitted on"
+
+
 def sentence(words: str) -> str:
     """`words` with a capital at the start and all else as it is."""
     return words[:1].upper() + words[1:]

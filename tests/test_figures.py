@@ -321,14 +321,15 @@ def test_predicted_measured_hand_worked() -> None:
         {"clip_id": ["c1", "c2"], "title": ["one", "two"], "group_id": ["f1", "m1"], "measured": [1.0, 3.0],
          "predicted": [1.5, 2.0]}
     )  # fmt: skip
-    fig = predicted_measured(rows, False, "#009E73", name="F0 mean", unit="st")
+    fig = predicted_measured(rows, False, "#009E73", name="F0 mean", unit="st", is_clipped=True)
     marks = trace_with(fig, "customdata")
     assert [row[0] for row in marks.customdata] == ["c1", "c2"]
     assert "error +0.500" in marks.text[0]
     assert "error −1.000" in marks.text[1]
     assert list(fig.data[0].x) == list(fig.data[0].y) == [1.0, 3.0]
-    assert "(st)" in fig.layout.xaxis.title.text
-    assert len(predicted_measured(rows.iloc[:0], True, "#009E73", name="x", unit=None).data) == 1
+    assert fig.layout.xaxis.title.text == "measured F0 mean, clipped (st)"
+    assert "<br>measured 1.000, clipped, predicted" in marks.text[0]
+    assert len(predicted_measured(rows.iloc[:0], True, "#009E73", name="x", unit=None, is_clipped=False).data) == 1
 
 
 # Compare -------------------------------------------------------------------------------------------------------------

@@ -156,6 +156,67 @@ def test_factor_groups_of_a_paper_store_are_shown_as_in_sample(tmp_path: Path, m
     assert "Not computed" not in said
 
 
+# Factors -------------------------------------------------------------------------------------------------------------
+
+
+def test_factors_not_above_permuted_are_marked(mixed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    test = at("factors", mixed, monkeypatch, sae=NEW_75)
+    assert list(charts(test)[0]["layout"]["yaxis"]["ticktext"]) == ["F0 mean  0.82"]
+    assert "1 of 3 scored factors beat permuted targets; 0 of these pass" in words(test)
+    test = at("factors", mixed, monkeypatch, sae=NEW_75, all="true")
+    no_trouble(test)
+    figure = charts(test)[0]
+    assert list(figure["layout"]["yaxis"]["ticktext"]) == ["F0 mean  0.82", "jitter  0.20 †"]
+    assert figure["data"][0]["marker"]["opacity"] == [1.0, 1.0, 0.35]
+    assert "† not above permuted targets (0.40)" in figure["data"][0]["text"][2]
+    assert "†, faint: 1 factor not above permuted targets." in words(test)
+
+
+def test_weights_of_no_sound_factor_are_called_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tables = mixed_tables()
+    tables["factor_scores"]["r2_permuted"] = tables["factor_scores"]["r2"]
+    test = at("factors", write_tables(tmp_path / "noise", tables), monkeypatch, sae=NEW_75)
+    no_trouble(test)
+    assert "No factor beats permuted targets. Lasso weights: 2 factors" in words(test)
+
+
+def test_scores_of_paper_are_called_in_sample(mixed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    test = at("factors", mixed, monkeypatch, sae=PAPER_75)
+    no_trouble(test)
+    said = words(test)
+    assert "unseen" not in said
+    assert "paper (in-sample: scored on the clips it was fitted on" in said
+    assert "Counted as complete (1), as the published code does: 1 factor without any weight." in said
+    scatter, predicted = charts(test)[1:]
+    marks = next(trace for trace in scatter["data"] if trace.get("customdata"))
+    assert marks["marker"]["symbol"] == ["circle", "circle-open", "circle-open"]
+    assert predicted["layout"]["xaxis"]["title"]["text"] == "measured F0 mean (Hz)"
+    sparse = at("sparsity", mixed, monkeypatch, protocol="paper")
+    no_trouble(sparse)
+    said = words(sparse)
+    assert "Mean in-sample R²" in said
+    assert "held-out R²" not in said
+    assert "no factor predicted held out" not in said
+
+
+def test_measured_values_say_that_they_are_clipped(mixed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    test = at("factors", mixed, monkeypatch, sae=NEW_75)
+    assert charts(test)[-1]["layout"]["xaxis"]["title"]["text"] == "measured F0 mean, clipped (Hz)"
+    assert "clipped to the training part's 0.5 to 99.5 percentiles" in words(test)
+
+
+def test_an_sae_without_scores_links_those_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tables = mixed_tables()
+    scores = tables["factor_scores"]
+    tables["factor_scores"] = scores[scores["representation_id"].isin([OLD_75, OTHER_75])]
+    test = at("factors", write_tables(tmp_path / "few", tables), monkeypatch, sae=NEW_75)
+    no_trouble(test)
+    assert "2 other SAEs of this store have factor scores." in words(test)
+    assert "preset" not in words(test).lower()
+    links = [link.proto.label for link in test.get("page_link")]
+    assert "HuBERT (bbbbbbbb) L1 · 75 % of 240 · seed 0" in links
+
+
 # Compare -------------------------------------------------------------------------------------------------------------
 
 
