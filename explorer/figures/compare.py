@@ -6,7 +6,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from explorer.figures.factors import above_permuted
-from explorer.figures.theme import base_layout, palette, with_alpha
+from explorer.figures.theme import base_layout, palette, shown, with_alpha
 from explorer.text import count, number
 
 
@@ -50,8 +50,8 @@ def factor_pairs(pairs: pd.DataFrame, dark: bool, *, name_a: str, name_b: str) -
         showlegend=False,
     )
     base_layout(fig, dark)
-    fig.update_xaxes(title_text=f"R² from A: {name_a}", range=[low - 0.04, 1.04])
-    fig.update_yaxes(title_text=f"R² from B: {name_b}", range=[low - 0.04, 1.04])
+    fig.update_xaxes(title_text=f"R² from A: {shown(name_a)}", range=[low - 0.04, 1.04])
+    fig.update_yaxes(title_text=f"R² from B: {shown(name_b)}", range=[low - 0.04, 1.04])
     fig.update_layout(height=400, margin={"t": 12}, hovermode="closest")
     return fig
 

@@ -9,7 +9,7 @@ import pandas as pd
 import plotly.graph_objects as go
 from scipy.cluster.hierarchy import leaves_list, linkage
 
-from explorer.figures.theme import base_layout, palette, with_alpha
+from explorer.figures.theme import base_layout, palette, shown, with_alpha
 from explorer.text import count, is_defined, number, percent, signed
 
 R2_THRESHOLD = 0.7
@@ -122,7 +122,7 @@ def lasso_marks(
 
 def _weight_words(cell: dict[str, object], score: pd.Series) -> str:
     raises = "raises" if float(cell["weight"]) > 0 else "lowers"  # type: ignore[arg-type]
-    label = f" ({cell['label']})" if is_defined(cell["label"]) else ""
+    label = f" ({shown(cell['label'])})" if is_defined(cell["label"]) else ""
     return (
         f"When feature {cell['feature']}{label} is stronger by one standard deviation,<br>"
         f"it {raises} the predicted <b>{score['display_name']}</b> by {number(abs(float(cell['weight'])), 3)} "  # type: ignore[arg-type]
@@ -224,9 +224,9 @@ def predicted_measured(
         marker={"size": 8, "color": with_alpha(color, 0.7)},
         customdata=[[clip] for clip in rows["clip_id"]],
         text=[
-            f"<b>{row['title']}</b><br>measured {number(row['measured'], 3)}{clipped}, predicted "
+            f"<b>{shown(row['title'])}</b><br>measured {number(row['measured'], 3)}{clipped}, predicted "
             f"{number(row['predicted'], 3)}{in_unit}<br>"
-            f"error {signed(row['predicted'] - row['measured'], 3)} · group {row['group_id']}"
+            f"error {signed(row['predicted'] - row['measured'], 3)} · group {shown(row['group_id'])}"
             for row in rows.to_dict("records")
         ],
         hovertemplate="%{text}<extra></extra>",

@@ -9,7 +9,7 @@ from html import escape
 import pandas as pd
 import plotly.graph_objects as go
 
-from explorer.figures.theme import base_layout, encoder_color, palette, with_alpha
+from explorer.figures.theme import base_layout, encoder_color, palette, shown, with_alpha
 from explorer.text import count, is_defined, is_false, number, percent, recipe_name, sae_name, series_name
 
 SERIES = ("encoder_id", "layer", "method", "level", "n_features", "recipe")
@@ -204,7 +204,9 @@ def _control(rows: pd.DataFrame, measure: Measure, style: dict[str, str]) -> lis
             "x": 100 * control["sparsity"].to_numpy(),
             "y": control[measure.control].to_numpy(dtype=float),
             "line": {"color": with_alpha(style["color"], 0.75), "width": 1.2, "dash": "dot"},
-            "text": [f"{style['name']}: {measure.control_words}, {number(v, 3)}" for v in control[measure.control]],
+            "text": [
+                f"{shown(style['name'])}: {measure.control_words}, {number(v, 3)}" for v in control[measure.control]
+            ],
             "hovertemplate": "%{text}<extra>control</extra>",
             "name": f"{style['name']}, control",
         }
@@ -214,7 +216,7 @@ def _control(rows: pd.DataFrame, measure: Measure, style: dict[str, str]) -> lis
 def _point_words(row: dict[str, object], measure: Measure) -> str:
     value = percent(row[measure.column], 1) if measure.is_share else number(row[measure.column], 3)
     words = [
-        f"<b>{sae_name(str(row['display_name']), row['layer'], row['sparsity'], row['seed'])}</b>",
+        f"<b>{shown(sae_name(str(row['display_name']), row['layer'], row['sparsity'], row['seed']))}</b>",
         f"{measure.title} {value}",
         f"k {row['k']} of D = {row['n_features']} · measured l0 {number(row['l0_mean'], 1)}",
     ]
