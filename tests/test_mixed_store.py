@@ -249,6 +249,7 @@ def test_two_widths_have_no_difference_of_completeness(mixed: Path, monkeypatch:
     table = test.dataframe[0].value.set_index("Measure")["B − A"]
     assert table[f"completeness, top 10 (A: D = {D}, B: D = {D_WIDE})"] == "not comparable: different D"
     assert table["FVU, held out"] == "0.000"
+    assert "completeness is not comparable between them" in words(test)
 
 
 def test_compared_curves_show_their_few_groups(mixed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
