@@ -10,7 +10,7 @@ import pytest
 
 from explorer.figures.classes import dense_factor_groups
 from explorer.figures.curves import layer_curves
-from explorer.figures.sparsity import MEASURES, add_shares, series_styles, sparsity_panel
+from explorer.figures.sparsity import MEASURES, add_shares, legend_html, series_styles, sparsity_panel
 from explorer.queries import claims, corpus, curves, runs, selection
 from explorer.store import Store, open_store
 from explorer.ui.selectors import sae_names
@@ -62,6 +62,8 @@ def test_encoders_of_one_colour_have_lines_of_their_own(store: Store) -> None:
     styles = series_styles(points[points["protocol"] == "held-out"])
     assert len({(style["color"], style["dash"]) for style in styles.values()}) == len(styles)
     assert len({style["name"] for style in styles.values()}) == len(styles)
+    legend = legend_html(styles, list(styles))
+    assert [legend.count(sign) for sign in "●■▲✚✖"] == [1, 1, 1, 1, 0]
 
 
 def test_two_recipes_are_two_series_and_no_range_of_seeds(store: Store) -> None:

@@ -14,6 +14,7 @@ from explorer.text import count, is_defined, is_false, number, percent, recipe_n
 
 SERIES = ("encoder_id", "layer", "method", "level", "n_features", "recipe")
 _SYMBOLS = ("circle", "square", "triangle-up", "cross", "x", "star")
+_SIGNS = {"circle": "●", "square": "■", "triangle-up": "▲", "cross": "✚", "x": "✖", "star": "★"}
 _WORDS = (
     "display_name", "layer", "sparsity", "seed", "k", "n_features", "l0_mean", "probe_n_clips", "probe_n_groups",
     "method", "protocol", "sae_id", "run_id", "is_trained", "recipe",
@@ -260,12 +261,14 @@ def training_curve(curve: pd.DataFrame, dark: bool, color: str) -> go.Figure:
 
 
 def legend_html(styles: dict[tuple[object, ...], dict[str, str]], order: Sequence[tuple[object, ...]]) -> str:
-    """The series as one line of HTML: a dashed sample in the series' colour and its escaped name."""
+    """The series as one line of HTML: a dashed sample and the mark in the series' colour, and its escaped name."""
     borders = {"solid": "solid", "dash": "dashed", "longdash": "dashed"}
     items = [
         f'<span style="white-space:nowrap;margin-right:1.2em"><i style="display:inline-block;width:24px;'
         f"vertical-align:middle;margin-right:.4em;"
         f'border-top:3px {borders.get(styles[key]["dash"], "dotted")} {styles[key]["color"]}"></i>'
+        f'<i style="font-style:normal;color:{styles[key]["color"]};margin-right:.3em">'
+        f"{_SIGNS[styles[key]['symbol']]}</i>"
         f"{escape(styles[key]['name'])}</span>"
         for key in order
     ]
