@@ -19,6 +19,17 @@ def is_false(value: object) -> bool:
     return is_defined(value) and not bool(value)
 
 
+def or_none_stored(value: object) -> str:
+    """A stored reason, or that none is stored."""
+    return str(value) if is_defined(value) and value != "" else "no reason stored"
+
+
+def commonest(reasons: pd.Series) -> str:
+    """The commonest of stored reasons, or that none is stored."""
+    found = reasons.dropna()
+    return str(found.mode().iloc[0]) if len(found) else or_none_stored(None)
+
+
 def number(value: object, digits: int = 2) -> str:
     """`value` with `digits` decimals, small ones with two significant digits; 'undefined' when it is None or NaN.
 
@@ -64,6 +75,28 @@ def signed(value: object, digits: int = 2) -> str:
 def series_name(display_name: str, layer: object) -> str:
     """'HuBERT L3'."""
     return f"{display_name} L{int(layer)}" if is_defined(layer) else display_name  # type: ignore[call-overload]
+
+
+def r2_words(protocol: str) -> str:
+    """What an R2 of that protocol is: protocol paper scores factors on the clips it was fitted on."""
+    return "in-sample R²" if protocol == "paper" else "held-out R²"
+
+
+def scored_on(protocol: str) -> str:
+    """Which clips factors are scored on under that protocol, in words."""
+    if protocol == "paper":
+        return "in-sample: scored on the clips it was fitted on, where noise alone scores well"
+    return "scored on clips it was not fitted on"
+
+
+def sentence(words: str) -> str:
+    """`words` with a capital at the start and all else as it is."""
+    return words[:1].upper() + words[1:]
+
+
+def recipe_name(n_epochs: object) -> str:
+    """How an SAE was trained, in short: '40 epochs'."""
+    return count(n_epochs, "epoch") if is_defined(n_epochs) else "epochs not stored"
 
 
 def sae_name(display_name: str, layer: object, sparsity: object, seed: object) -> str:

@@ -9,15 +9,18 @@ import streamlit as st
 
 from explorer.figures.compare import factor_pairs, match_scatter
 from explorer.figures.curves import layer_curves
+from explorer.figures.factors import above_permuted
 from explorer.queries.compare import fetch_factor_pairs, fetch_match_partners, fetch_matched_pairs
 from explorer.queries.corpus import fetch_corpus, fetch_saes, record, resolve_feature, resolve_sae
-from explorer.queries.curves import fetch_layer_probes, fetch_probe_choices, fetch_sae_points
+from explorer.queries.curves import FACTOR_PROTOCOLS, fetch_layer_probes, fetch_probe_choices, fetch_sae_points
+from explorer.queries.factors import fetch_factor_protocols
 from explorer.store import Store
-from explorer.text import count, is_defined, is_false, number, percent, series_name, signed
-from explorer.ui.choices import chart, section
+from explorer.text import count, is_defined, number, percent, r2_words, recipe_name, sentence, series_name, signed
+from explorer.ui.choices import chart, clicked, section
 from explorer.ui.context import cached, get_store, is_dark
+from explorer.ui.layer_probes import dense_protocols, group_spread, why_unscored
 from explorer.ui.pair_clips import draw_pair
-from explorer.ui.selectors import default_sae, sae_name
+from explorer.ui.selectors import default_sae, sae_names
 from explorer.ui.style import download_csv, empty_state, notice, page_header
 from explorer.ui.url import get_int, get_param, set_params
 
@@ -37,6 +40,8 @@ _MEASURES = (
     ("n_dead", "dead features", 0, True),
     ("n_dense", "dense features", 0, True),
 )
+_OF_LEVEL = ("fvu_heldout", "pca_k_fvu_heldout", "l0_mean")
+N_LISTED = 100
 
 
 def main() -> None:
@@ -75,7 +80,7 @@ def _choose(store: Store, saes: pd.DataFrame) -> tuple[dict[str, Any], dict[str,
         pool = next(rows for rows in (elsewhere, deeper, others) if len(rows))
         same = pool[(pool["sparsity"] == a["sparsity"]) & (pool["protocol"] == a["protocol"])]
         b = default_sae(same if len(same) else pool)
-    names = {row["sae_id"]: _full_name(row) for row in saes.to_dict("records")}
+    names = sae_names(saes, with_encoder=True)
     for column, side, sae in zip(st.columns(2, gap="large"), "ab", (a, b), strict=True):
         key = f"so-compare-{side}"
         st.session_state[key] = sae["sae_id"]
@@ -87,11 +92,6 @@ def _choose(store: Store, saes: pd.DataFrame) -> tuple[dict[str, Any], dict[str,
 
 def _changed(side: str) -> None:
     set_params(**{side: st.session_state[f"so-compare-{side}"]}, fa=None, fb=None)
-
-
-def _full_name(row: dict[Any, Any]) -> str:
-    untrained = " · untrained" if is_false(row["is_trained"]) else ""
-    return f"{series_name(row['encoder_display'], row['layer'])} · {sae_name(row)}{untrained}"
 
 
 def _short(sae: dict[str, Any]) -> str:
@@ -121,56 +121,101 @@ def _label(store: Store) -> str | None:
 def _metrics(store: Store, a: dict[str, Any], b: dict[str, Any], label: str | None) -> None:
     points = cached(fetch_sae_points, store, label)
     rows = {side: record(points[points["sae_id"] == sae["sae_id"]]) for side, sae in (("A", a), ("B", b))}
-    same_width = a["n_features"] == b["n_features"]
     lines = []
     for column, words, digits, across in _MEASURES:
         va, vb = rows["A"][column], rows["B"][column]
-        if not across and not same_width:
-            difference = "not comparable: different D"
-        else:
+        difference = _why_not_comparable(a, b, column, across)
+        if difference is None:
             difference = signed(vb - va, digits) if is_defined(va) and is_defined(vb) else "undefined"
         words = words if across else f"{words} (A: D = {a['n_features']}, B: D = {b['n_features']})"
+        if column.startswith("informativeness"):
+            kinds = [r2_words(sae["protocol"]) for sae in (a, b)]
+            words += f": {kinds[0]}" if kinds[0] == kinds[1] else f" (A: {kinds[0]}, B: {kinds[1]})"
         lines.append({"Measure": words, "A": number(va, digits), "B": number(vb, digits), "B − A": difference})
     table = pd.DataFrame(lines)
     right = {name: st.column_config.TextColumn(alignment="right") for name in ("A", "B", "B − A")}
     st.dataframe(table, hide_index=True, column_config=right, height="content")
-    probed = rows["A"] if is_defined(rows["A"]["probe_n_clips"]) else rows["B"]
-    st.caption(
-        f"A: SAE {a['sae_id']}, run {a['run_id']}, {a['protocol']}. B: SAE {b['sae_id']}, run {b['run_id']}, "
-        f"{b['protocol']}. Reconstruction on {count(rows['A']['n_heldout_clips'], 'held-out clip')}; probes for "
-        f"{label or 'no label'} on {count(probed['probe_n_clips'], 'clip')} of "
-        f"{count(probed['probe_n_groups'], 'group')}."
-    )
+    for side, sae in (("A", a), ("B", b)):
+        st.caption(_side_words(side, sae, rows[side], label))
     download_csv(table, f"compare_{a['sae_id']}_{b['sae_id']}")
 
 
+def _why_not_comparable(a: dict[str, Any], b: dict[str, Any], column: str, across: bool) -> str | None:
+    """Why B − A of a measure means nothing, None where it means something."""
+    if a["protocol"] != b["protocol"]:
+        return "not comparable: different protocol"
+    if a["level"] != b["level"] and column in _OF_LEVEL:
+        return "not comparable: different level"
+    if not across and a["n_features"] != b["n_features"]:
+        return "not comparable: different D"
+    return None
+
+
+def _side_words(side: str, sae: dict[str, Any], row: dict[str, Any], label: str | None) -> str:
+    probe = f"no scored probe for {label or 'any label'}"
+    if is_defined(row["accuracy"]):
+        n = f"{count(row['probe_n_clips'], 'clip')} of {count(row['probe_n_groups'], 'group')}"
+        probe = f"probe for {label} on {n}"
+    return (
+        f"{side}: SAE {sae['sae_id']}, run {sae['run_id']}, {sae['protocol']}, {recipe_name(sae['n_epochs'])}. "
+        f"Reconstruction on {count(row['n_heldout_clips'], 'held-out clip')}; {probe}."
+    )
+
+
 def _curves(store: Store, a: dict[str, Any], b: dict[str, Any], label: str | None) -> None:
-    probes = cached(fetch_layer_probes, store, label, "held-out") if label else pd.DataFrame()
-    probes = probes[probes["encoder_id"].isin([a["encoder_id"], b["encoder_id"]])] if len(probes) else probes
-    if probes.empty:
-        empty_state("Not computed: these encoders have no held-out probes by layer.")
+    probed, scored = dense_protocols(store, label) if label else ([], [])
+    if label is None or not probed:
+        empty_state("Not computed: these encoders have no probes by layer.")
         return
+    protocol = (scored or probed)[0]
+    probes = cached(fetch_layer_probes, store, label, protocol)
+    probes = probes[probes["encoder_id"].isin([a["encoder_id"], b["encoder_id"]])]
+    if probes["accuracy"].isna().all():
+        why = why_unscored(probes) if len(probes) else "no layer of these encoders was probed"
+        empty_state(f"No layer has a score for {label} under {protocol}: {why}.")
+        return
+    groups, spread = group_spread(store, probes, label, protocol)
     chart(
-        layer_curves(probes, pd.DataFrame(columns=["encoder_id"]), is_dark(), height_px=400), "compare-layers", probes,
+        layer_curves(probes, groups, is_dark(), height_px=400), "compare-layers", probes,
         "compare_layers", title=f"Probe accuracy for {label} by layer, dense states",
-        caption=f"Held-out, {count(probes['n_clips'].max(), 'clip')} of {count(probes['n_groups'].max(), 'group')}. "
-        "Diamonds: layers with SAEs.",
+        caption=f"{protocol.capitalize()}, {count(probes['n_clips'].max(), 'clip')} of "
+        f"{count(probes['n_groups'].max(), 'group')}. {spread} Diamonds: layers with SAEs.",
     )  # fmt: skip
 
 
 def _factors(store: Store, a: dict[str, Any], b: dict[str, Any]) -> None:
-    pairs = cached(fetch_factor_pairs, store, a["sae_id"], b["sae_id"], "held-out")
-    both = pairs[pairs["r2_a"].notna() & pairs["r2_b"].notna()] if len(pairs) else pairs
-    if both.empty:
-        empty_state("Not computed: no factor has a held-out R² from both A and B.", "They may be scored at 95 % only.")
+    there = [fetch_factor_protocols(store, sae["sae_id"]) for sae in (a, b)]
+    shared = [name for name in FACTOR_PROTOCOLS if all(name in names for names in there)]
+    if not shared:
+        scored = [f"{side}: {', '.join(names) or 'none'}" for side, names in zip("AB", there, strict=True)]
+        empty_state("No factor was scored from A and B under one protocol.", f"Protocols scored: {'; '.join(scored)}.")
         return
-    better = int((both["r2_a"] > both["r2_b"]).sum())
+    found = [(cached(fetch_factor_pairs, store, a["sae_id"], b["sae_id"], name), name) for name in shared]
+    pairs, protocol = next((each for each in found if len(_in_both(each[0]))), found[0])
+    both = _in_both(pairs)
+    if both.empty:
+        n_a, n_b = int(pairs["r2_a"].notna().sum()), int(pairs["r2_b"].notna().sum())
+        empty_state(
+            f"No factor has a {r2_words(protocol)} from both A and B.",
+            f"Of {count(len(pairs), 'factor')}, {n_a} have one from A and {n_b} from B; the Factors page says why.",
+        )
+        return
+    sound = both[above_permuted(both, "_a") | above_permuted(both, "_b")]
+    higher = int((sound["r2_a"] > sound["r2_b"]).sum())
+    clips = [int(n) for n in dict.fromkeys([both["n_clips_a"].max(), both["n_clips_b"].max()]) if is_defined(n)]
+    in_sample = ", where noise alone scores well" if protocol == "paper" else ""
     chart(
         factor_pairs(pairs, is_dark(), name_a=_short(a), name_b=_short(b)), "compare-factors", pairs,
-        f"factors_{a['sae_id']}_{b['sae_id']}", title="R² of each acoustic factor",
-        caption=f"Held-out, {count(both['n_clips_a'].max(), 'clip')}; higher from A for {better} of "
-        f"{count(len(both), 'factor')}; {len(pairs) - len(both)} undefined in one of them.",
+        f"factors_{a['sae_id']}_{b['sae_id']}", title=f"{sentence(r2_words(protocol))} of each acoustic factor",
+        caption=f"{protocol.capitalize()}{in_sample}, {' and '.join(count(n, 'clip') for n in clips)}. Of "
+        f"{count(len(sound), 'factor')} that beat permuted targets from A or B, {higher} are higher from A. "
+        f"Hollow: {len(both) - len(sound)} that beat them from neither. Not drawn: {len(pairs) - len(both)} undefined "
+        "in one of them.",
     )  # fmt: skip
+
+
+def _in_both(pairs: pd.DataFrame) -> pd.DataFrame:
+    return pairs[pairs["r2_a"].notna() & pairs["r2_b"].notna()]
 
 
 def _matches(store: Store, a: dict[str, Any], b: dict[str, Any]) -> None:
@@ -185,15 +230,16 @@ def _matches(store: Store, a: dict[str, Any], b: dict[str, Any]) -> None:
     features = resolve_feature(store, a["sae_id"], fa), resolve_feature(store, b["sae_id"], fb)
     left, right = st.columns([0.45, 0.55], gap="large")
     with left:
-        picked = chart(
+        drawn = rows["r_train"].notna() & rows["r_heldout"].notna()
+        picked = clicked(chart(
             match_scatter(rows, is_dark(), selected=(fa, fb)), f"matches-{fa}-{fb}", rows,
             f"matches_{a['sae_id']}_{b['sae_id']}", title="Does a match hold up?", selectable=True,
-            caption=f"{count(len(rows), 'feature')} of A with their best match in B by correlation of activation over "
-            "the same clips, chosen on training clips. Click one to hear the pair. Not drawn: "
-            f"{int(rows['r_heldout'].isna().sum())} without a held-out r (a feature is constant there).",
-        )  # fmt: skip
-        if picked and "customdata" in picked[0]:
-            _open_pair(*picked[0]["customdata"][:2], now=(fa, fb))
+            caption=f"{count(int(drawn.sum()), 'feature')} of A with their best match in B by correlation of "
+            "activation over the same clips, chosen on training clips. Click one to hear the pair. Not drawn: "
+            f"{int((~drawn).sum())} without a held-out r (a feature is constant there).",
+        ))  # fmt: skip
+        if picked:
+            _open_pair(*picked[:2], now=(fa, fb))
         _match_table(rows, a, b, (fa, fb))
     with right:
         found = rows[(rows["feature"] == fa) & (rows["other_feature"] == fb)]
@@ -202,8 +248,8 @@ def _matches(store: Store, a: dict[str, Any], b: dict[str, Any]) -> None:
 
 def _no_matches(store: Store, a: dict[str, Any]) -> None:
     partners = cached(fetch_match_partners, store, a["sae_id"])
-    names = {row["sae_id"]: _full_name(row) for row in cached(fetch_saes, store).to_dict("records")}
-    empty_state("Not computed: the store holds no matches from A to B. Reference SAEs and seeds have them.")
+    names = sae_names(cached(fetch_saes, store), with_encoder=True)
+    empty_state("Not computed: the store holds no matches from A to B.")
     if len(partners):
         st.caption("A has matches with:")
         for other in partners["other_sae_id"].head(6):
@@ -216,7 +262,9 @@ def link_page() -> str:
 
 
 def _match_table(rows: pd.DataFrame, a: dict[str, Any], b: dict[str, Any], now: tuple[int, int]) -> None:
-    shown = rows[["feature", "label_a", "other_feature", "label_b", "r_train", "r_heldout"]].head(100)
+    shown = rows[["feature", "label_a", "other_feature", "label_b", "r_train", "r_heldout"]].head(N_LISTED)
+    if len(rows) > N_LISTED:
+        st.caption(f"The first {N_LISTED} of {count(len(rows), 'match', 'matches')}; the CSV has all.")
     event = st.dataframe(
         shown, hide_index=True, height=280, on_select="rerun", selection_mode="single-row", placeholder="–",
         key=f"match-table-{a['sae_id']}-{b['sae_id']}-{now[0]}-{now[1]}",

@@ -9,6 +9,7 @@ from explorer.errors import NotInStoreError
 from explorer.figures.factors import (
     COMPLETENESS_THRESHOLD,
     R2_THRESHOLD,
+    above_permuted,
     cluster_order,
     lasso_marks,
     predicted_measured,
@@ -16,22 +17,24 @@ from explorer.figures.factors import (
     top_features,
 )
 from explorer.figures.theme import encoder_color
+from explorer.queries.corpus import fetch_saes
 from explorer.queries.factors import (
     fetch_factor_predictions,
     fetch_factor_protocols,
     fetch_factor_scores,
     fetch_lasso_weights,
+    fetch_scored_saes,
     fetch_undefined_reasons,
 )
 from explorer.store import Store
-from explorer.text import count, is_defined, number, percent, series_name
-from explorer.ui.choices import chart, choose_one, section
+from explorer.text import count, is_defined, number, or_none_stored, percent, scored_on, sentence, series_name
+from explorer.ui.choices import chart, choose_one, clicked, section
 from explorer.ui.context import cached, get_store, is_dark
-from explorer.ui.selectors import choose_sae
+from explorer.ui.selectors import choose_sae, sae_names
 from explorer.ui.style import download_csv, empty_state, page_header
-from explorer.ui.url import get_param, go_to, set_params
+from explorer.ui.url import get_param, go_to, page_file, set_params
 
-N_FACTORS, N_FEATURES = 30, 32
+N_FACTORS, N_FEATURES, N_LINKS = 30, 32, 6
 _ORDERS = ["alike together", "by group", "by R2"]
 
 
@@ -40,17 +43,13 @@ def main() -> None:
     store = get_store()
     page_header(
         "Factors",
-        "Which acoustic factors a sparse linear model predicts from the codes, how well on unseen clips, and through "
-        "how many features.",
+        "Acoustic factors that a sparse linear model predicts from the codes: how well, through how many features.",
         store=store,
     )
     sae = choose_sae(store)
     protocols = list(cached(_protocols, store, sae["sae_id"])["protocol"])
     if not protocols:
-        empty_state(
-            f"Not computed: no factor was scored for {_name(sae)}.",
-            "Some presets score factors at one sparsity only: choose another SAE at the left, or a fuller preset.",
-        )
+        _not_scored(store, sae)
         return
     with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
         protocol = choose_one("Protocol", protocols, "protocol")
@@ -69,6 +68,16 @@ def main() -> None:
     _table(store, scores, sae, protocol)
 
 
+def _not_scored(store: Store, sae: dict[str, Any]) -> None:
+    """Say that this SAE has no scores, and link those that have."""
+    scored = cached(fetch_scored_saes, store)
+    step = f"{count(len(scored), 'other SAE')} of this store have factor scores." if len(scored) else ""
+    empty_state(f"Not computed: no factor was scored for {_name(sae)}.", step)
+    names = sae_names(cached(fetch_saes, store), with_encoder=True)
+    for sae_id in scored["sae_id"].head(N_LINKS):
+        st.page_link(page_file("factors"), label=names[sae_id], query_params={"sae": str(sae_id)})
+
+
 def _protocols(store: Store, sae_id: str) -> pd.DataFrame:
     return pd.DataFrame({"protocol": fetch_factor_protocols(store, sae_id)})
 
@@ -81,19 +90,23 @@ def _name(sae: dict[str, Any]) -> str:
 
 
 def _summary(scores: pd.DataFrame, sae: dict[str, Any], protocol: str) -> None:
-    above = int(scores["is_above_permuted"].fillna(False).astype(bool).sum())
+    above = int(above_permuted(scores).sum())
     defined = scores["r2"].notna()
-    both = int(((scores["r2"] >= R2_THRESHOLD) & (scores["completeness"] >= COMPLETENESS_THRESHOLD)).sum())
+    passing = (scores["r2"] >= R2_THRESHOLD) & (scores["completeness"] >= COMPLETENESS_THRESHOLD)
+    both = int((passing & above_permuted(scores)).sum())
     st.caption(
-        f"{_name(sae)} · {protocol} · {count(scores['n_clips'].max(), 'clip')} of "
+        f"{_name(sae)} · {protocol} ({scored_on(protocol)}) · {count(scores['n_clips'].max(), 'clip')} of "
         f"{count(scores['n_groups'].max(), 'group')} scored. {above} of {int(defined.sum())} scored factors beat "
-        f"permuted targets; {both} pass R² {R2_THRESHOLD} and completeness {COMPLETENESS_THRESHOLD}; "
+        f"permuted targets; {both} of these pass R² {R2_THRESHOLD} and completeness {COMPLETENESS_THRESHOLD}; "
         f"{int((~defined).sum())} are undefined here. SAE {sae['sae_id']} · run {sae['run_id']}."
     )
 
 
 def _chosen_factor(scores: pd.DataFrame) -> dict[str, Any]:
-    """The factor of the link by name, else the best scored one. Raises NotInStoreError for an unknown name."""
+    """The factor of the link by name, else the best one, those above permuted targets first.
+
+    Raises NotInStoreError for an unknown name.
+    """
     asked = get_param("factor")
     if asked is not None:
         rows = scores[scores["name"] == asked]
@@ -103,7 +116,8 @@ def _chosen_factor(scores: pd.DataFrame) -> dict[str, Any]:
                 f"{scores['name'].iloc[0]!r}."
             )
         return rows.iloc[0].to_dict()
-    return scores.sort_values("r2", ascending=False, na_position="last").iloc[0].to_dict()
+    ranked = scores.assign(sound=above_permuted(scores)).sort_values(["sound", "r2"], ascending=False)
+    return ranked.iloc[0].to_dict()
 
 
 def _weights(
@@ -118,7 +132,7 @@ def _weights(
         return
     held = scores[scores["factor_index"].isin(weights["factor_index"])]
     if not everything:
-        sound = held[held["is_above_permuted"].fillna(False).astype(bool)]
+        sound = held[above_permuted(held)]
         held = (sound if len(sound) else held).sort_values("r2", ascending=False).head(N_FACTORS)
     weights = weights[weights["factor_index"].isin(held["factor_index"])]
     features = top_features(weights, N_FEATURES)
@@ -130,18 +144,23 @@ def _weights(
     else:
         factors = held.sort_values("r2", ascending=False)["factor_index"].tolist()
     features = cluster_order(shown, features, "feature", "factor_index")
+    n_unsound = int((~above_permuted(held)).sum())
+    title = f"Lasso weights: {count(len(factors), 'factor')} (with R²) by the {count(len(features), 'feature')} "
+    title = f"{title}that carry most"
+    if n_unsound == len(held):
+        title = f"No factor beats permuted targets. {title}"
     total = weights["weight"].abs().sum()
-    picked = chart(
+    picked = clicked(chart(
         lasso_marks(weights, scores, factors, features, is_dark()), f"lasso-{order}-{everything}", shown,
         f"lasso_{sae['sae_id']}_{protocol}", selectable=True,
-        title=f"Lasso weights: {count(len(factors), 'factor')} (with R²) by the {count(len(features), 'feature')} "
-              "that carry most",
+        title=title,
         caption=f"These features carry {percent(shown['weight'].abs().sum() / total)} of these factors' |weight|. "
         "Blue raises the factor, red lowers it; size and shade: |weight|, at most "
-        f"{number(shown['weight'].abs().max())}, on standardised codes and factors. Click a square to hear it.",
-    )  # fmt: skip
+        f"{number(shown['weight'].abs().max())}, on standardised codes and factors. Click a square to hear it."
+        + (f" †, faint: {count(n_unsound, 'factor')} not above permuted targets." if n_unsound else ""),
+    ))  # fmt: skip
     if picked:
-        go_to("features", sae=sae["sae_id"], feature=picked[0]["customdata"][0])
+        go_to("features", sae=sae["sae_id"], feature=picked[0])
 
 
 def _against_completeness(scores: pd.DataFrame, sae: dict[str, Any], protocol: str, chosen: dict[str, Any]) -> None:
@@ -149,19 +168,33 @@ def _against_completeness(scores: pd.DataFrame, sae: dict[str, Any], protocol: s
     if scores["completeness"].isna().all():
         empty_state("No factor has a completeness here: none beats permuted targets with a weight.")
         return
-    without = int((scores["r2"].notna() & scores["completeness"].isna()).sum())
-    picked = chart(
+    picked = clicked(chart(
         r2_completeness(scores, is_dark(), color, selected=int(chosen["factor_index"])), f"r2c-{chosen['name']}",
         scores[["name", "display_name", "factor_group", "r2", "completeness", "completeness_d", "effective_codes"]],
         f"r2_completeness_{sae['sae_id']}_{protocol}", title="R² against completeness", selectable=True,
-        caption=f"Dotted: R² {R2_THRESHOLD}, completeness {COMPLETENESS_THRESHOLD}. {count(without, 'scored factor')} "
-        "without a completeness (not above permuted, or no weight) are not drawn. Click one for its values.",
-    )  # fmt: skip
+        caption=f"Dotted: R² {R2_THRESHOLD}, completeness {COMPLETENESS_THRESHOLD}. {_completeness_words(scores)} "
+        "Click one for its values.",
+    ))  # fmt: skip
     if picked:
-        name = scores.loc[scores["factor_index"] == picked[0]["customdata"][0], "name"].iloc[0]
+        name = scores.loc[scores["factor_index"] == picked[0], "name"].iloc[0]
         if name != chosen["name"]:
             set_params(factor=name)
             st.rerun()
+
+
+def _completeness_words(scores: pd.DataFrame) -> str:
+    """Which scored factors are not drawn, and what is drawn that would not hold up."""
+    has_r2, known = scores["r2"].notna(), scores["completeness"].notna()
+    words = []
+    if n := int((has_r2 & ~known).sum()):
+        words.append(
+            f"Not drawn: {count(n, 'scored factor')} without a completeness (not above permuted, or no weight)."
+        )
+    if n := int((has_r2 & known & ~above_permuted(scores)).sum()):
+        words.append(f"Hollow: {count(n, 'factor')} not above permuted targets.")
+    if n := int((known & (scores["n_weights"] == 0)).sum()):
+        words.append(f"Counted as complete (1), as the published code does: {count(n, 'factor')} without any weight.")
+    return " ".join(words)
 
 
 def _factor_box(scores: pd.DataFrame, chosen: dict[str, Any]) -> None:
@@ -175,26 +208,34 @@ def _factor_box(scores: pd.DataFrame, chosen: dict[str, Any]) -> None:
 
 def _predictions(store: Store, sae: dict[str, Any], protocol: str, chosen: dict[str, Any]) -> None:
     if not is_defined(chosen["r2"]):
-        empty_state(f"{chosen['display_name']} is undefined here: {chosen['reason'] or 'no reason stored'}.")
+        empty_state(f"{chosen['display_name']} is undefined here: {or_none_stored(chosen['reason'])}.")
         return
     rows = cached(fetch_factor_predictions, store, sae["sae_id"], protocol, int(chosen["factor_index"]))
     words = (
         f"R² {number(chosen['r2'])}, within group {number(chosen['r2_within_group'])}, permuted targets "
         f"{number(chosen['r2_permuted'])}; {count(chosen['n_clips'], 'clip')} of {count(chosen['n_groups'], 'group')}, "
         f"{protocol}; alpha {number(chosen['alpha'], 4)} ({chosen['alpha_source']}), "
-        f"{count(chosen['n_weights'], 'weight')}. {chosen['description'] or ''}"
+        f"{count(chosen['n_weights'], 'weight')}. {_scored_words(protocol)} "
+        f"{chosen['description'] if is_defined(chosen['description']) else ''}"
     )
     if rows.empty:
         empty_state(f"The predictions of {chosen['display_name']} were not stored. {words}")
         return
     unit = str(chosen["unit"]) if is_defined(chosen["unit"]) else None
     fig = predicted_measured(
-        rows, is_dark(), encoder_color(sae["encoder_name"]), name=str(chosen["display_name"]), unit=unit
-    )
+        rows, is_dark(), encoder_color(sae["encoder_name"]), name=str(chosen["display_name"]), unit=unit,
+        is_clipped=protocol != "paper",
+    )  # fmt: skip
     chart(
         fig, f"predicted-{chosen['name']}", rows, f"predicted_{chosen['name']}_{sae['sae_id']}_{protocol}",
         title=f"{chosen['display_name']}: predicted against measured", caption=words,
     )  # fmt: skip
+
+
+def _scored_words(protocol: str) -> str:
+    if protocol == "paper":
+        return f"{sentence(scored_on(protocol))}."
+    return "Measured values are clipped to the training part's 0.5 to 99.5 percentiles, as the score takes them."
 
 
 def _table(store: Store, scores: pd.DataFrame, sae: dict[str, Any], protocol: str) -> None:
@@ -207,11 +248,11 @@ def _table(store: Store, scores: pd.DataFrame, sae: dict[str, Any], protocol: st
     st.caption("–: undefined.")
     names = {
         "display_name": "Factor", "factor_group": "Group", "unit": "Unit", "r2": "R²",
-        "r2_within_group": "Within group", "r2_permuted": "Permuted", "r2_train": "R² train",
+        "r2_within_group": "Within group", "r2_permuted": "Permuted", "beats": "Beats permuted", "r2_train": "R² train",
         "completeness": "Completeness", "effective_codes": "Effective codes", "n_codes_90": "Codes for 90 %",
         "n_weights": "Weights", "n_clips": "Clips", "alpha": "Alpha", "is_fixed_set": "Fixed 10", "reason": "Reason",
     }  # fmt: skip
-    scores = scores.assign(reason=scores["reason"].fillna(""))
+    scores = scores.assign(reason=scores["reason"].fillna(""), beats=scores["is_above_permuted"].astype("boolean"))
     rows = scores.sort_values("r2", ascending=False, na_position="last")[list(names)].rename(columns=names)
     floats = [name for name in names.values() if rows[name].dtype.kind == "f"]
     two = {name: st.column_config.NumberColumn(format="%.2f") for name in floats}

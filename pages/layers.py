@@ -5,23 +5,22 @@ import streamlit as st
 
 from explorer.errors import NotInStoreError
 from explorer.figures.classes import class_recall, confusion_matrix, dense_factor_groups
-from explorer.figures.curves import METRICS, MIN_GROUPS_FOR_INTERVAL, layer_curves
+from explorer.figures.curves import METRICS, layer_curves
 from explorer.figures.theme import encoder_color
 from explorer.queries.curves import (
+    FACTOR_PROTOCOLS,
     PROTOCOL_WORDS,
-    PROTOCOLS,
     fetch_attribute_probes,
     fetch_dense_factor_groups,
-    fetch_layer_probe_groups,
     fetch_layer_probes,
-    fetch_probe_choices,
     fetch_probe_classes,
     fetch_probe_confusion,
 )
 from explorer.store import Store
-from explorer.text import count, is_false, number, series_name
-from explorer.ui.choices import chart, choose_label, choose_one, section
+from explorer.text import count, is_false, number, or_none_stored, r2_words, series_name
+from explorer.ui.choices import chart, choose_label, choose_one, clicked, section
 from explorer.ui.context import cached, get_store, is_dark
+from explorer.ui.layer_probes import dense_protocols, group_spread, why_unscored
 from explorer.ui.style import empty_state, page_header
 from explorer.ui.url import get_int, get_param, set_params
 
@@ -38,18 +37,23 @@ def main() -> None:
                 "Name a label in metadata.csv, or run precompute with an --encoder.",
             )
             return
-        there = cached(fetch_probe_choices, store)
-        fitted = set(there[(there["label_name"] == label) & (there["kind"] == "dense")]["protocol"])
-        protocols = [name for name in PROTOCOLS if name in fitted]
+        protocols, scored = dense_protocols(store, label)
         if not protocols:
             empty_state(f"No layer has a probe for {label}.", "Run precompute with an --encoder.")
             return
-        protocol = choose_one("Protocol", protocols, "protocol")
+        protocol = choose_one("Protocol", protocols, "protocol", default=(scored or protocols)[0])
         score = choose_one("Score", list(METRICS.values()), "score")
     metric = next(name for name, words in METRICS.items() if words == score)
     probes = cached(fetch_layer_probes, store, label, protocol)
     selected = _selected(probes)
-    _curves(store, probes, label, protocol, metric, selected)
+    if probes[metric].isna().all():
+        others = [name for name in scored if name != protocol]
+        empty_state(
+            f"No layer has a score for {label} under {protocol}: {why_unscored(probes)}.",
+            f"Protocols with scores: {', '.join(others)}." if others else "",
+        )
+    else:
+        _curves(store, probes, label, protocol, metric, selected)
     _one_probe(store, probes, selected)
     _factor_groups(store)
 
@@ -75,35 +79,28 @@ def _selected(probes: pd.DataFrame) -> tuple[str, int] | None:
 def _curves(
     store: Store, probes: pd.DataFrame, label: str, protocol: str, metric: str, selected: tuple[str, int] | None
 ) -> None:
-    n_groups = probes["n_groups"].max()
-    few = pd.notna(n_groups) and n_groups < MIN_GROUPS_FOR_INTERVAL
-    groups = cached(fetch_layer_probe_groups, store, label, protocol)
+    groups, spread = group_spread(store, probes, label, protocol)
     fig = layer_curves(
         probes,
-        groups if few else groups.iloc[:0],
+        groups,
         is_dark(),
         metric=metric,
         attributes=cached(fetch_attribute_probes, store, label, protocol),
         selected=selected,
     )
-    spread = (
-        f"Small dots: one group each; under {MIN_GROUPS_FOR_INTERVAL} groups no interval is drawn."
-        if few
-        else "Bars: 95 % t interval over per-group accuracies."
-    )
-    points = chart(
+    picked = clicked(chart(
         fig,
         f"layers-{selected}-{protocol}-{metric}",
         probes,
         f"layers_{label}_{protocol}",
         title=f"{METRICS[metric].capitalize()} of probes for {label}, by layer",
         caption=f"{protocol.capitalize()}: {PROTOCOL_WORDS[protocol]}. {count(probes['n_clips'].max(), 'clip')} of "
-        f"{count(n_groups, 'group')}. {spread if metric == 'accuracy' else ''} Diamonds: layers chosen for SAEs. "
-        "Click a point for its classes.",
+        f"{count(probes['n_groups'].max(), 'group')}. {spread if metric == 'accuracy' else ''} "
+        "Diamonds: layers chosen for SAEs. Click a point for its classes.",
         selectable=True,
-    )
-    if points:
-        encoder, layer, _ = points[0]["customdata"]
+    ))  # fmt: skip
+    if picked:
+        encoder, layer, _ = picked
         if (str(encoder), int(layer)) != selected:
             set_params(encoder=encoder, layer=layer)
             st.rerun()
@@ -117,7 +114,7 @@ def _one_probe(store: Store, probes: pd.DataFrame, selected: tuple[str, int] | N
     name = series_name(probe["display_name"], probe["layer"])
     section(f"{name}: class by class")
     if pd.isna(probe["accuracy"]):
-        empty_state(f"This probe has no score: {probe['reason'] or 'no reason stored'}.")
+        empty_state(f"This probe has no score: {or_none_stored(probe['reason'])}.")
         return
     st.caption(
         f"Accuracy {number(probe['accuracy'], 3)}, balanced {number(probe['balanced_accuracy'], 3)}, macro F1 "
@@ -148,21 +145,26 @@ def _one_probe(store: Store, probes: pd.DataFrame, selected: tuple[str, int] | N
 
 def _factor_groups(store: Store) -> None:
     section("Acoustic factors by layer")
-    rows = cached(fetch_dense_factor_groups, store, "held-out")
-    if len(rows) and not rows["n_scored"].any():
-        n = int(rows["n_undefined"].max())
-        empty_state(f"Undefined: no factor has a held-out R² from dense states (up to {n} undefined in one group).")
+    found = {protocol: cached(fetch_dense_factor_groups, store, protocol) for protocol in FACTOR_PROTOCOLS}
+    there = {protocol: rows for protocol, rows in found.items() if len(rows)}
+    if not there:
+        empty_state("Not computed: no layer has factor scores from its dense states.")
         return
-    if rows.empty:
+    protocol = next((name for name, rows in there.items() if rows["n_scored"].any()), next(iter(there)))
+    rows = there[protocol]
+    if not rows["n_scored"].any():
+        n = int(rows["n_undefined"].max())
         empty_state(
-            "Not computed: no layer has factor scores from its dense states.",
-            "Presets other than quick fit them at the layers chosen for SAEs.",
+            f"Undefined: no factor has a {r2_words(protocol)} from dense states (up to {n} undefined in one group)."
         )
         return
+    n_layers = len(rows.drop_duplicates(["encoder_id", "layer"]))
+    in_sample = " Scored on the clips it was fitted on, where noise alone scores well." if protocol == "paper" else ""
     chart(
         dense_factor_groups(rows, is_dark()), "factor-groups", rows, "factor_groups_by_layer",
-        title="Median held-out R² of the factors of each group, from dense states",
-        caption="Only layers chosen for SAEs are scored. Negative: worse than the training part's mean.",
+        title=f"Median {r2_words(protocol)} of the factors of each group, from dense states",
+        caption=f"{count(n_layers, 'layer')} scored, under {protocol}.{in_sample} Negative: worse than the mean of the "
+        "clips it was fitted on.",
     )  # fmt: skip
 
 

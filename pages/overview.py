@@ -59,8 +59,11 @@ def _claims(store: Store, facts: CorpusFacts) -> None:
     section("The paper's claims, tested on this data")
     labels = list(cached(fetch_probe_choices, store)["label_name"])
     label = facts.label_name if facts.label_name in labels or not labels else labels[0]
+    unseen = "held-out groups"
+    if facts.n_groups == 1:
+        unseen = "clips held out by file (there is one group, so they say nothing about new ones)"
     st.caption(
-        f"Claims of arXiv 2509.24793. Label: {label}. Numbers are of held-out groups unless a line says otherwise; "
+        f"Claims of arXiv 2509.24793. Label: {label}. Numbers are of {unseen} unless a line says otherwise; "
         "each verdict is about this store only. Untrained encoders are left out where there are others."
     )
     for place, claim in enumerate(_cached_claims(str(store.folder), store.generation, label, store)):
@@ -95,12 +98,12 @@ def _first_looks(store: Store) -> None:
     section("Where to look first")
     rows = cached(fetch_first_looks, store)
     if rows.empty:
-        empty_state("No feature stands out: none has a label that holds up on held-out groups, or predicts a factor.")
+        empty_state("No feature stands out: none has a label that holds up held out, or predicts a factor.")
         return
     for row in rows.to_dict("records"):
         name = series_name(row["display_name"], row["layer"])
         if row["why"] == "label":
-            words = f"{name} · feature {row['feature']}: {row['label']} · F1 {number(row['score'])} on unseen groups"
+            words = f"{name} · feature {row['feature']}: {row['label']} · F1 {number(row['score'])} held out"
         else:
             words = (
                 f"{name} · feature {row['feature']}: {row['label']} · Lasso weight {number(row['score'])}, "

@@ -1,5 +1,6 @@
 """Sparsity: what is lost and gained as SAEs keep fewer features active."""
 
+from dataclasses import dataclass
 from html import escape
 
 import pandas as pd
@@ -7,21 +8,33 @@ import streamlit as st
 
 from explorer.figures.sparsity import MEASURES, Measure, add_shares, legend_html, series_styles, sparsity_panel
 from explorer.queries.curves import fetch_dense_factor_means, fetch_sae_points
-from explorer.text import count
-from explorer.ui.choices import chart, choose_label, choose_one
+from explorer.text import count, r2_words
+from explorer.ui.choices import chart, choose_label, choose_one, clicked
 from explorer.ui.context import cached, get_store, is_dark
 from explorer.ui.style import download_csv, empty_state, page_header
 from explorer.ui.url import go_to, link_to
 
 Styles = dict[tuple[object, ...], dict[str, str]]
+PAPER = "paper"
+IN_SAMPLE = "In-sample (protocol paper): scored on the clips it was fitted on, where noise alone scores well."
 _TABLE = {
     "encoder": "Encoder", "layer": "Layer", "sparsity_percent": "Sparsity %", "n_features": "D", "k": "k",
-    "seed": "Seed", "protocol": "Protocol", "fvu_train": "FVU train", "fvu_heldout": "FVU held out",
-    "pca_k_fvu_heldout": "PCA-k FVU",
+    "seed": "Seed", "n_epochs": "Epochs", "protocol": "Protocol", "fvu_train": "FVU train",
+    "fvu_heldout": "FVU held out", "pca_k_fvu_heldout": "PCA-k FVU",
     "mse_heldout": "MSE held out", "accuracy": "Accuracy", "dense_accuracy": "Dense accuracy",
     "informativeness": "R² top 10", "completeness": "Completeness", "effective_codes": "Effective codes",
     "l0_mean": "l0", "n_live": "Live", "n_dead": "Dead", "n_dense": "Dense", "open": "Open",
 }  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One figure of the page; `width` keeps it to the SAEs of one D."""
+
+    title: str
+    measure: Measure
+    caption: str
+    width: int | None = None
 
 
 def main() -> None:
@@ -38,7 +51,7 @@ def main() -> None:
         error = choose_one("Reconstruction", ["FVU", "MSE"], "error").lower()
         over = choose_one(
             "Factors averaged", ["top 10", "fixed 10"], "over",
-            help_text="Top 10: each SAE's own best factors. Fixed: the 10 best predicted, held out, from dense states.",
+            help_text="Top 10: each SAE's own best factors. Fixed: the 10 best predicted from dense states.",
         )  # fmt: skip
     points = _with_dense(points[points["protocol"] == protocol], cached(fetch_dense_factor_means, store))
     points = _choose_series(points)
@@ -48,7 +61,11 @@ def main() -> None:
         "One mark for each SAE (each seed); line: mean over seeds; thick bar: range of seeds, no confidence interval. "
         "Thin dotted lines: controls. Click a mark to open that SAE."
     )
-    _panels(points, styles, error, over, label)
+    panels = _panels(points, error, "_fixed" if over == "fixed 10" else "", label, protocol)
+    for start in range(0, len(panels), 2):
+        for column, panel in zip(st.columns(2, gap="medium"), panels[start : start + 2], strict=False):
+            with column:
+                _draw(points, styles, panel)
     _table(points)
 
 
@@ -68,55 +85,60 @@ def _with_dense(points: pd.DataFrame, dense: pd.DataFrame) -> pd.DataFrame:
     return points.merge(renamed, on=["encoder_id", "layer", "protocol"], how="left")
 
 
-def _panels(points: pd.DataFrame, styles: Styles, error: str, over: str, label: str | None) -> None:
-    end = "_fixed" if over == "fixed 10" else ""
-    dense = {name: f"dense_{name}{end}" for name in ("informativeness", "effective_codes")}
-    base = MEASURES
-    informative, effective = base[f"informativeness{end}"], base[f"effective_codes{end}"]
-    panels: list[tuple[str, Measure, str]] = [
-        (f"Reconstruction: {error.upper()}", base[error], _heldout_words(points, error)),
-        (f"Probe on codes: {label or 'no label'}", base["accuracy"], _probe_words(points)),
-        ("Informativeness", _controlled(informative, dense["informativeness"]),
-         "Mean held-out R². Dotted: dense states."),
-        ("Effective codes", _controlled(effective, dense["effective_codes"]),
-         "exp(H) of |Lasso weights|: how many codes a factor takes. Dotted: dense states. Fewer is more compact."),
+def _panels(points: pd.DataFrame, error: str, end: str, label: str | None, protocol: str) -> list[Panel]:
+    """The panels in their order; `end` is the ending of the columns averaged over the fixed 10."""
+    informative = _controlled(f"informativeness{end}", f"dense_informativeness{end}", protocol)
+    effective = _controlled(f"effective_codes{end}", f"dense_effective_codes{end}", protocol)
+    in_sample = f" {IN_SAMPLE}" if protocol == PAPER else ""
+    panels = [
+        Panel(f"Reconstruction: {error.upper()}", MEASURES[error], _heldout_words(points, error)),
+        Panel(f"Probe on codes: {label or 'no label'}", MEASURES["accuracy"], _probe_words(points)),
+        Panel("Informativeness", informative, f"Mean {r2_words(protocol)}. Dotted: dense states.{in_sample}"),
+        Panel(
+            "Effective codes", effective,
+            "exp(H) of |Lasso weights|: how many codes a factor takes. Dotted: dense states. Fewer is more compact."
+            + in_sample,
+        ),
     ]  # fmt: skip
+    complete = MEASURES[f"completeness{end}"]
     for width, rows in points.groupby("n_features"):
-        panels.append((
-            f"Completeness over D = {width}", base[f"completeness{end}"],
-            "Never compared across different D: log D alone moves it. "
-            + _undefined(rows, base[f"completeness{end}"].column),
-        ))  # fmt: skip
-    panels += [
-        ("Dead features", base["dead"], "Never active on a training clip. Warning above 20 %."),
-        ("Dense features", base["dense"], "Share of all activation held by features active in over half of the clips."),
-        ("Measured sparsity", base["l0"], "Mean number of active features over k. Warning under 95 %."),
-    ]
-    for start in range(0, len(panels), 2):
-        for column, panel in zip(st.columns(2, gap="medium"), panels[start : start + 2], strict=False):
-            with column:
-                _panel(points, styles, *panel)
+        words = "Never compared across different D: log D alone moves it."
+        words += f" {_undefined(rows, complete.column, protocol)}"
+        panels.append(Panel(f"Completeness over D = {width}", complete, words.strip(), int(width)))
+    return [
+        *panels,
+        Panel("Dead features", MEASURES["dead"], "Never active on a training clip. Warning above 20 %."),
+        Panel(
+            "Dense features", MEASURES["dense"],
+            "Share of all activation held by features active in over half of the clips.",
+        ),
+        Panel("Measured sparsity", MEASURES["l0"], "Mean number of active features over k. Warning under 95 %."),
+    ]  # fmt: skip
 
 
-def _panel(points: pd.DataFrame, styles: Styles, title: str, measure: Measure, caption: str) -> None:
-    if title.startswith("Completeness over D = "):
-        points = points[points["n_features"] == int(title.rsplit(" ", 1)[-1])]
+def _draw(points: pd.DataFrame, styles: Styles, panel: Panel) -> None:
+    measure, name = panel.measure, f"sparsity_{panel.measure.column}"
+    if panel.width is not None:
+        points, name = points[points["n_features"] == panel.width], f"{name}_d{panel.width}"
     if points[measure.column].isna().all():
-        st.html(f'<b class="so-chart-title">{escape(title)}</b>')
-        empty_state(f"Undefined for every SAE shown: {measure.title}.", caption)
+        st.html(f'<b class="so-chart-title">{escape(panel.title)}</b>')
+        empty_state(f"Undefined for every SAE shown: {measure.title}.", panel.caption)
         return
-    columns = ["sae_id", "encoder_id", "layer", "n_features", "k", "sparsity", "seed", "protocol", measure.column]
-    columns += [measure.control] if measure.control else []
-    picked = chart(
-        sparsity_panel(points, measure, is_dark(), styles=styles), f"panel-{title}", points[columns],
-        f"sparsity_{measure.column}", title=title, caption=caption, selectable=True,
-    )  # fmt: skip
-    if picked and "customdata" in picked[0]:
-        go_to("features", sae=picked[0]["customdata"][0])
+    columns = ["sae_id", "encoder_id", "layer", "n_features", "k", "sparsity", "seed", "n_epochs", "protocol"]
+    columns += [measure.column, *([measure.control] if measure.control else [])]
+    picked = clicked(chart(
+        sparsity_panel(points, measure, is_dark(), styles=styles), f"panel-{panel.title}", points[columns],
+        name, title=panel.title, caption=panel.caption, selectable=True,
+    ))  # fmt: skip
+    if picked:
+        go_to("features", sae=picked[0])
 
 
-def _controlled(measure: Measure, control: str) -> Measure:
-    return Measure(measure.column, measure.title, control, "dense states of that layer", measure.low)
+def _controlled(column: str, control: str, protocol: str) -> Measure:
+    """The measure beside the dense states' own; its title says an in-sample R2."""
+    measure = MEASURES[column]
+    title = measure.title.replace("mean R²", f"mean {r2_words(protocol)}")
+    return Measure(measure.column, title, control, "dense states of that layer", measure.low)
 
 
 def _heldout_words(points: pd.DataFrame, error: str) -> str:
@@ -128,7 +150,8 @@ def _heldout_words(points: pd.DataFrame, error: str) -> str:
 
 def _probe_words(points: pd.DataFrame) -> str:
     if points["accuracy"].isna().all():
-        return "Not computed: no probe was fitted on these codes."
+        reasons = points["probe_reason"].dropna()
+        return f"{reasons.mode().iloc[0]}." if len(reasons) else "Not computed: no probe was fitted on these codes."
     scored = points[points["accuracy"].notna()]
     return (
         f"{count(scored['probe_n_clips'].max(), 'clip')} of {count(scored['probe_n_groups'].max(), 'group')}, protocol "
@@ -136,7 +159,9 @@ def _probe_words(points: pd.DataFrame) -> str:
     )
 
 
-def _undefined(points: pd.DataFrame, column: str) -> str:
+def _undefined(points: pd.DataFrame, column: str, protocol: str) -> str:
+    if protocol == PAPER:
+        return f"{IN_SAMPLE} Averaged over factors that need not beat permuted targets."
     n = int(points[column].isna().sum())
     return f"Undefined for {n} of {count(len(points), 'SAE')}: no factor predicted held out." if n else ""
 

@@ -8,9 +8,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from explorer.queries import claims
+from explorer.queries import claims, selection
 from explorer.store import SCHEMA_VERSION, Store, new_generation, open_store
 from tests.hand_store import write_scored_store
+from tests.mixed_store import ONE_GROUP, mixed_tables, one_group, paper_only, write_tables
 
 NAN = float("nan")
 
@@ -106,8 +107,8 @@ def test_the_best_layer_is_by_encoder() -> None:
 
 def test_untrained_encoders_do_not_speak_for_trained_ones() -> None:
     rows = pd.DataFrame([point(is_trained=True), point(is_trained=False, accuracy=0.1), point(is_trained=None)])
-    assert len(claims._trained(rows)) == 2
-    assert len(claims._trained(rows.iloc[[1]])) == 1
+    assert len(selection.trained(rows)) == 2
+    assert len(selection.trained(rows.iloc[[1]])) == 1
 
 
 def test_every_claim_of_a_real_store_says_its_n_or_why_not(store: Store) -> None:
@@ -137,3 +138,39 @@ def test_factors_of_a_hand_made_store_are_counted(tmp_path: Path) -> None:
     assert claims.claim_factors_recoverable(recovery.assign(n_above=0)).verdict == claims.FAILS
     assert claims.claim_factors_recoverable(recovery.assign(n_scored=0)).verdict == claims.UNSAID
     hand.close()
+
+
+def test_a_paper_store_speaks_in_sample_or_not_at_all(tmp_path: Path) -> None:
+    paper = open_store(write_tables(tmp_path / "paper", paper_only(mixed_tables())))
+    best, kept, recoverable, rises, pca = claims.fetch_claims(paper, "technique")
+    assert best.verdict == claims.HOLDS
+    assert "on 5 clips of 4 groups, protocol paper." in kept.sentence
+    assert recoverable.verdict == claims.UNSAID
+    assert "scored only in-sample (protocol paper" in recoverable.sentence
+    assert rises.verdict == claims.UNSAID
+    assert "held out" not in rises.sentence
+    assert "5 held-out clips, protocol paper." in pca.sentence
+    paper.close()
+    risen = pd.DataFrame([point(protocol="paper"), point(protocol="paper", sparsity=0.99, completeness=0.6)])
+    assert claims.claim_completeness_rises(risen).sentence.startswith("Only in-sample (protocol paper")
+
+
+def test_one_group_is_judged_by_file_and_says_so(tmp_path: Path) -> None:
+    single = open_store(write_tables(tmp_path / "single", one_group(mixed_tables())))
+    best, kept, *_ = claims.fetch_claims(single, "technique")
+    assert best.verdict == claims.HOLDS
+    assert "random-folds accuracy, which flatters: by file" in best.sentence
+    assert best.params == {"protocol": "random-folds"}
+    assert kept.verdict == claims.UNSAID
+    assert ONE_GROUP in kept.sentence
+    single.close()
+
+
+def test_a_factor_under_its_control_is_neither_best_nor_over_a_threshold(tmp_path: Path) -> None:
+    tables = mixed_tables()
+    scores = tables["factor_scores"]
+    scores.loc[scores["factor_index"] == 3, ["r2", "r2_permuted"]] = [0.95, 0.99]
+    opened = open_store(write_tables(tmp_path / "noise", tables))
+    row = claims.fetch_recovery(opened).iloc[0]
+    assert (row["n_scored"], row["n_above"], row["n_over_070"], row["best_factor"]) == (3, 1, 1, "F0 mean")
+    opened.close()

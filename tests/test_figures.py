@@ -76,17 +76,18 @@ def probe_rows() -> pd.DataFrame:
 
 GROUPS = pd.DataFrame(
     [
-        {"encoder_id": "hubert-00000000", "display_name": "HuBERT", "layer": 0, "group_id": g, "accuracy": a, "n": 10}
+        {"encoder_id": "hubert-00000000", "display_name": "HuBERT", "layer": 0, "group_id": g, "accuracy": a, "n": 10,
+         "probe_id": "p0"}
         for g, a in (("f1", 0.2), ("m1", 0.4))
     ]
-)
+)  # fmt: skip
 NO_GROUPS = GROUPS.iloc[:0]
 
 
 @pytest.mark.parametrize("dark", [False, True])
 def test_layer_curves_carry_the_probe_and_say_its_n(dark: bool) -> None:
     fig = layer_curves(probe_rows(), GROUPS, dark, selected=("hubert-00000000", 1))
-    marks = [trace for trace in fig.data if trace.customdata is not None]
+    dots, *marks = [trace for trace in fig.data if trace.customdata is not None]
     assert [list(row) for row in marks[0].customdata] == [
         ["hubert-00000000", layer, f"p{layer}"] for layer in (0, 1, 2)
     ]
@@ -96,9 +97,8 @@ def test_layer_curves_carry_the_probe_and_say_its_n(dark: bool) -> None:
     assert "one class only" in marks[0].text[2]
     assert "random weights" in marks[1].text[0]
     assert marks[0].marker.color == encoder_color("hubert")
-    dots = [trace for trace in fig.data if trace.text is not None and "f1" in str(trace.text[0])]
-    assert len(dots) == 1
-    assert sorted(dots[0].y) == [0.2, 0.4]
+    assert sorted(dots.y) == [0.2, 0.4]
+    assert [list(row) for row in dots.customdata] == [["hubert-00000000", 0, "p0"]] * 2
     ring = next(trace for trace in fig.data if trace.name == "shown below")
     assert (list(ring.x), list(ring.y)) == ([1], [0.7])
 
@@ -180,7 +180,8 @@ def sae_rows() -> pd.DataFrame:
     base = {
         "encoder_id": "hubert-00000000", "name": "hubert", "display_name": "HuBERT", "layer": 3, "method": "sound",
         "level": "clip", "n_features": 100, "protocol": "held-out", "run_id": "r1", "is_trained": True, "n_dead": 10,
-        "dense_accuracy": 0.8, "probe_n_clips": 40, "probe_n_groups": 4, "pca_k_fvu_heldout": 0.3, "completeness": NAN,
+        "n_epochs": 40, "dense_accuracy": 0.8, "probe_n_clips": 40, "probe_n_groups": 4, "pca_k_fvu_heldout": 0.3,
+        "completeness": NAN,
     }  # fmt: skip
     points = [("s0", 0.75, 25, 0, 0.2, 0.7), ("s1", 0.95, 5, 0, 0.4, 0.6), ("s2", 0.95, 5, 1, 0.5, NAN)]
     return add_shares(
@@ -320,14 +321,15 @@ def test_predicted_measured_hand_worked() -> None:
         {"clip_id": ["c1", "c2"], "title": ["one", "two"], "group_id": ["f1", "m1"], "measured": [1.0, 3.0],
          "predicted": [1.5, 2.0]}
     )  # fmt: skip
-    fig = predicted_measured(rows, False, "#009E73", name="F0 mean", unit="st")
+    fig = predicted_measured(rows, False, "#009E73", name="F0 mean", unit="st", is_clipped=True)
     marks = trace_with(fig, "customdata")
     assert [row[0] for row in marks.customdata] == ["c1", "c2"]
     assert "error +0.500" in marks.text[0]
     assert "error −1.000" in marks.text[1]
     assert list(fig.data[0].x) == list(fig.data[0].y) == [1.0, 3.0]
-    assert "(st)" in fig.layout.xaxis.title.text
-    assert len(predicted_measured(rows.iloc[:0], True, "#009E73", name="x", unit=None).data) == 1
+    assert fig.layout.xaxis.title.text == "measured F0 mean, clipped (st)"
+    assert "<br>measured 1.000, clipped, predicted" in marks.text[0]
+    assert len(predicted_measured(rows.iloc[:0], True, "#009E73", name="x", unit=None, is_clipped=False).data) == 1
 
 
 # Compare -------------------------------------------------------------------------------------------------------------

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pandas as pd
 import plotly.graph_objects as go
 
-from explorer.figures.theme import base_layout, palette, with_alpha
-from explorer.text import count, is_defined, number, percent
+from explorer.figures.theme import base_layout, palette, shown, with_alpha
+from explorer.text import count, is_defined, number, or_none_stored, percent, series_name
 
 
 def confusion_matrix(confusion: pd.DataFrame, dark: bool) -> go.Figure:
@@ -18,11 +18,12 @@ def confusion_matrix(confusion: pd.DataFrame, dark: bool) -> go.Figure:
         .reindex(index=classes, columns=classes, fill_value=0)
         .astype(int)
     )
+    names = [shown(name) for name in classes]
     totals = table.sum(axis=1)
     shares = table.div(totals.where(totals > 0), axis=0)
     words = [
         [
-            f"{table.loc[true, said]} of {totals[true]} {true} clips were called {said}"
+            f"{table.loc[true, said]} of {totals[true]} {shown(true)} clips were called {shown(said)}"
             f" ({percent(shares.loc[true, said])})"
             for said in classes
         ]
@@ -31,8 +32,8 @@ def confusion_matrix(confusion: pd.DataFrame, dark: bool) -> go.Figure:
     fig = go.Figure(
         go.Heatmap(
             z=shares.to_numpy(),
-            x=classes,
-            y=classes,
+            x=names,
+            y=names,
             zmin=0,
             zmax=1,
             colorscale=[[0, with_alpha(colors.positive, 0.0)], [1, with_alpha(colors.positive, 0.6)]],
@@ -57,7 +58,7 @@ def class_recall(classes: pd.DataFrame, dark: bool, color: str) -> go.Figure:
     """A bar of recall for each class with its n; classes whose recall is undefined say why instead of a bar."""
     fig = go.Figure(
         go.Bar(
-            y=classes["class"],
+            y=[shown(name) for name in classes["class"]],
             x=classes["recall"],
             orientation="h",
             marker={"color": with_alpha(color, 0.75)},
@@ -71,7 +72,7 @@ def class_recall(classes: pd.DataFrame, dark: bool, color: str) -> go.Figure:
     )
     for row in classes[classes["recall"].isna()].to_dict("records"):
         fig.add_annotation(
-            y=row["class"],
+            y=shown(row["class"]),
             x=0,
             text=_recall_words(row),
             showarrow=False,
@@ -88,13 +89,12 @@ def class_recall(classes: pd.DataFrame, dark: bool, color: str) -> go.Figure:
 def _recall_words(row: dict[str, object]) -> str:
     if is_defined(row["recall"]):
         return f"{number(row['recall'])} · n {int(row['n'])}"  # type: ignore[call-overload]
-    reason = row["reason"] if is_defined(row["reason"]) else "no reason stored"
-    return f"undefined: {reason}"
+    return f"undefined: {shown(or_none_stored(row['reason']))}"
 
 
 def _class_hover(row: dict[str, object]) -> str:
     return (
-        f"{row['class']}: recall {number(row['recall'])}, precision {number(row['precision'])}, "
+        f"{shown(row['class'])}: recall {number(row['recall'])}, precision {number(row['precision'])}, "
         f"F1 {number(row['f1'])}, {count(row['n'], 'clip')}"
     )
 
@@ -104,7 +104,9 @@ def dense_factor_groups(rows: pd.DataFrame, dark: bool) -> go.Figure:
 
     Cells without any score are left empty. Values under 0 are shaded as 0; the printed number is the true one.
     """
-    rows = rows.assign(series=[f"{n} L{layer}" for n, layer in zip(rows["display_name"], rows["layer"], strict=True)])
+    rows = rows.assign(
+        series=[shown(series_name(n, layer)) for n, layer in zip(rows["display_name"], rows["layer"], strict=True)]
+    )
     across = list(dict.fromkeys(rows["series"]))
     down = sorted(rows["factor_group"].unique())
     cells = {(r["factor_group"], r["series"]): r for r in rows.to_dict("records")}
@@ -137,9 +139,10 @@ def dense_factor_groups(rows: pd.DataFrame, dark: bool) -> go.Figure:
 def _cell_words(row: dict[str, object] | None, group: str, series: str) -> str:
     if row is None:
         return f"{group} from {series}: not computed"
+    best = f"best {row['best_factor']} {number(row['r2_best'])}" if is_defined(row["best_factor"]) else "best: none"
     return (
         f"{group} from {series} (dense states): median R² {number(row['r2_median'])} over "
         f"{count(row['n_scored'], 'factor')}, {row['n_undefined']} undefined<br>"
-        f"best {row['best_factor'] or 'none'} {number(row['r2_best'])} · {row['n_above']} above permuted targets<br>"
+        f"{best} · {row['n_above']} above permuted targets<br>"
         f"{count(row['n_clips'], 'clip')} of {count(row['n_groups'], 'group')}"
     )

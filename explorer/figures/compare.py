@@ -5,14 +5,19 @@ from __future__ import annotations
 import pandas as pd
 import plotly.graph_objects as go
 
-from explorer.figures.theme import base_layout, palette, with_alpha
+from explorer.figures.factors import above_permuted
+from explorer.figures.theme import base_layout, palette, shown, with_alpha
 from explorer.text import count, number
 
 
 def factor_pairs(pairs: pd.DataFrame, dark: bool, *, name_a: str, name_b: str) -> go.Figure:
-    """R2 of each factor from B against that from A, where both have one. customdata: [factor_index]."""
+    """R2 of each factor from B against that from A, where both have one. customdata: [factor_index].
+
+    Factors that beat permuted targets from neither are hollow.
+    """
     colors = palette(dark)
     drawn = pairs[pairs["r2_a"].notna() & pairs["r2_b"].notna()]
+    sound = above_permuted(drawn, "_a") | above_permuted(drawn, "_b")
     values = pd.concat([drawn["r2_a"], drawn["r2_b"]])
     low = min(0.0, float(values.min())) if len(values) else 0.0
     fig = go.Figure()
@@ -28,7 +33,11 @@ def factor_pairs(pairs: pd.DataFrame, dark: bool, *, name_a: str, name_b: str) -
         x=drawn["r2_a"],
         y=drawn["r2_b"],
         mode="markers",
-        marker={"size": 9, "color": with_alpha(colors.positive, 0.7)},
+        marker={
+            "size": 9,
+            "color": with_alpha(colors.positive, 0.7),
+            "symbol": ["circle" if flag else "circle-open" for flag in sound],
+        },
         customdata=[[int(g)] for g in drawn["factor_index"]],
         text=[
             f"<b>{r['display_name']}</b> ({r['factor_group']})<br>A: R² {number(r['r2_a'])}, permuted "
@@ -41,8 +50,8 @@ def factor_pairs(pairs: pd.DataFrame, dark: bool, *, name_a: str, name_b: str) -
         showlegend=False,
     )
     base_layout(fig, dark)
-    fig.update_xaxes(title_text=f"R² from A: {name_a}", range=[low - 0.04, 1.04])
-    fig.update_yaxes(title_text=f"R² from B: {name_b}", range=[low - 0.04, 1.04])
+    fig.update_xaxes(title_text=f"R² from A: {shown(name_a)}", range=[low - 0.04, 1.04])
+    fig.update_yaxes(title_text=f"R² from B: {shown(name_b)}", range=[low - 0.04, 1.04])
     fig.update_layout(height=400, margin={"t": 12}, hovermode="closest")
     return fig
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import pandas as pd
 import plotly.graph_objects as go
 
-from explorer.figures.theme import base_layout, encoder_color, palette, with_alpha
+from explorer.figures.theme import base_layout, encoder_color, palette, shown, with_alpha
 from explorer.text import count, is_defined, is_false, number
 
 METRICS = {"accuracy": "accuracy", "balanced_accuracy": "balanced accuracy", "macro_f1": "macro F1"}
@@ -36,15 +38,15 @@ def layer_curves(
     """Score by layer, a line for each encoder; `probes` and `groups` as the curves queries return them.
 
     Intervals are drawn where the store has them; otherwise (`accuracy` only) a small dot for each group. Diamonds are
-    layers chosen for SAEs. Points carry [encoder_id, layer, probe_id] as customdata.
+    layers chosen for SAEs. Points and dots carry [encoder_id, layer, probe_id] as customdata: a dot opens its probe.
     """
     fig = go.Figure()
-    shift = _shifts(probes)
+    shift, dashes = _shifts(probes), _dashes(probes)
     for encoder_id, rows in probes.groupby("encoder_id", sort=False):
         color = encoder_color(str(rows["name"].iloc[0]))
         if metric == "accuracy":
             _add_groups(fig, groups[groups["encoder_id"] == encoder_id], color, shift[str(encoder_id)])
-        _add_encoder(fig, rows, color, metric, dark)
+        _add_encoder(fig, rows, {"color": color, "dash": dashes[str(encoder_id)]}, metric, dark)
     _add_levels(fig, probes, attributes, metric, dark)
     _add_selected(fig, probes, selected, metric, dark)
     base_layout(fig, dark)
@@ -62,6 +64,17 @@ def _shifts(probes: pd.DataFrame) -> dict[str, float]:
     return {str(name): (i - (len(ids) - 1) / 2) * 0.12 for i, name in enumerate(ids)}
 
 
+def _dashes(probes: pd.DataFrame) -> dict[str, str]:
+    """The dash of each encoder's line: the same for all, but where two of a family share their colour."""
+    styles, seen = ("solid", "dash", "dot", "dashdot"), Counter[str]()
+    dashes = {}
+    for row in probes.drop_duplicates("encoder_id").itertuples():
+        color = encoder_color(str(row.name))
+        dashes[str(row.encoder_id)] = styles[seen[color] % len(styles)]
+        seen[color] += 1
+    return dashes
+
+
 def _add_groups(fig: go.Figure, groups: pd.DataFrame, color: str, shift: float) -> None:
     if groups.empty:
         return
@@ -70,8 +83,9 @@ def _add_groups(fig: go.Figure, groups: pd.DataFrame, color: str, shift: float) 
         y=groups["accuracy"],
         mode="markers",
         marker={"size": 5, "color": with_alpha(color, 0.35)},
+        customdata=groups[["encoder_id", "layer", "probe_id"]].to_numpy().tolist(),
         text=[
-            f"{row.display_name} L{row.layer} · {row.group_id}<br>accuracy {number(row.accuracy)} · "
+            f"{shown(row.display_name)} L{row.layer} · {shown(row.group_id)}<br>accuracy {number(row.accuracy)} · "
             f"{count(row.n, 'clip')}"
             for row in groups.itertuples()
         ],
@@ -80,11 +94,12 @@ def _add_groups(fig: go.Figure, groups: pd.DataFrame, color: str, shift: float) 
     )
 
 
-def _add_encoder(fig: go.Figure, rows: pd.DataFrame, color: str, metric: str, dark: bool) -> None:
+def _add_encoder(fig: go.Figure, rows: pd.DataFrame, look: dict[str, str], metric: str, dark: bool) -> None:
+    color = look["color"]
     line = rows.groupby("layer", as_index=False)[metric].mean()
-    name = str(rows["display_name"].iloc[0])
+    name = shown(rows["display_name"].iloc[0])
     fig.add_scatter(
-        x=line["layer"], y=line[metric], mode="lines", line={"color": color, "width": 2}, name=name, hoverinfo="skip"
+        x=line["layer"], y=line[metric], mode="lines", line={**look, "width": 2}, name=name, hoverinfo="skip"
     )
     with_interval = rows[rows["ci_low"].notna() & rows["ci_high"].notna()] if metric == "accuracy" else rows.iloc[:0]
     if len(with_interval):
@@ -131,18 +146,18 @@ def _probe_words(row: dict[str, object], metric: str) -> str:
         else ""
     )
     words = [
-        f"<b>{row['display_name']} L{row['layer']}</b>",
+        f"<b>{shown(row['display_name'])} L{row['layer']}</b>",
         f"{METRICS[metric]} {number(row[metric], 3)}{interval}",
         f"chance {number(row['chance'], 3)} · {count(row['n_classes'], 'class', 'classes')}",
         f"{count(row['n_clips'], 'clip')} of {count(row['n_groups'], 'group')}",
         f"{row['protocol']} · seed {row['seed']} · probe {row['probe_id']}",
     ]
     if is_defined(row["is_chosen"]) and bool(row["is_chosen"]):
-        words.append(f"chosen for SAEs: {row['role'] or 'role not stored'}")
+        words.append(f"chosen for SAEs: {shown(row['role']) if is_defined(row['role']) else 'role not stored'}")
     if is_false(row["is_trained"]):
         words.append("random weights: says nothing about the trained model")
     if not is_defined(row[metric]) and is_defined(row["reason"]):
-        words.append(f"undefined: {row['reason']}")
+        words.append(f"undefined: {shown(row['reason'])}")
     return "<br>".join(words)
 
 
@@ -171,7 +186,7 @@ def _add_levels(fig: go.Figure, probes: pd.DataFrame, attributes: pd.DataFrame |
         for attribute, rows in attributes.groupby("attribute"):
             value = rows[metric].mean()
             if is_defined(value):
-                levels.append((float(value), f"knowing only {attribute}"))
+                levels.append((float(value), f"knowing only {shown(attribute)}"))
     for value in dict.fromkeys(round(value, 2) for value, _ in levels):  # one line of words where two would overlap
         here = [(exact, words) for exact, words in levels if round(exact, 2) == value]
         text = f"{', '.join(words for _, words in here)}: {number(value)}"

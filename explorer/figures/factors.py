@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 from scipy.cluster.hierarchy import leaves_list, linkage
 
-from explorer.figures.theme import base_layout, palette, with_alpha
+from explorer.figures.theme import base_layout, palette, shown, with_alpha
 from explorer.text import count, is_defined, number, percent, signed
 
 R2_THRESHOLD = 0.7
 COMPLETENESS_THRESHOLD = 0.8
+
+
+def above_permuted(rows: pd.DataFrame, end: str = "") -> pd.Series:
+    """Whether each row's R2 is above 0 and above that of permuted targets; False where either is undefined.
+
+    `end` is the ending of the columns r2 and r2_permuted.
+    """
+    r2, permuted = rows[f"r2{end}"].astype(float), rows[f"r2_permuted{end}"].astype(float)
+    return (r2 > 0) & (r2 > permuted)
 
 
 def top_features(weights: pd.DataFrame, n: int) -> list[int]:
@@ -53,11 +62,12 @@ def lasso_marks(
 ) -> go.Figure:
     """Weights as square marks, factors down and features across, in the order given; only non-zero cells are drawn.
 
-    Blue raises the factor, red lowers it; the shade is |weight| and so is the size. Marks carry [feature, factor_index]
-    as customdata. `scores` gives names and R2 for the factors.
+    Blue raises the factor, red lowers it; the shade is |weight| and so is the size. Factors that do not beat permuted
+    targets are faint, with a dagger. Marks carry [feature, factor_index] as customdata. `scores` gives names and R2.
     """
     colors = palette(dark)
     names = scores.set_index("factor_index")
+    sound = above_permuted(names)
     cells = weights[weights["feature"].isin(features) & weights["factor_index"].isin(factors)]
     x_of = {feature: i for i, feature in enumerate(features)}
     y_of = {factor: i for i, factor in enumerate(factors)}
@@ -71,7 +81,7 @@ def lasso_marks(
                 "symbol": "square",
                 "size": 5 + 9 * np.sqrt(cells["weight"].abs() / largest),
                 "color": cells["weight"],
-                "opacity": 1,
+                "opacity": [1.0 if sound[g] else 0.35 for g in cells["factor_index"]],
                 "line": {"width": 0},
                 "cmin": -largest,
                 "cmax": largest,
@@ -99,7 +109,9 @@ def lasso_marks(
     )
     fig.update_yaxes(
         tickvals=list(range(len(factors))),
-        ticktext=[f"{names.loc[g, 'display_name']}  {number(names.loc[g, 'r2'])}" for g in factors],
+        ticktext=[
+            f"{names.loc[g, 'display_name']}  {number(names.loc[g, 'r2'])}{'' if sound[g] else ' †'}" for g in factors
+        ],
         range=[len(factors) - 0.4, -0.6],
     )
     fig.update_layout(
@@ -110,23 +122,33 @@ def lasso_marks(
 
 def _weight_words(cell: dict[str, object], score: pd.Series) -> str:
     raises = "raises" if float(cell["weight"]) > 0 else "lowers"  # type: ignore[arg-type]
-    label = f" ({cell['label']})" if is_defined(cell["label"]) else ""
+    label = f" ({shown(cell['label'])})" if is_defined(cell["label"]) else ""
     return (
         f"When feature {cell['feature']}{label} is stronger by one standard deviation,<br>"
         f"it {raises} the predicted <b>{score['display_name']}</b> by {number(abs(float(cell['weight'])), 3)} "  # type: ignore[arg-type]
         f"standard deviations<br>"
         f"factor: R² {number(score['r2'])} ({score['protocol']}, {count(score['n_clips'], 'clip')}) · "
-        f"feature: active in {percent(cell['density'])} of clips"
+        f"feature: active in {percent(cell['density'])} of clips{_control_words(score)}"
     )
+
+
+def _control_words(score: Mapping[str, object] | pd.Series) -> str:
+    """A line for hovering where a factor does not beat permuted targets, else nothing."""
+    row = pd.DataFrame([{name: score[name] for name in ("r2", "r2_permuted")}])
+    if not is_defined(score["r2"]) or bool(above_permuted(row).iloc[0]):
+        return ""
+    return f"<br>† not above permuted targets ({number(score['r2_permuted'])})"
 
 
 def r2_completeness(scores: pd.DataFrame, dark: bool, color: str, *, selected: int | None = None) -> go.Figure:
     """A mark for each factor with both numbers: R2 across, completeness up, with the 0.7 and 0.8 thresholds.
 
-    customdata is [factor_index]. Factors without a completeness are not drawn: they have none.
+    customdata is [factor_index]. Factors without a completeness are not drawn: they have none. Those that do not beat
+    permuted targets (protocol paper gives them one all the same) are hollow.
     """
     colors = palette(dark)
     drawn = scores[scores["r2"].notna() & scores["completeness"].notna()]
+    sound = above_permuted(drawn)
     fig = go.Figure(
         go.Scatter(
             x=drawn["r2"],
@@ -135,6 +157,7 @@ def r2_completeness(scores: pd.DataFrame, dark: bool, color: str, *, selected: i
             marker={
                 "size": [14 if g == selected else 9 for g in drawn["factor_index"]],
                 "color": with_alpha(color, 0.75),
+                "symbol": ["circle" if flag else "circle-open" for flag in sound],
                 "line": {"color": colors.text, "width": [2 if g == selected else 0 for g in drawn["factor_index"]]},
             },
             customdata=[[int(g)] for g in drawn["factor_index"]],
@@ -167,16 +190,20 @@ def factor_words(row: dict[str, object]) -> str:
         f"completeness {number(row['completeness'])} over D = {row['completeness_d']} · "
         f"effective codes {number(row['effective_codes'], 1)} · {count(row['n_weights'], 'weight')}<br>"
         f"{row['protocol']} · {count(row['n_clips'], 'clip')} of {count(row['n_groups'], 'group')} · "
-        f"alpha {number(row['alpha'], 4)} ({row['alpha_source']}) · seed {row['seed']}"
+        f"alpha {number(row['alpha'], 4)} ({row['alpha_source']}) · seed {row['seed']}{_control_words(row)}"
     )
 
 
-def predicted_measured(rows: pd.DataFrame, dark: bool, color: str, *, name: str, unit: str | None) -> go.Figure:
+def predicted_measured(
+    rows: pd.DataFrame, dark: bool, color: str, *, name: str, unit: str | None, is_clipped: bool
+) -> go.Figure:
     """Predicted against measured values of one factor, a mark for each scored clip; the line is equality.
 
-    customdata is [clip_id].
+    `is_clipped`: the measured values are those the fit saw, clipped to its training part's percentiles. customdata is
+    [clip_id].
     """
     colors = palette(dark)
+    clipped = ", clipped" if is_clipped else ""
     in_unit = f" ({unit})" if unit else ""
     fig = go.Figure()
     if len(rows):
@@ -197,15 +224,16 @@ def predicted_measured(rows: pd.DataFrame, dark: bool, color: str, *, name: str,
         marker={"size": 8, "color": with_alpha(color, 0.7)},
         customdata=[[clip] for clip in rows["clip_id"]],
         text=[
-            f"<b>{row['title']}</b><br>measured {number(row['measured'], 3)}, predicted {number(row['predicted'], 3)}"
-            f"{in_unit}<br>error {signed(row['predicted'] - row['measured'], 3)} · group {row['group_id']}"
+            f"<b>{shown(row['title'])}</b><br>measured {number(row['measured'], 3)}{clipped}, predicted "
+            f"{number(row['predicted'], 3)}{in_unit}<br>"
+            f"error {signed(row['predicted'] - row['measured'], 3)} · group {shown(row['group_id'])}"
             for row in rows.to_dict("records")
         ],
         hovertemplate="%{text}<extra></extra>",
         showlegend=False,
     )
     base_layout(fig, dark)
-    fig.update_xaxes(title_text=f"measured {name}{in_unit}")
+    fig.update_xaxes(title_text=f"measured {name}{clipped}{in_unit}")
     fig.update_yaxes(title_text="predicted")
     fig.update_layout(height=380, margin={"t": 12}, hovermode="closest")
     return fig

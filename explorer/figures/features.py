@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from explorer.figures.theme import base_layout, palette, with_alpha
+from explorer.figures.theme import base_layout, palette, shown, with_alpha
 
 
 def feature_map(rows: pd.DataFrame, color: str, dark: bool, *, marked: int | None = None) -> go.Figure:
@@ -23,7 +23,7 @@ def feature_map(rows: pd.DataFrame, color: str, dark: bool, *, marked: int | Non
     ):
         if group.empty:
             continue
-        label = group["label"].fillna("no label shown")
+        label = group["label"].fillna("no label shown").map(shown)
         fig.add_trace(
             go.Scattergl(
                 x=group["map_x"], y=group["map_y"], mode="markers", name=name,

@@ -9,14 +9,15 @@ from html import escape
 import pandas as pd
 import plotly.graph_objects as go
 
-from explorer.figures.theme import base_layout, encoder_color, palette, with_alpha
-from explorer.text import count, is_defined, is_false, number, percent, sae_name, series_name
+from explorer.figures.theme import base_layout, encoder_color, palette, shown, with_alpha
+from explorer.text import count, is_defined, is_false, number, percent, recipe_name, sae_name, series_name
 
-SERIES = ("encoder_id", "layer", "method", "level", "n_features")
+SERIES = ("encoder_id", "layer", "method", "level", "n_features", "recipe")
 _SYMBOLS = ("circle", "square", "triangle-up", "cross", "x", "star")
+_SIGNS = {"circle": "●", "square": "■", "triangle-up": "▲", "cross": "✚", "x": "✖", "star": "★"}
 _WORDS = (
     "display_name", "layer", "sparsity", "seed", "k", "n_features", "l0_mean", "probe_n_clips", "probe_n_groups",
-    "method", "protocol", "sae_id", "run_id", "is_trained",
+    "method", "protocol", "sae_id", "run_id", "is_trained", "recipe",
 )  # fmt: skip
 _DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
 
@@ -52,30 +53,42 @@ MEASURES = {
 
 
 def add_shares(points: pd.DataFrame) -> pd.DataFrame:
-    """`points` with dead_share = n_dead / n_features and l0_share = l0_mean / k."""
+    """`points` with dead_share = n_dead / n_features, l0_share = l0_mean / k, and the recipe in words.
+
+    SAEs of one series and sparsity differ by seed alone: how long they were trained is part of the series.
+    """
     return points.assign(
         dead_share=points["n_dead"] / points["n_features"],
         l0_share=points["l0_mean"] / points["k"],
+        recipe=[recipe_name(value) for value in points["n_epochs"]],
     )
 
 
 def series_styles(points: pd.DataFrame) -> dict[tuple[object, ...], dict[str, str]]:
-    """For each series (encoder, layer, method, level, width): name, colour, dash and symbol; layers differ by dash."""
+    """For each series (encoder, layer, method, level, width, recipe): name, colour, dash and symbol.
+
+    Series of one colour (layers of an encoder, two checkpoints of a family) differ by dash and symbol. Where an encoder
+    and layer have more than one recipe, the names say it.
+    """
     styles: dict[tuple[object, ...], dict[str, str]] = {}
-    seen: dict[object, int] = {}
+    seen: dict[str, int] = {}
     widths = points["n_features"].nunique() > 1
+    recipes = points.groupby(["encoder_id", "layer"])["recipe"].nunique()
     methods = points["method"].nunique() > 1 or points["level"].nunique() > 1
     for key, rows in points.groupby(list(SERIES), sort=True):
-        place = seen.get(key[0], 0)
-        seen[key[0]] = place + 1
+        color = encoder_color(str(rows["name"].iloc[0]))
+        place = seen.get(color, 0)
+        seen[color] = place + 1
         words = series_name(str(rows["display_name"].iloc[0]), key[1])
         if widths:
             words += f" · D = {key[4]}"
         if methods:
             words += f" · {key[2]}, {key[3]}s"
+        if recipes[key[:2]] > 1:
+            words += f" · {key[5]}"
         styles[key] = {
             "name": words,
-            "color": encoder_color(str(rows["name"].iloc[0])),
+            "color": color,
             "dash": _DASHES[place % len(_DASHES)],
             "symbol": _SYMBOLS[place % len(_SYMBOLS)],
         }
@@ -192,7 +205,9 @@ def _control(rows: pd.DataFrame, measure: Measure, style: dict[str, str]) -> lis
             "x": 100 * control["sparsity"].to_numpy(),
             "y": control[measure.control].to_numpy(dtype=float),
             "line": {"color": with_alpha(style["color"], 0.75), "width": 1.2, "dash": "dot"},
-            "text": [f"{style['name']}: {measure.control_words}, {number(v, 3)}" for v in control[measure.control]],
+            "text": [
+                f"{shown(style['name'])}: {measure.control_words}, {number(v, 3)}" for v in control[measure.control]
+            ],
             "hovertemplate": "%{text}<extra>control</extra>",
             "name": f"{style['name']}, control",
         }
@@ -202,7 +217,7 @@ def _control(rows: pd.DataFrame, measure: Measure, style: dict[str, str]) -> lis
 def _point_words(row: dict[str, object], measure: Measure) -> str:
     value = percent(row[measure.column], 1) if measure.is_share else number(row[measure.column], 3)
     words = [
-        f"<b>{sae_name(str(row['display_name']), row['layer'], row['sparsity'], row['seed'])}</b>",
+        f"<b>{shown(sae_name(str(row['display_name']), row['layer'], row['sparsity'], row['seed']))}</b>",
         f"{measure.title} {value}",
         f"k {row['k']} of D = {row['n_features']} · measured l0 {number(row['l0_mean'], 1)}",
     ]
@@ -210,7 +225,7 @@ def _point_words(row: dict[str, object], measure: Measure) -> str:
         words.append(f"{measure.control_words} {number(row[measure.control], 3)}")
     if measure.column == "accuracy":
         words.append(f"{count(row['probe_n_clips'], 'clip')} of {count(row['probe_n_groups'], 'group')}")
-    words.append(f"{row['method']} · {row['protocol']} · SAE {row['sae_id']} · run {row['run_id']}")
+    words.append(f"{row['method']} · {row['recipe']} · {row['protocol']} · SAE {row['sae_id']} · run {row['run_id']}")
     if is_false(row["is_trained"]):
         words.append("random weights: says nothing about the trained model")
     return "<br>".join(words)
@@ -246,12 +261,14 @@ def training_curve(curve: pd.DataFrame, dark: bool, color: str) -> go.Figure:
 
 
 def legend_html(styles: dict[tuple[object, ...], dict[str, str]], order: Sequence[tuple[object, ...]]) -> str:
-    """The series as one line of HTML: a dashed sample in the series' colour and its escaped name."""
+    """The series as one line of HTML: a dashed sample and the mark in the series' colour, and its escaped name."""
     borders = {"solid": "solid", "dash": "dashed", "longdash": "dashed"}
     items = [
         f'<span style="white-space:nowrap;margin-right:1.2em"><i style="display:inline-block;width:24px;'
         f"vertical-align:middle;margin-right:.4em;"
         f'border-top:3px {borders.get(styles[key]["dash"], "dotted")} {styles[key]["color"]}"></i>'
+        f'<i style="font-style:normal;color:{styles[key]["color"]};margin-right:.3em">'
+        f"{_SIGNS[styles[key]['symbol']]}</i>"
         f"{escape(styles[key]['name'])}</span>"
         for key in order
     ]

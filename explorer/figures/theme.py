@@ -64,6 +64,14 @@ def with_alpha(color: str, alpha: float) -> str:
     return f"rgba({red},{green},{blue},{alpha:g})"
 
 
+def shown(text: object) -> str:
+    """`text` as plotly draws it letter by letter: its own texts are markup, in which '<b>' makes bold.
+
+    Only the three signs that plotly reads back are replaced; html.escape's quotation marks would stay as '&quot;'.
+    """
+    return str(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
 def base_layout(fig: go.Figure, dark: bool) -> go.Figure:
     """Give `fig` the common look, in place: transparent ground, thin grid, small type, tight margins. Returns it."""
     colors = palette(dark)

@@ -6,16 +6,20 @@ Rows in, sentences out; a claim that the rows cannot settle says why. The claims
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pandas as pd
 
-from explorer.queries.curves import fetch_layer_probes, fetch_sae_points
+from explorer.queries.curves import fetch_sae_points
+from explorer.queries.labels import shown_label
+from explorer.queries.names import NAMED_ENCODERS
+from explorer.queries.selection import newest_recipe, one_protocol, scored_layer_probes, trained
 from explorer.store import Store
-from explorer.text import count, is_false, number, percent, series_name, signed
+from explorer.text import commonest, count, number, percent, series_name, signed
 
 HOLDS, FAILS, MIXED, UNSAID = "holds here", "does not hold here", "holds in part", "cannot be said here"
 DROP_LIMIT = 0.10
+IN_SAMPLE = "in-sample (protocol paper: scored on the clips it was fitted on, where noise alone scores well)"
 _SERIES = ["encoder_id", "layer", "method", "level", "n_features", "protocol"]
 
 
@@ -34,38 +38,41 @@ class Claim:
 def fetch_claims(store: Store, label_name: str) -> list[Claim]:
     """Every claim, tested on this store's own numbers for the label `label_name`.
 
-    Untrained encoders are left out where there is any other; SAEs of protocol held-out are used if any.
+    Untrained encoders are left out where there is any other; SAEs of protocol held-out are used if any, and of several
+    recipes of one layer the newest.
     """
-    points = _one_protocol(_trained(fetch_sae_points(store, label_name)))
-    protocol = "group-folds"
-    probes = fetch_layer_probes(store, label_name, protocol)
-    if probes.empty:
-        protocol = "held-out"
-        probes = fetch_layer_probes(store, label_name, protocol)
-    probes = _trained(probes)
-    return [
-        claim_best_layer(probes, protocol),
+    found = one_protocol(trained(fetch_sae_points(store, label_name)))
+    points = newest_recipe(found)
+    recovery = trained(fetch_recovery(store))
+    recovery = recovery[(recovery["kind"] == "dense") | recovery["representation_id"].isin(points["sae_id"])]
+    older = len(found) - len(points)
+    of_saes = [
         claim_codes_keep_accuracy(points),
-        claim_factors_recoverable(_trained(fetch_recovery(store))),
+        claim_factors_recoverable(recovery, is_in_sample=_is_paper(points) and bool(len(_in_sample(store)))),
         claim_completeness_rises(points),
         claim_reconstruction(points),
     ]
+    if older:
+        words = f" {count(older, 'SAE')} of an older recipe left out."
+        of_saes = [replace(c, sentence=c.sentence + words) if c.verdict != UNSAID else c for c in of_saes]
+    return [claim_best_layer(*scored_layer_probes(store, label_name)), *of_saes]
 
 
-def _trained(rows: pd.DataFrame) -> pd.DataFrame:
-    kept = rows[[not is_false(value) for value in rows["is_trained"]]]
-    return kept if len(kept) else rows
+def _is_paper(points: pd.DataFrame) -> bool:
+    return len(points) > 0 and bool((points["protocol"] == "paper").all())
 
 
-def _one_protocol(points: pd.DataFrame) -> pd.DataFrame:
-    kept = points[points["protocol"] == "held-out"]
-    return kept if len(kept) else points
+def _in_sample(store: Store) -> pd.DataFrame:
+    return store.query(
+        "SELECT factor_index FROM factor_scores JOIN saes ON sae_id = representation_id "
+        "WHERE factor_scores.protocol = 'paper' AND r2 IS NOT NULL LIMIT 1"
+    )
 
 
 def fetch_recovery(store: Store) -> pd.DataFrame:
-    """Held out, per codes and dense states: factors scored, undefined, above permuted; the best; top-10 mean."""
+    """Held out, per codes and dense states: factors scored, undefined, above permuted (and the best), top-10 mean."""
     return store.query(
-        """WITH ranked AS (
+        f"""WITH ranked AS (
                SELECT r.kind, r.encoder_id, r.layer, r.n_dims, s.*, f.display_name AS factor, row_number() OVER (
                           PARTITION BY s.representation_id ORDER BY s.r2 DESC NULLS LAST) AS place
                FROM factor_scores s JOIN representations r USING (representation_id) JOIN factors f USING (factor_index)
@@ -75,12 +82,14 @@ def fetch_recovery(store: Store) -> pd.DataFrame:
                   coalesce(t.is_reference, false) AS is_reference, any_value(n_dims) AS n_dims,
                   count(r2)::INTEGER AS n_scored, count(*) FILTER (r2 IS NULL)::INTEGER AS n_undefined,
                   count(*) FILTER (r2 > 0 AND r2 > r2_permuted)::INTEGER AS n_above,
-                  count(*) FILTER (r2 >= 0.7)::INTEGER AS n_over_070,
-                  avg(r2) FILTER (place <= 10) AS r2_top10, max(r2) AS r2_best, arg_max(factor, r2) AS best_factor,
+                  count(*) FILTER (r2 >= 0.7 AND r2 > r2_permuted)::INTEGER AS n_over_070,
+                  avg(r2) FILTER (place <= 10) AS r2_top10,
+                  max(r2) FILTER (r2 > 0 AND r2 > r2_permuted) AS r2_best,
+                  arg_max(factor, r2) FILTER (r2 > 0 AND r2 > r2_permuted) AS best_factor,
                   max(n_clips) AS n_clips, max(n_groups) AS n_groups
-           FROM ranked JOIN encoders e USING (encoder_id)
+           FROM ranked JOIN {NAMED_ENCODERS} e USING (encoder_id)
            LEFT JOIN saes t ON t.sae_id = ranked.representation_id
-           GROUP BY ALL ORDER BY e.display_name, ranked.layer, kind, t.sparsity, t.seed"""
+           GROUP BY ALL ORDER BY e.display_name, ranked.layer, kind, t.sparsity, t.seed"""  # noqa: S608 - the names are code
     )
 
 
@@ -101,10 +110,14 @@ def claim_best_layer(probes: pd.DataFrame, protocol: str) -> Claim:
             + (f" against {number(by_layer[last])} at layer {last}" if best != last else ", the last")
         )
     if not details:
-        return Claim(title, UNSAID, "because no encoder has probes on two layers or more.", page="layers")
+        why = "no encoder has scored probes on two layers or more"
+        if len(probes) and scored.empty:
+            why = f"no layer's probe could be scored ({commonest(probes['reason'])})"
+        return Claim(title, UNSAID, f"because {why}.", page="layers")
     n = scored.iloc[0]
+    words = f"{protocol} accuracy{', which flatters: by file' if protocol == 'random-folds' else ''}"
     sentence = (
-        f"In {earlier} of {count(len(details), 'encoder')} ({protocol} accuracy; {count(n['n_clips'], 'clip')} of "
+        f"In {earlier} of {count(len(details), 'encoder')} ({words}; {count(n['n_clips'], 'clip')} of "
         f"{count(n['n_groups'], 'group')}, {count(n['n_classes'], 'class', 'classes')}, chance "
         f"{number(n['chance'])}): {'; '.join(details)}."
     )
@@ -116,7 +129,10 @@ def claim_codes_keep_accuracy(points: pd.DataFrame) -> Claim:
     title = "Sparse codes keep what a probe reads from the dense states"
     scored = points[points["accuracy"].notna() & points["dense_accuracy"].notna()]
     if scored.empty:
-        return Claim(title, UNSAID, "because no SAE has a probe on its codes beside one on the dense states.")
+        why = "no SAE has a probe on its codes beside one on the dense states"
+        if "probe_reason" in points and points["accuracy"].isna().all() and points["probe_reason"].notna().any():
+            why = f"no probe on codes could be scored ({commonest(points['probe_reason'])})"
+        return Claim(title, UNSAID, f"because {why}.")
     testable = scored[scored["dense_accuracy"] > scored["chance"] + DROP_LIMIT]
     if testable.empty:
         return Claim(
@@ -134,7 +150,7 @@ def claim_codes_keep_accuracy(points: pd.DataFrame) -> Claim:
         f"{signed(100 * change.median(), 1)} points, worst {signed(100 * change.min(), 1)} "
         f"({series_name(worst['display_name'], worst['layer'])} at {percent(worst['sparsity'])}). "
         f"Scored on {count(testable['probe_n_clips'].iloc[0], 'clip')} of "
-        f"{count(testable['probe_n_groups'].iloc[0], 'group')}."
+        f"{count(testable['probe_n_groups'].iloc[0], 'group')}{_under(points)}."
     )
     left_out = len(scored) - len(testable)
     if left_out:
@@ -148,14 +164,19 @@ def claim_codes_keep_accuracy(points: pd.DataFrame) -> Claim:
     return Claim(title, _verdict(kept, len(testable)), sentence, details)
 
 
-def claim_factors_recoverable(recovery: pd.DataFrame) -> Claim:
-    """Whether acoustic factors can be predicted from codes, held out, better than from permuted targets."""
+def claim_factors_recoverable(recovery: pd.DataFrame, *, is_in_sample: bool = False) -> Claim:
+    """Whether acoustic factors can be predicted from codes, held out, better than from permuted targets.
+
+    `is_in_sample`: the store has no other scores than protocol paper's, which cannot tell.
+    """
     title = "Acoustic factors can be read from the codes"
     codes = recovery[(recovery["kind"] == "codes") & (recovery["n_scored"] > 0)]
     if codes.empty:
         why = "no factor was scored from codes"
         if (recovery["kind"] == "codes").any():
             why = "every factor is undefined, held out, from every SAE's codes: the Factors page names the reasons"
+        elif is_in_sample:
+            why = f"factors were scored only {IN_SAMPLE}"
         return Claim(title, UNSAID, f"because {why}.", page="factors")
     best = codes.loc[codes["n_above"].idxmax()]
     details = []
@@ -170,10 +191,11 @@ def claim_factors_recoverable(recovery: pd.DataFrame) -> Claim:
             f"{series_name(rows['display_name'], rows['layer'])} at {percent(rows['sparsity'])}: {rows['n_above']} of "
             f"{rows['n_scored']} factors above permuted, mean R² of its top 10 {number(rows['r2_top10'])}{beside}"
         )
+    top = f" best: {best['best_factor']} {number(best['r2_best'])};" if best["n_above"] else ""
     sentence = (
         f"At best {best['n_above']} of {count(best['n_scored'], 'factor')} beat permuted targets held out "
         f"({series_name(best['display_name'], best['layer'])} at {percent(best['sparsity'])}; "
-        f"{best['n_over_070']} reach R² 0.7; best: {best['best_factor']} {number(best['r2_best'])}; "
+        f"{best['n_over_070']} of them reach R² 0.7;{top} "
         f"{best['n_undefined']} undefined). Scored on {count(best['n_clips'], 'clip')} of "
         f"{count(best['n_groups'], 'group')}."
     )
@@ -201,12 +223,16 @@ def claim_completeness_rises(points: pd.DataFrame) -> Claim:
         )
     if not details:
         why = f"{undefined} of {count(len(points), 'SAE')} have no completeness: no factor is predicted held out"
+        if _is_paper(points):
+            why = f"{undefined} of {count(len(points), 'SAE')} have no completeness"
         if undefined < len(points):
             why = "no encoder and layer has it at two sparsities"
         return Claim(title, UNSAID, f"because {why}.")
     mean = pd.concat(ends).groupby(level=0).mean()
+    prefix = f"Only {IN_SAMPLE}, factors not above permuted targets included. " if _is_paper(points) else ""
     sentence = (
-        f"From the lowest to the highest sparsity it rises in {rising} of {count(len(details), 'series', 'series')}, "
+        f"{prefix}From the lowest to the highest sparsity it rises in {rising} of "
+        f"{count(len(details), 'series', 'series')}, "
         f"from {number(mean.loc['first', 'completeness'])} to {number(mean.loc['last', 'completeness'])} on average; "
         f"effective codes go from {number(mean.loc['first', 'effective_codes'], 1)} to "
         f"{number(mean.loc['last', 'effective_codes'], 1)} (top 10 factors by R²; undefined for "
@@ -225,7 +251,8 @@ def claim_reconstruction(points: pd.DataFrame) -> Claim:
     sentence = (
         f"{better} of {count(len(scored), 'SAE')}: median FVU {number(scored['fvu_heldout'].median(), 3)} against "
         f"{number(scored['pca_k_fvu_heldout'].median(), 3)} of PCA, on "
-        f"{count(scored['n_heldout_clips'].iloc[0], 'held-out clip')}. On few pooled clips PCA is hard to beat."
+        f"{count(scored['n_heldout_clips'].iloc[0], 'held-out clip')}{_under(points)}. "
+        "On few pooled clips PCA is hard to beat."
     )
     details = tuple(
         f"{series_name(rows['display_name'].iloc[0], rows['layer'].iloc[0])}: "
@@ -236,6 +263,11 @@ def claim_reconstruction(points: pd.DataFrame) -> Claim:
         for _, rows in scored.groupby(_SERIES, sort=False)
     )
     return Claim(title, _verdict(better, len(scored)), sentence, details)
+
+
+def _under(points: pd.DataFrame) -> str:
+    """The protocol, where it is not held-out."""
+    return ", protocol paper" if _is_paper(points) else ""
 
 
 def _verdict(n_true: int, n: int) -> str:
@@ -250,8 +282,8 @@ def fetch_first_looks(store: Store, limit: int = 6) -> pd.DataFrame:
     At most two of one SAE and one for each label of it.
     """
     return store.query(
-        """WITH found AS (
-               SELECT f.sae_id, f.feature, 'label' AS why, f.label, f.label_f1 AS score, NULL::DOUBLE AS r2
+        f"""WITH found AS (
+               SELECT f.sae_id, f.feature, 'label' AS why, {shown_label("f")} AS label, f.label_f1 AS score, NULL::DOUBLE AS r2
                FROM features f WHERE f.label_is_shown AND f.label_f1 IS NOT NULL
                UNION ALL
                SELECT f.sae_id, f.feature, 'factor', g.display_name, f.best_factor_weight, s.r2
@@ -267,9 +299,9 @@ def fetch_first_looks(store: Store, limit: int = 6) -> pd.DataFrame:
                                             coalesce(r2, 1) * abs(score) DESC, feature) AS turn
                FROM one WHERE place = 1)
            SELECT e.display_name, t.layer, few.* EXCLUDE (place, turn)
-           FROM few JOIN saes t USING (sae_id) JOIN encoders e USING (encoder_id)
+           FROM few JOIN saes t USING (sae_id) JOIN {NAMED_ENCODERS} e USING (encoder_id)
            WHERE t.is_reference AND turn <= 2
            ORDER BY coalesce(e.is_trained, true) DESC, why = 'label' DESC, coalesce(r2, 1) * abs(score) DESC,
-                    sae_id, feature LIMIT $limit""",
+                    sae_id, feature LIMIT $limit""",  # noqa: S608 - the names are code
         {"limit": limit},
     )

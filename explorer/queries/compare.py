@@ -24,9 +24,10 @@ def fetch_factor_pairs(store: Store, rep_a: str, rep_b: str, protocol: str) -> p
     )
 
 
-def fetch_matched_pairs(store: Store, sae_a: str, sae_b: str, limit: int = 200) -> pd.DataFrame:
-    """Features of A with their best match in B: those with a held-out r first, strongest on training clips first.
+def fetch_matched_pairs(store: Store, sae_a: str, sae_b: str) -> pd.DataFrame:
+    """Every feature of A that has a match in B, with its best one.
 
+    Those with a held-out r come first, the strongest on training clips before the others.
     feature, other_feature, r_train (chosen on), r_heldout (NULL when undefined), kind, and both features' shown labels
     and densities. Matching is by activation on the same clips; decoder directions of two models cannot be compared.
     """
@@ -40,8 +41,8 @@ def fetch_matched_pairs(store: Store, sae_a: str, sae_b: str, limit: int = 200) 
            WHERE m.sae_id = $a AND m.other_sae_id = $b AND m.rank = (
                SELECT min(n.rank) FROM feature_matches n
                WHERE n.sae_id = m.sae_id AND n.feature = m.feature AND n.other_sae_id = m.other_sae_id)
-           ORDER BY m.r_heldout IS NULL, m.r_train DESC, m.feature LIMIT $limit""",  # noqa: S608
-        {"a": sae_a, "b": sae_b, "limit": limit},
+            ORDER BY m.r_heldout IS NULL, m.r_train DESC, m.feature""",  # noqa: S608
+        {"a": sae_a, "b": sae_b},
     )
 
 

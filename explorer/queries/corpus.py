@@ -10,6 +10,7 @@ import pandas as pd
 
 from explorer.errors import NotInStoreError
 from explorer.queries.labels import shown_label
+from explorer.queries.names import NAMED_ENCODERS
 from explorer.store import Store
 
 
@@ -62,15 +63,15 @@ def fetch_corpus(store: Store) -> CorpusFacts:
 
 
 def fetch_encoders(store: Store) -> pd.DataFrame:
-    """All columns of every encoder, in the order of display names. `is_trained` may be None: unknown."""
-    return store.query("SELECT * FROM encoders ORDER BY display_name, encoder_id")
+    """All columns of every encoder, in the order of display names, which differ. `is_trained` may be None: unknown."""
+    return store.query(f"SELECT * FROM {NAMED_ENCODERS} ORDER BY display_name, encoder_id")  # noqa: S608 - code
 
 
 def fetch_saes(store: Store) -> pd.DataFrame:
     """All SAEs with their encoder's `encoder_name`, `encoder_display` and `is_trained`, reference SAEs first."""
     return store.query(
-        "SELECT s.*, e.name AS encoder_name, e.display_name AS encoder_display, e.is_trained, e.n_layers "
-        "FROM saes s JOIN encoders e USING (encoder_id) "
+        "SELECT s.*, e.name AS encoder_name, e.display_name AS encoder_display, e.is_trained, e.n_layers "  # noqa: S608
+        f"FROM saes s JOIN {NAMED_ENCODERS} e USING (encoder_id) "
         "ORDER BY e.display_name, s.encoder_id, s.layer, s.is_reference DESC, s.protocol, s.sparsity, s.n_features, "
         "s.seed, s.sae_id"
     )

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import pandas as pd
 
+from explorer.queries.names import NAMED_ENCODERS
 from explorer.store import Store
 
 PROTOCOLS = ("held-out", "group-folds", "random-folds", "paper")
+FACTOR_PROTOCOLS = ("held-out", "paper")
 PROTOCOL_WORDS = {
     "held-out": "fitted on training groups, scored on groups nothing was fitted on",
     "group-folds": "out-of-fold by group inside the training part; layers are chosen on this",
@@ -24,9 +26,10 @@ _PROBE_COLUMNS = """
 
 
 def fetch_probe_choices(store: Store) -> pd.DataFrame:
-    """What probes there are: label_name, protocol, kind ('dense', 'codes', 'attribute'), n_probes; sorted."""
+    """What probes there are: label_name, protocol, kind ('dense', 'codes', 'attribute'), n_probes, n_scored; sorted."""
     return store.query(
-        """SELECT p.label_name, p.protocol, r.kind, count(*)::INTEGER AS n_probes
+        """SELECT p.label_name, p.protocol, r.kind, count(*)::INTEGER AS n_probes,
+                  count(p.accuracy)::INTEGER AS n_scored
            FROM probes p JOIN representations r USING (representation_id)
            GROUP BY ALL ORDER BY p.label_name, p.protocol, r.kind"""
     )
@@ -42,7 +45,7 @@ def fetch_layer_probes(store: Store, label_name: str, protocol: str) -> pd.DataF
                 FROM layer_choices GROUP BY encoder_id, layer)
             SELECT e.encoder_id, e.name, e.display_name, e.is_trained, r.layer, {_PROBE_COLUMNS},
                    coalesce(chosen.is_chosen, false) AS is_chosen, chosen.role, chosen.choice_reason
-            FROM probes p JOIN representations r USING (representation_id) JOIN encoders e USING (encoder_id)
+            FROM probes p JOIN representations r USING (representation_id) JOIN {NAMED_ENCODERS} e USING (encoder_id)
             LEFT JOIN chosen ON chosen.encoder_id = e.encoder_id AND chosen.layer = r.layer
             WHERE r.kind = 'dense' AND p.label_name = $label AND p.protocol = $protocol
             ORDER BY e.display_name, e.encoder_id, r.layer, p.seed""",  # noqa: S608 - the columns are code
@@ -51,13 +54,13 @@ def fetch_layer_probes(store: Store, label_name: str, protocol: str) -> pd.DataF
 
 
 def fetch_layer_probe_groups(store: Store, label_name: str, protocol: str) -> pd.DataFrame:
-    """One row per dense probe and group: encoder_id, name, display_name, layer, seed, group_id, accuracy, n."""
+    """One row per dense probe and group: its encoder, layer and seed, probe_id, group_id, accuracy, n (clips)."""
     return store.query(
-        """SELECT e.encoder_id, e.name, e.display_name, r.layer, p.seed, g.group_id, g.accuracy, g.n
+        f"""SELECT p.probe_id, e.encoder_id, e.name, e.display_name, r.layer, p.seed, g.group_id, g.accuracy, g.n
            FROM probe_groups g JOIN probes p USING (probe_id) JOIN representations r USING (representation_id)
-           JOIN encoders e USING (encoder_id)
+           JOIN {NAMED_ENCODERS} e USING (encoder_id)
            WHERE r.kind = 'dense' AND p.label_name = $label AND p.protocol = $protocol
-           ORDER BY e.display_name, e.encoder_id, r.layer, p.seed, g.group_id""",
+           ORDER BY e.display_name, e.encoder_id, r.layer, p.seed, g.group_id""",  # noqa: S608 - the names are code
         {"label": label_name, "protocol": protocol},
     )
 
@@ -77,7 +80,8 @@ def fetch_probe(store: Store, probe_id: str) -> pd.DataFrame:
     """The one probe with this id (0 or 1 rows), with its representation's kind, encoder and layer."""
     return store.query(
         f"""SELECT r.kind, r.encoder_id, r.layer, e.display_name, {_PROBE_COLUMNS}
-            FROM probes p JOIN representations r USING (representation_id) LEFT JOIN encoders e USING (encoder_id)
+            FROM probes p JOIN representations r USING (representation_id)
+            LEFT JOIN {NAMED_ENCODERS} e USING (encoder_id)
             WHERE p.probe_id = $probe""",  # noqa: S608 - the columns are code
         {"probe": probe_id},
     )
@@ -108,15 +112,15 @@ def fetch_dense_factor_groups(store: Store, protocol: str) -> pd.DataFrame:
     targets.
     """
     return store.query(
-        """SELECT e.encoder_id, e.name, e.display_name, r.layer, f.factor_group,
+        f"""SELECT e.encoder_id, e.name, e.display_name, r.layer, f.factor_group,
                   median(s.r2) AS r2_median, max(s.r2) AS r2_best, arg_max(f.display_name, s.r2) AS best_factor,
                   count(s.r2)::INTEGER AS n_scored, count(*) FILTER (s.r2 IS NULL)::INTEGER AS n_undefined,
                   count(*) FILTER (s.r2 > s.r2_permuted AND s.r2 > 0)::INTEGER AS n_above,
                   max(s.n_clips) AS n_clips, max(s.n_groups) AS n_groups
-           FROM factor_scores s JOIN representations r USING (representation_id) JOIN encoders e USING (encoder_id)
-           JOIN factors f USING (factor_index)
+           FROM factor_scores s JOIN representations r USING (representation_id)
+           JOIN {NAMED_ENCODERS} e USING (encoder_id) JOIN factors f USING (factor_index)
            WHERE r.kind = 'dense' AND s.protocol = $protocol
-           GROUP BY ALL ORDER BY e.display_name, e.encoder_id, r.layer, f.factor_group""",
+           GROUP BY ALL ORDER BY e.display_name, e.encoder_id, r.layer, f.factor_group""",  # noqa: S608 - the names are code
         {"protocol": protocol},
     )
 
@@ -126,10 +130,10 @@ def fetch_sae_points(store: Store, label_name: str | None) -> pd.DataFrame:
 
     accuracy, chance and probe_n_* come from the probe on its codes under the SAE's own protocol; dense_accuracy and
     dense_balanced_accuracy from the pooled states of the same layer, protocol and label. label_name None gives no
-    probe columns' values.
+    probe columns' values. run_started_at is of the SAE's run.
     """
     return store.query(
-        """WITH codes AS (
+        f"""WITH codes AS (
                SELECT representation_id, protocol, any_value(probe_id ORDER BY seed) AS probe_id,
                       avg(accuracy) AS accuracy, avg(balanced_accuracy) AS balanced_accuracy, avg(macro_f1) AS macro_f1,
                       any_value(chance) AS chance, any_value(n_clips) AS probe_n_clips,
@@ -142,14 +146,16 @@ def fetch_sae_points(store: Store, label_name: str | None) -> pd.DataFrame:
                FROM probes p JOIN representations r USING (representation_id)
                WHERE r.kind = 'dense' AND p.label_name = $label GROUP BY ALL)
            SELECT s.* EXCLUDE (weights_file, codes_by_feature_file, codes_by_clip_file, traces_file),
-                  e.name, e.display_name, e.is_trained, c.* EXCLUDE (representation_id, protocol),
+                  e.name, e.display_name, e.is_trained, u.started_at AS run_started_at,
+                  c.* EXCLUDE (representation_id, protocol),
                   (SELECT count(*) FROM clips WHERE CASE s.protocol WHEN 'paper' THEN paper_split = 'test'
                                                     ELSE split = 'held-out' END)::INTEGER AS n_heldout_clips,
                   d.dense_accuracy, d.dense_balanced_accuracy, d.dense_macro_f1
-           FROM saes s JOIN encoders e USING (encoder_id)
+           FROM saes s JOIN {NAMED_ENCODERS} e USING (encoder_id)
+           LEFT JOIN runs u ON u.run_id = s.run_id
            LEFT JOIN codes c ON c.representation_id = s.sae_id AND c.protocol = s.protocol
            LEFT JOIN dense d ON d.encoder_id = s.encoder_id AND d.layer = s.layer AND d.protocol = s.protocol
-           ORDER BY e.display_name, s.encoder_id, s.layer, s.method, s.n_features, s.sparsity, s.seed""",
+           ORDER BY e.display_name, s.encoder_id, s.layer, s.method, s.n_features, s.n_epochs, s.sparsity, s.seed""",  # noqa: S608 - the names are code
         {"label": label_name},
     )
 

@@ -18,6 +18,15 @@ def fetch_factor_protocols(store: Store, representation_id: str) -> list[str]:
     return rows["protocol"].tolist()
 
 
+def fetch_scored_saes(store: Store) -> pd.DataFrame:
+    """Which SAEs have factor scores: sae_id, n_scored (factors with an R2), the SAEs with most of them first."""
+    return store.query(
+        """SELECT s.representation_id AS sae_id, count(s.r2)::INTEGER AS n_scored
+           FROM factor_scores s JOIN saes t ON t.sae_id = s.representation_id
+           GROUP BY ALL ORDER BY n_scored DESC, sae_id"""
+    )
+
+
 def fetch_factor_scores(store: Store, representation_id: str, protocol: str) -> pd.DataFrame:
     """One row per factor: names, unit, group, and every score of this representation; reason says why one is NULL.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
@@ -22,9 +22,12 @@ from explorer.ui.style import download_csv
 from explorer.ui.url import get_param
 
 
-def choose_one(title: str, options: Sequence[str], key: str, *, help_text: str | None = None) -> str:
-    """One of `options` by buttons, the first by default; `key` is its name in the URL (it replaces history entries).
+def choose_one(
+    title: str, options: Sequence[str], key: str, *, help_text: str | None = None, default: str | None = None
+) -> str:
+    """One of `options` by buttons, by default `default` or else the first.
 
+    `key` is its name in the URL (it replaces history entries).
     The URL carries the option as it stands in the button's label. Raises NotInStoreError for one that is not there.
     """
     asked = get_param(key)
@@ -33,10 +36,10 @@ def choose_one(title: str, options: Sequence[str], key: str, *, help_text: str |
     if len(options) == 1:
         return options[0]
     chosen = st.segmented_control(
-        title, options, default=options[0], required=True, key=key, help=help_text, bind="query-params",
+        title, options, default=default or options[0], required=True, key=key, help=help_text, bind="query-params",
         format_func=as_written,
     )  # fmt: skip
-    return chosen if chosen is not None else options[0]
+    return chosen if chosen is not None else default or options[0]
 
 
 def section(title: str) -> None:
@@ -71,3 +74,9 @@ def chart(
     if caption:
         draw_caption(caption)
     return points
+
+
+def clicked(points: Sequence[Mapping[str, Any]]) -> list[Any] | None:
+    """What the first selected point carries to be opened, or None: nothing is selected, or the mark carries nothing."""
+    carried = points[0].get("customdata") if points else None
+    return list(carried) if carried is not None else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -11,7 +12,7 @@ import streamlit as st
 from explorer.errors import NotInStoreError
 from explorer.queries.corpus import fetch_saes, record, resolve_sae
 from explorer.store import Store
-from explorer.text import is_false
+from explorer.text import is_false, recipe_name, series_name
 from explorer.ui.context import cached
 from explorer.ui.url import get_param, set_params
 
@@ -24,6 +25,27 @@ def sae_name(row: dict[str, Any]) -> str:
     if row["protocol"] == "paper" or row["method"] == "paper":
         parts.append("paper")
     return " · ".join(parts)
+
+
+def sae_names(saes: pd.DataFrame, *, with_encoder: bool = False) -> dict[str, str]:
+    """Names by sae_id, no two alike: where SAEs would share one, their epochs follow, then the sae_id's first digits.
+
+    `with_encoder` puts encoder and layer first and says which weights are untrained, for lists over a whole store.
+    """
+    rows = saes.to_dict("records")
+    names = {str(row["sae_id"]): sae_name(row) for row in rows}
+    if with_encoder:
+        for row in rows:
+            untrained = " · untrained" if is_false(row["is_trained"]) else ""
+            names[row["sae_id"]] = (
+                f"{series_name(row['encoder_display'], row['layer'])} · {names[row['sae_id']]}{untrained}"
+            )
+    epochs = {str(row["sae_id"]): recipe_name(row["n_epochs"]) for row in rows}
+    digits = {sae_id: sae_id[:6] for sae_id in names}
+    for more in (epochs, digits, {sae_id: sae_id for sae_id in names}):
+        times = Counter(names.values())
+        names = {i: f"{name} · {more[i]}" if times[name] > 1 else name for i, name in names.items()}
+    return names
 
 
 def default_sae(saes: pd.DataFrame) -> dict[str, Any]:
@@ -53,7 +75,7 @@ def choose_sae(store: Store) -> dict[str, Any]:
     encoders = saes.drop_duplicates("encoder_id").set_index("encoder_id")
     here = saes[saes["encoder_id"] == chosen["encoder_id"]]
     there = here[here["layer"] == chosen["layer"]]
-    names = {row["sae_id"]: sae_name(row) for row in there.to_dict("records")}
+    names = sae_names(there)
     with st.sidebar:
         encoder = _choose(
             "Encoder", list(encoders.index), "encoder_id", chosen, lambda key: _encoder_name(encoders, key)
@@ -95,9 +117,4 @@ def nearest_sae(rows: pd.DataFrame, chosen: dict[str, Any]) -> str:
 
 def _encoder_name(encoders: pd.DataFrame, encoder_id: str) -> str:
     row = encoders.loc[encoder_id]
-    same = (encoders["encoder_display"] == row["encoder_display"]).sum() > 1
-    untrained = is_false(row["is_trained"])
-    return (
-        f"{row['encoder_display']}{' (' + encoder_id.rsplit('-', 1)[-1] + ')' if same else ''}"
-        f"{' · untrained' if untrained else ''}"
-    )
+    return f"{row['encoder_display']}{' · untrained' if is_false(row['is_trained']) else ''}"
