@@ -23,7 +23,7 @@ from precompute.top_clips import traces_of_clip
 from precompute.train_sae import CurvePoint, TrainSettings, train_paper, train_sound
 
 TRAIN_STAGE, CODES_STAGE, TRACE_STAGE = "saes", "codes", "traces"
-VERSION = 1
+VERSION = 2
 
 
 @dataclass(frozen=True, eq=False)
