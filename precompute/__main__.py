@@ -79,8 +79,9 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
         "--encoder",
         dest="encoders",
         action="append",
-        metavar="NAME[=HUB_ID_OR_FOLDER]",
-        help="ast, wavlm, hubert, mert, or any name with a hub id or folder of those model types; repeatable",
+        metavar="NAME[=HUB_ID[@REVISION]|FOLDER]",
+        help="ast, wavlm, hubert, mert, or any name with a hub id or folder of those model types; a commit, tag or "
+        "branch after @ pins a hub id; repeatable",
     )
     models.add_argument("--device", help="auto, cpu, cuda, cuda:1, mps (default: auto)")
     models.add_argument("--offline", action="store_true", default=None, help="never ask the hub")

@@ -155,7 +155,8 @@ class Artefacts:
         folder = self.folder / stage / key
         if folder.is_dir():
             doomed = folder.with_name(f"{PARTIAL}{key}")  # renamed first: a bundle that exists is whole
-            os.replace(folder, doomed)
+            with explained(self.store):
+                os.replace(folder, doomed)
             shutil.rmtree(doomed, ignore_errors=True)
 
     def sweep(self) -> int:

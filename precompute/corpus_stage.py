@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 from collections.abc import Iterator
@@ -16,7 +17,7 @@ from explorer.errors import DatasetError
 from explorer.factors import FACTORS
 from precompute.artefacts import Artefacts, Bundle, key_of
 from precompute.config import RunConfig
-from precompute.datasets import Clip, Corpus, Skipped, SourceFile, read_corpus
+from precompute.datasets import DATASETS, Clip, Corpus, Skipped, SourceFile, read_corpus
 from precompute.factor_worker import preview_name
 from precompute.reporting import Reporter
 
@@ -25,13 +26,16 @@ VERSION = 1
 
 
 def find_corpus(config: RunConfig, artefacts: Artefacts, reporter: Reporter) -> tuple[Corpus, Bundle]:
-    """The corpus of a run: from the artefact if no file has changed since, else read, decoded and hashed."""
+    """The corpus of a run: from the artefact if no file has changed since, else read, decoded and hashed.
+
+    One with files that were refused for a reason that may pass is read again each time, and stands for itself.
+    """
     if not config.root.is_dir():
         raise DatasetError(f"The data set {config.root} is not there. Give the folder of recordings with --root.")
     key = key_of(
         version=VERSION,
         kind=config.dataset,
-        listing=list(_listing(config.root, config.store)),
+        listing=_listing(config),
         options=[config.clip_s, config.split_seed, config.label, config.group, config.faults.drop_vibrado],
     )
     with reporter.stage("read the recordings", 0, "files") as stage:
@@ -55,6 +59,12 @@ def find_corpus(config: RunConfig, artefacts: Artefacts, reporter: Reporter) -> 
             n_workers=config.workers(),
             progress=on_file,
         )
+        passing = [[item.path, item.reason] for item in corpus.skipped if item.may_pass]
+        if passing:
+            key = key_of(listing=key, passing=passing, corpus=corpus.corpus_id)
+            bundle = artefacts.find(CORPUS_STAGE, key)
+            if bundle is not None:
+                return corpus, bundle
         with artefacts.writing(CORPUS_STAGE, key) as bundle:
             bundle.add_facts({**_to_facts(corpus), "subject": "corpus"})
             for name, rows in _tables(corpus, config).items():
@@ -62,18 +72,31 @@ def find_corpus(config: RunConfig, artefacts: Artefacts, reporter: Reporter) -> 
     return corpus, artefacts.get(CORPUS_STAGE, key)
 
 
-def _listing(root: Path, store: Path) -> Iterator[tuple[str, int, int]]:
-    """Every file's place, size and time of change, sorted; the store itself is left out when it lies inside."""
+def _listing(config: RunConfig) -> list[tuple[str, int, int]]:
+    """Every file that the corpus may depend on: its place, size and time of change, sorted by folder."""
+    beside = [config.root.parent / name for name in DATASETS[config.dataset].beside]
+    found = [("../" + path.name, path) for path in beside]
+    found += [(path.relative_to(config.root).as_posix(), path) for path in _files_below(config.root, config.store)]
+    listing = []
+    for place, path in found:
+        with contextlib.suppress(OSError):  # the reader names it among the skipped
+            status = path.stat()
+            listing.append((place, status.st_size, status.st_mtime_ns))
+    return listing
+
+
+def _files_below(root: Path, store: Path) -> Iterator[Path]:
+    """All files, through links to folders too, each folder once; the store is left out when it lies inside."""
     inside = store.resolve()
-    for folder, folders, names in os.walk(root):
-        folders[:] = sorted(name for name in folders if (Path(folder) / name).resolve() != inside)
-        for name in sorted(names):
-            path = Path(folder) / name
-            try:
-                status = path.stat()
-            except OSError:
-                continue  # the reader names it among the skipped
-            yield path.relative_to(root).as_posix(), status.st_size, status.st_mtime_ns
+    seen = set()
+    for folder, folders, names in os.walk(root, followlinks=True):
+        place = Path(folder).resolve()
+        if place == inside or place in seen:
+            folders.clear()
+            continue
+        seen.add(place)
+        folders.sort()
+        yield from (Path(folder) / name for name in sorted(names))
 
 
 def _to_facts(corpus: Corpus) -> dict[str, Any]:
@@ -151,7 +174,9 @@ def _tables(corpus: Corpus, config: RunConfig) -> dict[str, pd.DataFrame]:
         "files": pd.DataFrame(files),
         "clips": pd.DataFrame(clips).astype({"fold_group": "Int32", "fold_random": "Int32"}),
         "clip_columns": pd.DataFrame(list(corpus.clip_columns()), columns=columns),
-        "skipped_files": pd.DataFrame([dataclasses.asdict(item) for item in corpus.skipped]),
+        "skipped_files": pd.DataFrame(
+            [(item.path, item.reason, item.kind) for item in corpus.skipped], columns=["path", "reason", "kind"]
+        ),
         "factors": pd.DataFrame([{"factor_index": i, **dataclasses.asdict(f)} for i, f in enumerate(FACTORS)]),
     }
 

@@ -34,9 +34,9 @@ def locked(store: Path) -> Iterator[None]:
                 f"Another precompute (process {holder}) is at work in {store}. Wait for it, or stop it; its finished "
                 "work is kept and a later run takes it over."
             )
-        file.truncate(0)
-        file.write(str(os.getpid()))
-        file.flush()
+        with explained(store):
+            file.truncate(0)
+            os.write(file.fileno(), str(os.getpid()).encode())  # unbuffered: closing must not try again on a full disk
         yield
 
 

@@ -101,7 +101,8 @@ def publish(store: Path, *, mend: bool = False) -> int:
         facts["created_at"] = datetime.now(UTC).isoformat(timespec="seconds")
         _write(writer, tables, facts)
         number = writer.generation
-    remove_unlisted(store)
+    with explained(store):
+        remove_unlisted(store)
     return number
 
 

@@ -22,7 +22,7 @@ from precompute.trace_stage import traces_name
 from precompute.train_sae import CurvePoint, TrainSettings, train_paper, train_sound
 
 TRAIN_STAGE, CODES_STAGE = "saes", "codes"
-VERSION = 1
+VERSION = 2
 
 
 @dataclass(frozen=True, eq=False)

@@ -77,6 +77,22 @@ def test_vocalset_in_each_layout_and_from_each_folder(tmp_path: Path, layout: st
     assert ("lists are missing" in corpus.note) == (layout == "bare")
 
 
+@pytest.mark.parametrize("given", [".", "above"])
+@pytest.mark.parametrize(("kind", "inside"), [("vocalset", "FULL"), ("esc50", "audio")])
+def test_audio_beside_the_recordings_is_listed(tmp_path: Path, kind: str, inside: str, given: str):
+    root = make_vocalset(tmp_path / "set", "lists") if kind == "vocalset" else make_esc50(tmp_path / "set")
+    sound(root / "more" / "take.wav")
+    sound(root / "loose.wav")
+    (root / "more" / "README.md").touch()
+    (root / "gone.wav").symlink_to(root / "nowhere.wav")
+    (root / "again").symlink_to(root / inside)
+    corpus = read_corpus(kind, {".": root, "above": tmp_path}[given])
+    said = reasons(corpus)
+    assert set(said) == {"more/take.wav", "loose.wav", "gone.wav"}
+    assert said["loose.wav"][0] == "not audio" and f"not in {inside}" in said["loose.wav"][1]
+    assert [item.path for item in corpus.rejected] == ["gone.wav"]
+
+
 def test_both_layouts_give_the_same_paper_split(tmp_path: Path):
     parts = []
     for layout in ("split", "lists"):

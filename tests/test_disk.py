@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import resource
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ from explorer.sae import SAE
 from explorer.store import SCHEMA_VERSION, current_generation, new_generation, open_store, write_parquet
 from explorer.tensors import save_tensors
 from precompute.artefacts import Artefacts
+from precompute.lock import is_locked, locked
 
 
 @contextmanager
@@ -73,6 +75,26 @@ def test_a_generation_that_does_not_fit_is_explained_and_the_old_one_stays(tmp_p
     assert names(tmp_path) == before
     assert current_generation(tmp_path) == 1
     assert open_store(tmp_path).meta() == {"schema_version": str(SCHEMA_VERSION)}
+
+
+def test_a_lock_that_does_not_fit_is_explained_and_not_held(tmp_path: Path) -> None:
+    with small_files_only(0), pytest.raises(StoreError, match="same command again"), locked(tmp_path):
+        pass
+    assert not is_locked(tmp_path)
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EROFS])
+def test_what_may_not_be_deleted_is_explained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    artefacts = Artefacts(tmp_path)
+    with artefacts.writing("s", "k") as made:
+        made.add_facts({})
+
+    def refused(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("precompute.artefacts.os.replace", refused)
+    with pytest.raises(StoreError, match="not permitted"):
+        artefacts.remove("s", "k")
 
 
 def test_codes_that_do_not_fit_are_explained(tmp_path: Path) -> None:

@@ -219,6 +219,10 @@ def test_names_and_places(originals: dict[str, Path]) -> None:
     assert parse_encoder("mert=m-a-p/MERT-v1-95M").revision == choice.revision
     assert parse_encoder("mert", revision="abc").revision == "abc"
     assert parse_encoder("large=facebook/hubert-large-ll60k").revision == "main"
+    pinned = parse_encoder("mert=m-a-p/MERT-v1-95M@refs/pr/1")
+    assert (pinned.hub_id, pinned.revision) == ("m-a-p/MERT-v1-95M", "refs/pr/1")
+    at = Path(shutil.copytree(originals["hubert"], originals["hubert"].parent / "a@b"))
+    assert parse_encoder(f"hubert={at}").folder == at
     own = find_checkpoint(f"my-model={originals['wavlm']}")
     assert (own.spec.name, own.spec.display_name, own.family) == ("my-model", "my-model", "wavlm")
     for text, says in (
@@ -229,6 +233,8 @@ def test_names_and_places(originals: dict[str, Path]) -> None:
         ("hubert=/no/such/folder", "no folder with a checkpoint"),
         ("hubert=", "no folder with a checkpoint"),
         ("hubert=a/b/c", "no folder with a checkpoint"),
+        ("hubert=a/b@", "no folder with a checkpoint"),
+        ("hubert=a/b@v1@v2", "no folder with a checkpoint"),
     ):
         with pytest.raises(EncoderError, match=says):
             parse_encoder(text)

@@ -91,6 +91,7 @@ ENCODERS: Mapping[str, EncoderSpec] = MappingProxyType(
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,31}")
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
+_REVISION = re.compile(r"[A-Za-z0-9][\w./-]*")
 
 
 @dataclass(frozen=True)
@@ -104,10 +105,10 @@ class EncoderChoice:
 
 
 def parse_encoder(text: str, *, revision: str | None = None) -> EncoderChoice:
-    """Read `hubert`, `hubert=HUB_ID` or `hubert=FOLDER`; the name before `=` is the user's own short name.
+    """Read `hubert`, `hubert=HUB_ID`, `hubert=HUB_ID@REVISION` or `hubert=FOLDER`; the name is the user's own.
 
-    `revision` pins a hub id to a commit, tag or branch; a known encoder's own pin is used without it. Raises
-    EncoderError for a name or a place that cannot be meant.
+    A revision, in the text or as `revision`, pins a hub id to a commit, tag or branch; without one a known encoder's
+    own pin is used. Raises EncoderError for a name, a place or a revision that cannot be meant.
     """
     name, equals, place = (part.strip() for part in text.partition("="))
     if not _NAME.fullmatch(name):
@@ -126,14 +127,16 @@ def parse_encoder(text: str, *, revision: str | None = None) -> EncoderChoice:
     folder = Path(place).expanduser()
     if place and folder.is_dir():
         return EncoderChoice(name, folder, None, None)
-    if folder.is_absolute() or place.startswith((".", "~")) or not _HUB_ID.fullmatch(place):
+    place, at, asked = place.partition("@")
+    is_hub_id = _HUB_ID.fullmatch(place) and (not at or _REVISION.fullmatch(asked))
+    if folder.is_absolute() or place.startswith((".", "~")) or not is_hub_id:
         raise EncoderError(
-            f"{place!r} is no folder with a checkpoint, and no hub id either. "
-            f"Give a folder that holds config.json, or a hub id: --encoder {name}=HUB_ID_OR_FOLDER"
+            f"{place + at + asked!r} is no folder with a checkpoint, and no hub id either. Give a folder that holds "
+            f"config.json, or a hub id with or without a revision: --encoder {name}=HUB_ID[@REVISION]"
         )
     known = ENCODERS.get(name)
     pinned = known.revision if known is not None and known.hub_id == place else "main"
-    return EncoderChoice(name, None, place, revision or pinned)
+    return EncoderChoice(name, None, place, asked or revision or pinned)
 
 
 def spec_for(choice: EncoderChoice, family: str, sample_rate_hz: int) -> EncoderSpec:

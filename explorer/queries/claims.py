@@ -283,7 +283,8 @@ def fetch_first_looks(store: Store, limit: int = 6) -> pd.DataFrame:
     """
     return store.query(
         f"""WITH found AS (
-               SELECT f.sae_id, f.feature, 'label' AS why, {shown_label("f")} AS label, f.label_f1 AS score, NULL::DOUBLE AS r2
+               SELECT f.sae_id, f.feature, 'label' AS why, {shown_label("f")} AS label, f.label_f1 AS score,
+                    NULL::DOUBLE AS r2
                FROM features f WHERE f.label_is_shown AND f.label_f1 IS NOT NULL
                UNION ALL
                SELECT f.sae_id, f.feature, 'factor', g.display_name, f.best_factor_weight, s.r2

@@ -17,11 +17,12 @@ __all__ = ["DATASETS", "Clip", "Corpus", "DatasetKind", "Skipped", "SourceFile",
 
 @dataclass(frozen=True)
 class DatasetKind:
-    """One layout that can be read: its name, what it expects, and its reader."""
+    """One layout that can be read: name, what it expects, reader, and files that it also reads beside the root."""
 
     name: str
     description: str
     read: Callable[[Path, bool], Listing]  # (root, drop_vibrado)
+    beside: tuple[str, ...] = ()
 
 
 DATASETS: Mapping[str, DatasetKind] = {
@@ -32,6 +33,7 @@ DATASETS: Mapping[str, DatasetKind] = {
             "VocalSet as it is unpacked: FULL/<singer>/<exercise>/<technique>/*.wav with its two singer lists, or "
             "FULL/train and FULL/test; label technique, group singer",
             lambda root, drop_vibrado: vocalset.read(root, drop_vibrado=drop_vibrado),
+            beside=tuple(vocalset.SINGER_LISTS.values()),
         ),
         DatasetKind(
             "esc50",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -25,11 +26,13 @@ class Skipped:
     """A file that was left out. `path` is relative to the data set's folder.
 
     kind 'not audio': not taken, no failure. 'rejected': meant to be read and refused; `--strict` makes it an error.
+    may_pass: the reason is not the file's content but a permission, a disk or a missing decoder, which may be mended.
     """
 
     path: str
     reason: str
     kind: str
+    may_pass: bool = False
 
 
 @dataclass(frozen=True)
@@ -137,45 +140,66 @@ def short_hash(text: str, n_digits: int) -> str:
 def walk_audio(root: Path, *, ignore: frozenset[str] = frozenset()) -> tuple[list[tuple[str, Path]], list[Skipped]]:
     """All audio files under a folder as (relative, path), sorted, and the rest with the reason each was not taken.
 
-    By extension only: content is judged when a file is decoded. Hidden files and folders, stores of Sonoscope and files
-    in `ignore` (relative, not listed) are not entered. Linked folders are followed, each folder once.
+    By extension only: content is judged when a file is decoded. Hidden files and folders, stores of Sonoscope and what
+    is in `ignore` (relative files and folders, not listed) are not entered. Linked folders are followed, each once.
     Raises DatasetError when the folder is not there or cannot be listed.
     """
     if not root.is_dir():
         raise DatasetError(f"There is no folder {str(root)!r}. Give the folder of recordings with --root.")
     found: list[tuple[str, Path]] = []
     skipped: list[Skipped] = []
-    seen: set[tuple[int, int]] = set()
+    seen = {_identity(root / relative) for relative in ignore if (root / relative).is_dir()}
     todo = [root]
     while todo:
         folder = todo.pop()
         try:
-            status = folder.stat()
+            identity = _identity(folder)
             children = sorted(folder.iterdir(), key=lambda child: child.name)
         except OSError as error:
             if folder == root:
                 raise DatasetError(f"The folder {str(root)!r} cannot be listed: {error.strerror}.") from error
             reason = f"the folder cannot be listed: {error.strerror}"
-            skipped.append(Skipped(relative_name(root, folder), reason, REJECTED))
+            skipped.append(Skipped(relative_name(root, folder), reason, REJECTED, may_pass=True))
             continue
-        if (status.st_dev, status.st_ino) in seen:
+        if identity in seen:
             skipped.append(Skipped(relative_name(root, folder), "a link to a folder that is already read", NOT_AUDIO))
             continue
-        seen.add((status.st_dev, status.st_ino))
+        seen.add(identity)
         for child in children:
             relative = relative_name(root, child)
+            if relative in ignore:
+                continue
             try:
                 why = _why_not(child)
             except OSError as error:
-                why = f"it cannot be looked at: {error.strerror}", REJECTED
+                skipped.append(Skipped(relative, f"it cannot be looked at: {error.strerror}", REJECTED, may_pass=True))
+                continue
             if why is not None:
-                if relative not in ignore:
-                    skipped.append(Skipped(relative, *why))
+                skipped.append(Skipped(relative, *why))
             elif child.is_dir():
                 todo.append(child)
             else:
                 found.append((relative, child))
     return sorted(found), sorted(skipped, key=lambda item: item.path)
+
+
+def audio_beside(root: Path, inside: Path, reason: str) -> list[Skipped]:
+    """Audio files below `root` that a reader of only the folder `inside` leaves out, and what could not be looked at.
+
+    Paths are relative to the folder that holds `inside`, or to `root` where they lie outside of it.
+    """
+    if inside == root:
+        return []
+    found, skipped = walk_audio(root, ignore=frozenset((relative_name(root, inside),)))
+    left_out = [Skipped(relative, reason, NOT_AUDIO) for relative, _ in found]
+    left_out += [item for item in skipped if item.kind == REJECTED]
+    base = "" if inside.parent == root else f"{relative_name(root, inside.parent)}/"
+    return [dataclasses.replace(item, path=item.path.removeprefix(base)) for item in left_out]
+
+
+def _identity(folder: Path) -> tuple[int, int]:
+    status = folder.stat()
+    return status.st_dev, status.st_ino
 
 
 def relative_name(root: Path, path: Path) -> str:

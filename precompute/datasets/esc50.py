@@ -6,10 +6,11 @@ The last fold is the data set's test part.
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 from explorer.errors import DatasetError
-from precompute.datasets.base import REJECTED, Entry, Listing, Skipped, walk_audio
+from precompute.datasets.base import REJECTED, Entry, Listing, Skipped, audio_beside, walk_audio
 from precompute.datasets.folder import Row, read_table
 
 _TABLE = Path("meta") / "esc50.csv"
@@ -21,7 +22,8 @@ def read(root: Path) -> Listing:
     base = _find_base(root)
     table = read_table(base / _TABLE, key="filename", required=("fold", "category"))
     found, skipped = walk_audio(base / "audio")
-    skipped = [Skipped(f"audio/{item.path}", item.reason, item.kind) for item in skipped]
+    skipped = [dataclasses.replace(item, path=f"audio/{item.path}") for item in skipped]
+    skipped += audio_beside(root, base / "audio", "not in audio/, where ESC-50's recordings lie")
     paths = dict(found)
     last = max((row.values["fold"] for row in table.rows), key=_fold_order, default="")
     entries: list[Entry] = []

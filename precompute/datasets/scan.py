@@ -106,9 +106,9 @@ def _scan(entry: Entry, clip_s: float) -> Scanned | Skipped:
         info, cuts = scan_audio(entry.path, clip_s=clip_s)
         sha256 = file_sha256(entry.path)
     except AudioError as error:
-        return Skipped(entry.relative, str(error), REJECTED)
+        return Skipped(entry.relative, str(error), REJECTED, isinstance(error.__cause__, OSError | ImportError))
     except OSError as error:
-        return Skipped(entry.relative, f"cannot be read: {error.strerror}", REJECTED)
+        return Skipped(entry.relative, f"cannot be read: {error.strerror}", REJECTED, may_pass=True)
     group = entry.relative if entry.group is None else entry.group
     file = SourceFile(
         entry.path, entry.relative, entry.labels, group, entry.attributes, entry.official_split, sha256, info

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from explorer.errors import DatasetError
-from precompute.datasets.base import REJECTED, Entry, Listing, Skipped, walk_audio
+from precompute.datasets.base import REJECTED, Entry, Listing, Skipped, audio_beside, walk_audio
 
 TECHNIQUES = (
     "belt", "breathy", "inhaled", "lip_trill", "spoken", "straight", "trill", "trillo", "vibrato", "vocal_fry"
@@ -26,6 +26,7 @@ EXERCISES = ("arpeggios", "excerpts", "long_tones", "scales")
 VOWELS = ("a", "e", "i", "o", "u")
 PAPER_VOWELS = frozenset((*VOWELS, "c", "f", "spoken"))  # the last word of a file name that the published loader keeps
 TEST_SINGERS = frozenset(("female2", "female8", "male3", "male5", "male10"))
+SINGER_LISTS = {split: f"{split}_singers_technique.txt" for split in ("train", "test")}  # beside FULL, or in it
 _SINGER = re.compile(r"(f|m|female|male)(\d{1,2})", re.IGNORECASE)
 
 
@@ -40,6 +41,7 @@ def read(root: Path, *, drop_vibrado: bool = False) -> Listing:
     below, skipped = walk_audio(full)
     found = [(f"FULL/{relative}", path) for relative, path in below]
     skipped = [dataclasses.replace(item, path=f"FULL/{item.path}") for item in skipped]
+    skipped += audio_beside(root, full, "not in FULL, where VocalSet's recordings lie")
     official, notes = _singer_lists(full)
     entries: list[Entry] = []
     for relative, path in found:
@@ -149,9 +151,8 @@ def _piece(words: list[str], singer: str, exercise: str | None, technique: str |
 def _singer_lists(full: Path) -> tuple[dict[str, str], list[str]]:
     """('train' or 'test' by singer, notes): from the two lists, or the published test singers if both are missing."""
     official: dict[str, str] = {}
-    for split in ("train", "test"):
-        names = [folder / f"{split}_singers_technique.txt" for folder in (full.parent, full)]
-        path = next((name for name in names if name.is_file()), None)
+    for split, name in SINGER_LISTS.items():
+        path = next((folder / name for folder in (full.parent, full) if (folder / name).is_file()), None)
         if path is None:
             continue
         for word in path.read_text(encoding="utf-8-sig", errors="replace").split():
