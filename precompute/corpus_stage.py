@@ -25,6 +25,7 @@ from precompute.reporting import Reporter
 
 CORPUS_STAGE, FACTOR_STAGE = "corpus", "factors"
 VERSION = 1
+FACTOR_VERSION = 2
 
 
 def find_corpus(config: RunConfig, artefacts: Artefacts, reporter: Reporter) -> tuple[Corpus, Bundle]:
@@ -180,7 +181,7 @@ def make_factors(job: Job) -> np.ndarray:
     with job.reporter.stage("openSMILE factors and previews", total_s, "s of audio") as stage:
         todo: list[tuple[Shard, str]] = []
         for shard in job.shards:
-            key = key_of(version=VERSION, shard=shard.name)
+            key = key_of(version=FACTOR_VERSION, shard=shard.name)
             bundle = job.artefacts.find(FACTOR_STAGE, key)
             if bundle is None:
                 todo.append((shard, key))
@@ -189,7 +190,7 @@ def make_factors(job: Job) -> np.ndarray:
         _compute_factors(job, todo, stage.advance)
         values_cg = np.full((len(job.corpus.clips), len(FACTORS)), np.nan)
         for shard in job.shards:
-            bundle = job.record.use(job.artefacts.get(FACTOR_STAGE, key_of(version=VERSION, shard=shard.name)))
+            bundle = job.record.use(job.artefacts.get(FACTOR_STAGE, key_of(version=FACTOR_VERSION, shard=shard.name)))
             rows = bundle.table("factor_values")
             position = {clip.clip_id: clip.clip_index for clip in shard.clips}
             at = rows["clip_id"].map(position).to_numpy(dtype=int)
