@@ -43,7 +43,8 @@ def probe_representation(job: Job, x_cd: np.ndarray, *, seed: int) -> list[tuple
             seed=seed,
         )
         results.append((label_name, held_out))
-        c_grid = (held_out.c if held_out.c is not None else config.probe_c_grid[0],)
+        # One C for all protocols, so that they differ in the clips alone; without a held-out part, chosen in each fold.
+        c_grid = config.probe_c_grid if held_out.c is None else (held_out.c,)
         for protocol, folds_c in ((GROUP_FOLDS, arrays.fold_group_c), (RANDOM_FOLDS, arrays.fold_random_c)):
             result = run_probe(
                 x_cd,
