@@ -13,7 +13,7 @@ from precompute.factor_fit import FactorFit, LassoSettings
 from precompute.job import HELD_OUT, PAPER, Job
 
 LASSO_STAGE = "lasso"
-VERSION = 1
+VERSION = 2
 
 
 def lasso(
@@ -52,6 +52,7 @@ def lasso(
             x_cd[rows_c],
             factors_cg[rows_c],
             seed,
+            groups_c=job.arrays.groups_c[rows_c],
             n_permutations=config.lasso_permutations,
             completeness_of_no_weight=1.0 if config.faults.completeness_one_without_weights else None,
             n_jobs=config.workers(),

@@ -119,7 +119,7 @@ def test_noise_is_not_above_its_permutations_however_many_columns():
     fits = fit((x, y, groups, train, heldout, folds), LassoSettings(n_permutations=20))
     assert all(found.r2 < 0.05 for found in fits)
     assert sum(found.r2 > max(0, found.r2_permuted) for found in fits) <= 1
-    paper = fit_factors_paper(x, y, seed=0)
+    paper = fit_factors_paper(x, y, seed=0, groups_c=np.zeros(len(x)))
     assert all(found.r2 > 0.25 for found in paper)  # in-sample, on noise: why the permuted one stands beside it
     assert all(abs(found.r2 - found.r2_permuted) < 0.25 for found in paper)
 
@@ -260,13 +260,15 @@ def test_r2_within_group_is_lower_where_codes_only_tell_groups_apart():
 
 def test_the_paper_lasso_equals_scikit_learns_in_sample():
     x, y, *_ = planted(n=100, d=150)
+    groups = np.arange(100) % 7
     z = StandardScaler().fit_transform(x.astype(float))
-    for g, found in enumerate(fit_factors_paper(x, y, seed=0)):
+    for g, found in enumerate(fit_factors_paper(x, y, seed=0, groups_c=groups)):
         target = (y[:, g] - y[:, g].mean()) / y[:, g].std()
         sk = Lasso(alpha=0.1, max_iter=10_000, tol=1e-8).fit(z, target)
         dense = weights_matrix([found], 150)
         np.testing.assert_allclose(dense[:, 0], sk.coef_, atol=5e-3)
         assert found.r2 == pytest.approx(sk.score(z, target), abs=5e-3)
+        assert (found.n_clips, found.n_groups) == (100, 7)
         assert (found.alpha, found.alpha_source, found.r2) == (0.1, "paper", found.r2_train)
         score, codes = completeness(dense)
         assert (found.completeness, found.effective_codes) == (score[0], codes[0])
@@ -286,8 +288,8 @@ def test_the_published_completeness_of_no_weight_is_a_switch():
     assert paper(x, np.full((2000, 1), np.nan), 0)[0].reason == "no value"
 
 
-def paper(*parts, **named):
-    return fit_factors_paper(*parts, **named)
+def paper(x, y, seed, **named):
+    return fit_factors_paper(x, y, seed, groups_c=np.zeros(len(x)), **named)
 
 
 def made(index, r2, completeness=math.nan, codes=math.nan):
