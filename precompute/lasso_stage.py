@@ -23,14 +23,20 @@ def lasso(
     representation_id: str,
     *,
     seed: int,
+    pooling: str,
     given: Bundle | None = None,
     protocol: str = HELD_OUT,
 ) -> Bundle:
-    """Fit every factor from one representation. `given`: the bundle whose alphas are taken instead of choosing anew."""
+    """Fit every factor from one representation, whose states were pooled as `pooling` says.
+
+    `given`: the bundle whose alphas are taken instead of choosing anew.
+    """
     config = job.config
     key = key_of(
         version=VERSION,
         representation=representation_id,
+        pooling=pooling,
+        seed=seed,
         corpus=job.corpus.corpus_id,
         settings=[
             config.lasso_folds,

@@ -125,9 +125,11 @@ def open_job(config: RunConfig, artefacts: Artefacts, reporter: Reporter) -> Job
                 f"and this run reads {corpus.name} ({corpus.corpus_id[:8]}): other files, cuts, labels or splits. "
                 "Give another --store, or the options of the first run."
             )
-    if config.is_paper and not any(clip.paper_split == "test" for clip in corpus.clips):
+    parts = {clip.paper_split for clip in corpus.clips}
+    if config.is_paper and not parts >= {"train", "valid", "test"}:
         raise ConfigError(
-            f"preset paper needs a corpus with its own test singers, and {corpus.name} has none. "
+            f"preset paper needs files to train, to choose the epoch and to test on, of a corpus with its own test "
+            f"singers; {corpus.name} has none for {' and '.join(sorted({'train', 'valid', 'test'} - parts))}. "
             "Use --dataset vocalset, or another preset."
         )
     identity = {name: value for name, value in config.as_dict().items() if name not in NOT_IDENTITY}
@@ -194,7 +196,8 @@ def _predict_factors(
     with job.reporter.stage(f"Lasso on {work.checkpoint.spec.name}", n_fits, "representations") as stage:
         for layer in dense_layers:
             x_cd = states.pooled_cld[:, layer]
-            lasso(job, x_cd, factors_cg, dense_id(work.encoder_id, layer), seed=0, protocol=job.protocol)
+            name = dense_id(work.encoder_id, layer)
+            lasso(job, x_cd, factors_cg, name, seed=0, pooling=work.pooling, protocol=job.protocol)
             stage.advance()
         for layer in layers:
             at_layer = sorted((item for item in trained if item.layer == layer), key=lambda item: not item.is_reference)
@@ -210,6 +213,7 @@ def _predict_factors(
                     factors_cg,
                     item.sae_id,
                     seed=item.seed,
+                    pooling=work.pooling,
                     given=given,
                     protocol=job.protocol,
                 )

@@ -85,7 +85,7 @@ def _encode_seconds(artefacts: Artefacts, work: EncoderAtWork, job: Job) -> floa
     left_s = sum(
         clip.duration_s
         for shard in job.shards
-        if artefacts.find(POOLED_STAGE, pooled_key(work.fingerprint, shard, all_tokens=work.pools_all_tokens)) is None
+        if artefacts.find(POOLED_STAGE, pooled_key(work.states_name, shard, all_tokens=work.pools_all_tokens)) is None
         for clip in shard.clips
     )
     if not left_s:

@@ -17,7 +17,7 @@ from precompute.probe_result import ProbeResult
 from precompute.probes import attribute_baseline, run_paper_probe, run_probe
 
 PROBE_STAGE, BASELINE_STAGE = "probes", "attribute_baselines"
-VERSION = 1
+VERSION = 2
 MAX_CATEGORIES = 60
 
 
@@ -154,7 +154,8 @@ def probe_layers(work: EncoderAtWork, states: States) -> pd.DataFrame:
             labels=list(job.arrays.labels),
             c_grid=config.probe_c_grid,
             pooling=work.pooling,
-            paper=[config.crop_s, config.n_crops, config.seeds[0]] if config.is_paper else None,
+            seed=config.seeds[0],
+            paper=[config.crop_s, config.n_crops, config.faults.encoders_in_training_mode] if config.is_paper else None,
         )
         found = job.artefacts.find(PROBE_STAGE, key)
         if found is not None:
