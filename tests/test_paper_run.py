@@ -21,9 +21,11 @@ from precompute import sae_stage
 from precompute.artefacts import Artefacts
 from precompute.config import RunConfig
 from precompute.datasets.synthetic import write_synthetic_corpus
-from precompute.encode_stage import open_encoder
+from precompute.encode_stage import States, open_encoder
 from precompute.hidden_states import CROPS_STAGE, ClipSource, Shard, crops_key, encode_crops
+from precompute.lasso_stage import lasso
 from precompute.pipeline import open_job, run
+from precompute.probe_stage import probe_layers
 from precompute.reporting import Reporter
 from precompute.sae_stage import LAST_STATE
 from tests.conftest import tiny_config
@@ -207,6 +209,34 @@ def test_an_sae_is_named_by_what_made_it_and_nothing_else(
         return set(sae_stage.sae_ids(work, (1, 4), sae_stage.train_settings(work, 0.9, 42)).values())
 
     assert (ids() != ids(**options)) == changes
+
+
+def test_probes_and_lasso_are_named_by_the_states_they_stand_on(sources: Path, tmp_path: Path) -> None:
+    """With another fault switched the states are others, and so must be the artefacts made of them."""
+
+    def made(stage: str, **faults: bool) -> set[str]:
+        config = paper_config(
+            sources, tmp_path / "store", faults=faults, encoders=[f"hubert={sources / 'random-hubert'}"]
+        )
+        job = open_job(config, Artefacts(config.store), Reporter())
+        work = open_encoder(job, config.encoders[0])
+        rng = np.random.default_rng(0)
+        n_clips, n_layers, d_model = len(job.corpus.clips), len(work.layers()), work.checkpoint.d_model
+        pooled_cld = rng.normal(size=(n_clips, n_layers, d_model)).astype(np.float32)
+        states = States(pooled_cld, pooled_cld, np.repeat(pooled_cld[:, None], 2, axis=1))
+        if stage == "probes":
+            probe_layers(work, states)
+        else:
+            factors_cg = rng.normal(size=(n_clips, 2))
+            lasso(job, pooled_cld[:, 1], factors_cg, "dense", seed=0, pooling=work.pooling, protocol=job.protocol)
+        return {key for found, key in job.record.bundles if found == stage}
+
+    for stage, fault in (
+        ("probes", "encoders_in_training_mode"),
+        ("probes", "pool_padding"),
+        ("lasso", "pool_padding"),
+    ):
+        assert made(stage) == made(stage) and not made(stage) & made(stage, **{fault: False})
 
 
 def test_a_corpus_without_files_to_choose_the_epoch_on_is_refused(tmp_path: Path, sources: Path) -> None:

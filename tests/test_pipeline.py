@@ -17,12 +17,13 @@ import pytest
 import soundfile as sf
 
 from explorer.audio import load_waveform
-from explorer.encoders import load_encoder
+from explorer.encoders import MARKER, load_encoder
 from explorer.errors import ConfigError, DatasetError, StoreBusyError, StoreError
 from explorer.inference import read_sound
 from explorer.sae import load_sae
 from explorer.store import Store, current_generation, open_store
 from precompute.artefacts import PARTIAL
+from precompute.commands import verify
 from precompute.config import RunConfig
 from precompute.pipeline import locked, run
 from tests.conftest import tiny_config
@@ -207,6 +208,26 @@ def test_runs_add_to_the_store_and_later_analyses_replace_earlier_ones(tiny_sour
         again.query("SELECT path FROM generation_files")["path"]
     )
     assert {f"files/{path.name}" for path in (store / "files").iterdir()} <= listed
+
+
+def test_another_playable_set_and_another_copy_of_the_checkpoint_are_seen(tiny_sources: Path, tmp_path: Path) -> None:
+    """What the second run says of clips and checkpoint is what holds, and no file of the first was overwritten."""
+    store, copied = tmp_path / "store", tmp_path / "moved-hubert"
+    options: dict[str, Any] = {"sparsities": (0.8,), "layers": "2"}
+    run(small_config(tiny_sources, store, n_playable_clips=5, **options), command="five")
+    first = open_store(store)
+    shutil.copytree(tiny_sources / "random-hubert", copied, ignore=shutil.ignore_patterns(MARKER))
+    again = {**options, "encoders": [f"hubert={copied}"], "epochs": 4, "seeds": (0,)}
+    run(tiny_config(tiny_sources, store, n_playable_clips=3, **again), command="three")
+    second = open_store(store)
+    playable = "SELECT clip_id FROM clips WHERE is_playable"
+    assert (len(first.query(playable)), len(second.query(playable))) == (5, 3)
+    encoder = "SELECT source, is_trained FROM encoders"
+    assert not first.query(encoder)["is_trained"].iloc[0] and second.query(encoder)["is_trained"].isna().all()
+    assert "moved-hubert" in second.query(encoder)["source"].iloc[0]
+    assert len(second.query("SELECT * FROM saes")) == 1  # the same weights, so nothing else is new
+    assert len(second.query("SELECT DISTINCT path FROM generation_files WHERE kind = 'states'")) == 2
+    assert "all as published" in verify(store)[0]
 
 
 def test_a_store_that_cannot_be_a_folder_is_named(tiny_sources: Path, tmp_path: Path) -> None:
