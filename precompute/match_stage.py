@@ -30,9 +30,15 @@ class Dictionary:
     codes_cf: np.ndarray
 
 
-def match_dictionaries(job: Job, dictionaries: Sequence[Dictionary]) -> None:
-    """Match every pair of reference dictionaries in both directions, and the seeds of each with each other."""
+def match_dictionaries(job: Job, dictionaries: Sequence[Dictionary], earlier: Sequence[Dictionary] = ()) -> None:
+    """Match every pair of reference dictionaries in both directions, and the seeds of each with each other.
+
+    `earlier`: references of the store's other runs. One of an encoder and layer that this run has a reference of
+    gives way to it.
+    """
     references = [item for item in dictionaries if item.is_reference]
+    places = {(item.encoder_id, item.layer) for item in references}
+    references += [item for item in earlier if (item.encoder_id, item.layer) not in places]
     pairs = [(a, b, "encoder") for a in references for b in references if a is not b]
     families: dict[tuple[str, int, float], list[Dictionary]] = {}
     for item in dictionaries:

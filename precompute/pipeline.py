@@ -43,6 +43,7 @@ from precompute.match_stage import Dictionary, match_dictionaries
 from precompute.plan import Estimate, estimate
 from precompute.probe_stage import choose_layers, dense_id, probe_attributes, probe_layers
 from precompute.publish import load_runs, publish, save_run
+from precompute.references import dictionaries_of_other_runs
 from precompute.reporting import Reporter, log
 from precompute.sae_stage import TrainedSAE, analyse, keep_traces, planned, train_saes
 
@@ -92,6 +93,9 @@ def run(config: RunConfig, *, command: str) -> RunSummary:
         factors_cg = make_factors(job)
         probe_attributes(job)
         dictionaries: list[Dictionary] = []
+        earlier = dictionaries_of_other_runs(
+            artefacts, load_runs(artefacts), run_id=job.run_id, protocol=job.protocol, n_clips=len(job.corpus.clips)
+        )
         choices: list[dict[str, Any]] = []
         generation = 0
         for number, work in enumerate(plans, start=1):
@@ -99,7 +103,7 @@ def run(config: RunConfig, *, command: str) -> RunSummary:
             dictionaries += found
             choices += chosen.to_dict("records")
             work.release()
-            match_dictionaries(job, dictionaries)
+            match_dictionaries(job, dictionaries, earlier)
             with reporter.stage("publish", 1, "generation") as stage:
                 _record_run(job, config, command, started_at, choices, is_finished=number == len(plans))
                 generation = publish(config.store)

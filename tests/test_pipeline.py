@@ -210,6 +210,41 @@ def test_runs_add_to_the_store_and_later_analyses_replace_earlier_ones(tiny_sour
     assert {f"files/{path.name}" for path in (store / "files").iterdir()} <= listed
 
 
+def test_runs_share_matches_and_agree_on_the_sae_that_is_shown_first(tiny_sources: Path, tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    options: dict[str, Any] = {"sparsities": (0.8,), "seeds": (0,), "layers": "2", "label_permutations": 2}
+    hubert, ast = ([f"{name}={tiny_sources / f'random-{name}'}"] for name in ("hubert", "ast"))
+    run(tiny_config(tiny_sources, store, encoders=hubert, epochs=2, **options), command="a first look")
+    first = open_store(store).query("SELECT sae_id FROM saes")["sae_id"].iloc[0]
+    run(tiny_config(tiny_sources, store, encoders=hubert, epochs=4, **options), command="more epochs")
+    opened = open_store(store)
+    references = opened.query("SELECT sae_id, n_epochs FROM saes WHERE is_reference")
+    assert len(opened.query("SELECT sae_id FROM saes")) == 2 and references["n_epochs"].tolist() == [4]
+    run(tiny_config(tiny_sources, store, encoders=ast, epochs=2, **options), command="another encoder")
+    opened = open_store(store)
+    shown = opened.query("SELECT encoder_id, sae_id FROM saes WHERE is_reference ORDER BY encoder_id")
+    assert [name.split("-")[0] for name in shown["encoder_id"]] == ["ast", "hubert"] and first not in set(
+        shown["sae_id"]
+    )
+    pairs = opened.query("SELECT DISTINCT sae_id, other_sae_id FROM feature_matches WHERE kind = 'encoder'")
+    assert set(map(tuple, pairs.to_numpy())) == {tuple(shown["sae_id"]), tuple(shown["sae_id"][::-1])}
+    match = opened.query(
+        "SELECT * FROM feature_matches WHERE kind = 'encoder' AND rank = 0 ORDER BY abs(r_train) DESC LIMIT 1"
+    ).iloc[0]
+    train = opened.query("SELECT split = 'train' AS t FROM clips ORDER BY clip_index")["t"].to_numpy()
+
+    def activation(sae_id: str, feature: int) -> np.ndarray:
+        path = opened.query("SELECT codes_by_feature_file AS f FROM saes WHERE sae_id = ?", [sae_id])["f"].iloc[0]
+        place = str((store / path).resolve())
+        codes = opened.query("SELECT * FROM read_parquet(?) WHERE feature = ?", [place, int(feature)])
+        values = np.zeros(len(train))
+        values[codes["clip_index"]] = codes["value"]
+        return values[train]
+
+    ours, theirs = activation(match.sae_id, match.feature), activation(match.other_sae_id, match.other_feature)
+    assert match["r_train"] == pytest.approx(np.corrcoef(ours, theirs)[0, 1], abs=1e-5)
+
+
 def test_another_playable_set_and_another_copy_of_the_checkpoint_are_seen(tiny_sources: Path, tmp_path: Path) -> None:
     """What the second run says of clips and checkpoint is what holds, and no file of the first was overwritten."""
     store, copied = tmp_path / "store", tmp_path / "moved-hubert"
