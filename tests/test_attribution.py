@@ -8,14 +8,10 @@ from sklearn.linear_model import Lasso
 from sklearn.preprocessing import StandardScaler
 
 from precompute.attribution import (
-    FactorFit,
-    LassoScaler,
     LassoSettings,
     fit_factors,
     fit_factors_paper,
-    fixed_factor_set,
     lasso_scaler,
-    summarise,
     weights_matrix,
 )
 from precompute.lasso import alpha_grid, choose_alpha, make_problem, solve_path
@@ -290,27 +286,3 @@ def test_the_published_completeness_of_no_weight_is_a_switch():
 
 def paper(x, y, seed, **named):
     return fit_factors_paper(x, y, seed, groups_c=np.zeros(len(x)), **named)
-
-
-def made(index, r2, completeness=math.nan, codes=math.nan):
-    scaler = LassoScaler(np.zeros(1), np.ones(1))
-    return FactorFit(index, scaler, r2=r2, completeness=completeness, effective_codes=codes)
-
-
-def test_the_fixed_set_and_the_averages_by_hand():
-    layers = [
-        [made(0, 0.9), made(1, 0.2), made(2, math.nan), made(3, -0.5)],
-        [made(0, 0.5), made(1, 0.8), made(2, 0.6)],
-    ]
-    assert fixed_factor_set(layers, n=2) == (0, 2)  # means 0.7, 0.5, 0.6, -0.5
-    assert fixed_factor_set(layers) == (0, 2, 1)  # nothing below 0
-    fits = [made(0, 0.9, 0.8, 4.0), made(1, 0.4, 0.6, 8.0), made(2, 0.1), made(3, math.nan)]
-    summary = summarise(fits, fixed_set=(0, 2, 3), n_top=2)
-    assert summary.informativeness == pytest.approx(0.65)
-    assert summary.completeness == pytest.approx(0.7)
-    assert summary.effective_codes == pytest.approx(6)
-    assert summary.informativeness_fixed == pytest.approx(0.5)
-    assert summary.completeness_fixed == pytest.approx(0.8)
-    assert (summary.n_factors, summary.n_factors_fixed) == (2, 2)
-    nothing = summarise([made(0, math.nan)], ())
-    assert (nothing.informativeness, nothing.completeness, nothing.informativeness_fixed) == (None, None, None)
