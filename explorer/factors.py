@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from explorer.audio import Waveform, load_waveform
+from explorer.audio import SILENT_RMS, Waveform, load_waveform
 from explorer.factor_table import FACTOR_GROUPS, FACTOR_NAMES, FACTORS, Factor, factor_group, paper_group
 
 if TYPE_CHECKING:
@@ -141,8 +141,14 @@ def _no_frame_reason(descriptor: str, value: dict[str, float]) -> str:
 
 
 def factor_row(wave: Waveform, *, is_silent: bool | None = None) -> FactorRow:
-    """The factors of `wave` with undefined ones as NaN and the reason why."""
+    """The factors of `wave` with undefined ones as NaN and the reason why.
+
+    is_silent: as `missing_reasons` takes it; None also takes a wave whose rms is under SILENT_RMS as silent, for which
+    openSMILE still gives numbers.
+    """
     raw = functionals(wave)
+    if is_silent is None and np.sqrt(np.mean(wave.samples**2.0)) < SILENT_RMS:
+        is_silent = True
     reasons = missing_reasons(raw, is_silent=is_silent)
     is_missing = np.array([reason is not None for reason in reasons])
     return FactorRow(np.where(is_missing, np.nan, raw), raw, reasons)

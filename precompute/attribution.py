@@ -19,16 +19,13 @@ from numpy.typing import NDArray
 from precompute.factor_fit import (
     NAN,
     FactorFit,
-    FactorSummary,
     LassoScaler,
     LassoSettings,
     Target,
-    fixed_factor_set,
     lasso_scaler,
     make_target,
     permuted_limit,
     same_clips,
-    summarise,
     weights_matrix,
     with_model,
 )
@@ -47,8 +44,8 @@ from precompute.lasso import (
 )
 from precompute.metrics import Array, Floats, r2_score, r2_within_group
 
-__all__ = ["FactorFit", "FactorSummary", "LassoScaler", "LassoSettings", "fit_factors", "fit_factors_paper"]
-__all__ += ["fixed_factor_set", "lasso_scaler", "summarise", "weights_matrix"]
+__all__ = ["FactorFit", "LassoScaler", "LassoSettings", "fit_factors", "fit_factors_paper"]
+__all__ += ["lasso_scaler", "weights_matrix"]
 
 Mask = NDArray[np.bool_]
 Rows = NDArray[np.intp]

@@ -66,7 +66,6 @@ class RunConfig:
     learning_rate: float = 1e-3
     method: str = "sound"  # sound | paper
     probe_c_grid: tuple[float, ...] = (0.001, 0.01, 0.1, 1.0)
-    probe_folds: bool = True
     lasso: str = "cv-reference"  # cv-everywhere | cv-reference
     lasso_folds: int = 5
     lasso_alphas: int = 20
@@ -233,19 +232,33 @@ def make_config(options: Mapping[str, Any]) -> RunConfig:
     for name in ("encoders", "sparsities", "seeds", "probe_c_grid"):
         if name in values:
             values[name] = tuple(values[name])
-    if isinstance(values.get("faults"), Mapping):
-        values["faults"] = PaperFaults(**values["faults"])
+    if "faults" in given:
+        values["faults"] = _switched(PRESETS[preset].get("faults", PaperFaults()), given["faults"])
     missing = [f"--{name.removesuffix('s')}" for name in ("dataset", "encoders") if not values.get(name)]
     if missing:
         raise ConfigError(f"{' and '.join(missing)} is missing. See `python -m precompute run --help`.")
     return RunConfig(**values)
 
 
+def _switched(faults: PaperFaults, given: object) -> PaperFaults:
+    """The preset's faults with those that are named in `given` switched; the others stay as the preset has them."""
+    if isinstance(given, PaperFaults):
+        return given
+    known = [item.name for item in dataclasses.fields(PaperFaults)]
+    if not isinstance(given, Mapping):
+        raise ConfigError(f"faults: {given!r} is not allowed; give a table [faults] of {', '.join(known)}.")
+    unknown = sorted(set(given) - set(known))
+    _check(not unknown, "faults", ", ".join(unknown), f"some of {', '.join(known)}")
+    for name, value in given.items():
+        _check(isinstance(value, bool), f"faults.{name}", value, "true or false")
+    return dataclasses.replace(faults, **given)
+
+
 def read_toml(path: Path) -> dict[str, Any]:
     """The options in a TOML file, names with dashes or underscores. Raises ConfigError when it cannot be read."""
     try:
         with path.open("rb") as file:
-            return {name.replace("-", "_"): value for name, value in tomllib.load(file).items()}
+            return _plain_names(tomllib.load(file))
     except OSError as error:
         raise ConfigError(f"The configuration {path} cannot be read: {error}.") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
@@ -255,6 +268,14 @@ def read_toml(path: Path) -> dict[str, Any]:
 def _check_once(name: str, values: tuple[object, ...]) -> None:
     twice = [value for value in values if values.count(value) > 1]
     _check(not twice, name, twice[:1], "each value once")
+
+
+def _plain_names(table: Mapping[str, Any]) -> dict[str, Any]:
+    """The same table with underscores for dashes in its names, tables inside it too."""
+    return {
+        name.replace("-", "_"): _plain_names(value) if isinstance(value, Mapping) else value
+        for name, value in table.items()
+    }
 
 
 def _check(condition: bool, name: str, value: object, allowed: str) -> None:

@@ -36,7 +36,14 @@ def find_corpus(config: RunConfig, artefacts: Artefacts, reporter: Reporter) -> 
         version=VERSION,
         kind=config.dataset,
         listing=_listing(config),
-        options=[config.clip_s, config.split_seed, config.label, config.group, config.faults.drop_vibrado],
+        options=[
+            config.clip_s,
+            config.split_seed,
+            config.label,
+            config.group,
+            config.faults.drop_vibrado,
+            config.n_playable_clips,
+        ],
     )
     with reporter.stage("read the recordings", 0, "files") as stage:
         bundle = artefacts.find(CORPUS_STAGE, key)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import pandas as pd
@@ -9,6 +10,8 @@ import pandas as pd
 MAX_MSE_GROWTH, BEFORE_SPARSITY = 10.0, 0.90
 MAX_PROBE_DROP = 0.10
 MAX_DEAD, MAX_DENSE_MASS, MIN_L0_SHARE = 0.20, 0.50, 0.95
+MAY_BE_UNDEFINED = dict.fromkeys(("mse_heldout", "completeness", "dense_mass"), "float64")
+SAME_CURVE = ["encoder_id", "layer", "protocol", "n_features", "n_epochs"]
 
 
 @dataclass(frozen=True)
@@ -27,14 +30,18 @@ class Finding:
 
 
 def diagnose(tables: dict[str, pd.DataFrame]) -> pd.DataFrame:
-    """The `diagnostics` rows of a store's `saes`."""
+    """The `diagnostics` rows of a store's `saes`; a check whose value is undefined has no row.
+
+    A curve over sparsity is made of SAEs that differ in nothing else but the seed: one width, one number of epochs.
+    """
     findings: list[Finding] = []
-    for _, group in tables["saes"].groupby(["encoder_id", "layer", "protocol"]):
+    for _, group in tables["saes"].astype(MAY_BE_UNDEFINED).groupby(SAME_CURVE):
         findings += _curve_findings(group.sort_values(["sparsity", "seed"]))
         for sae in group.to_dict("records"):
             findings += _sae_findings(sae)
             findings += _probe_findings(sae, tables)
-    return pd.DataFrame([vars(finding) for finding in findings])
+    known = [finding for finding in findings if finding.value is not None and math.isfinite(finding.value)]
+    return pd.DataFrame([vars(finding) for finding in known])
 
 
 def _finding(

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from explorer.encoders import Checkpoint, Encoder, Loader, find_checkpoint, load_encoder
+from explorer.encoders import AST_FAMILY, Checkpoint, Encoder, Loader, find_checkpoint, load_encoder
 from precompute.artefacts import Bundle, key_of
 from precompute.hidden_states import (
     CROPS_STAGE,
@@ -54,8 +54,20 @@ class EncoderAtWork:
         return self.job.config.faults.pool_padding
 
     @property
+    def sees_first_window(self) -> bool:
+        """Whether whole files are cut to what the network sees in one pass: AST under the published protocol."""
+        return self.job.config.is_paper and self.checkpoint.family == AST_FAMILY
+
+    @property
     def pooling(self) -> str:
-        return "all tokens" if self.pools_all_tokens else "valid frames"
+        """Over what a clip's states are averaged, in words."""
+        tokens = "all tokens" if self.pools_all_tokens else "valid frames"
+        return f"{tokens}, first window" if self.sees_first_window else tokens
+
+    @property
+    def states_name(self) -> str:
+        """What names the states in artefacts: the fingerprint, and how much of a clip is shown."""
+        return f"{self.fingerprint} first window" if self.sees_first_window else self.fingerprint
 
     def network(self) -> Encoder:
         """The loaded encoder."""
@@ -77,7 +89,7 @@ class EncoderAtWork:
 
     def is_encoded(self, shard: Shard) -> bool:
         """Whether the shard's pooled states of all layers are there."""
-        key = pooled_key(self.fingerprint, shard, all_tokens=self.pools_all_tokens)
+        key = pooled_key(self.states_name, shard, all_tokens=self.pools_all_tokens)
         return self.job.artefacts.find(POOLED_STAGE, key) is not None
 
     def release(self) -> None:
@@ -130,7 +142,7 @@ def encode_corpus(work: EncoderAtWork) -> np.ndarray:
             frame_layers = tuple(layers) if size <= job.config.frame_cache_gb * 1e9 else ()
             _encode(work, [ShardTask(shard, tuple(layers), frame_layers) for shard in todo], stage)
     job.record.use(_encoder_bundle(work))
-    return load_pooled(job.artefacts, work.fingerprint, job.shards, all_tokens=work.pools_all_tokens)
+    return load_pooled(job.artefacts, work.states_name, job.shards, all_tokens=work.pools_all_tokens)
 
 
 def encode_frames(work: EncoderAtWork, layers: Sequence[int]) -> None:
@@ -141,10 +153,10 @@ def encode_frames(work: EncoderAtWork, layers: Sequence[int]) -> None:
         missing = tuple(
             layer
             for layer in layers
-            if job.artefacts.find(FRAMES_STAGE, frames_key(work.fingerprint, shard, layer)) is None
+            if job.artefacts.find(FRAMES_STAGE, frames_key(work.states_name, shard, layer)) is None
         )
         if missing:
-            tasks.append(ShardTask(shard, missing, missing))
+            tasks.append(ShardTask(shard, missing, missing, keeps_pooled=False))
     if not tasks:
         return
     total_s = sum(task.shard.duration_s for task in tasks)
@@ -158,6 +170,8 @@ def _encode(work: EncoderAtWork, tasks: Sequence[ShardTask], stage: Stage) -> No
         work.network(),
         tasks,
         all_tokens=work.pools_all_tokens,
+        states_name=work.states_name,
+        first_window=work.sees_first_window,
         n_workers=work.job.config.workers(),
         n_clips=len(work.job.corpus.clips),
         on_clip=stage.advance,
@@ -168,7 +182,7 @@ def drop_other_frames(work: EncoderAtWork, layers: Sequence[int]) -> None:
     """Free the space of frames that pass 1 kept and no SAE stands on."""
     for layer in set(work.layers()) - set(layers):
         for shard in work.job.shards:
-            work.job.artefacts.remove(FRAMES_STAGE, frames_key(work.fingerprint, shard, layer))
+            work.job.artefacts.remove(FRAMES_STAGE, frames_key(work.states_name, shard, layer))
 
 
 def encode_training_crops(work: EncoderAtWork) -> tuple[np.ndarray, np.ndarray]:
@@ -179,6 +193,7 @@ def encode_training_crops(work: EncoderAtWork) -> tuple[np.ndarray, np.ndarray]:
         "crop_s": config.crop_s,
         "n_crops": config.n_crops,
         "seed": config.seeds[0],
+        "all_tokens": work.pools_all_tokens,
     }
     total_s = len(job.corpus.clips) * config.crop_s * (1 + config.n_crops)
     training_mode = config.faults.encoders_in_training_mode
@@ -211,7 +226,7 @@ def encode_training_crops(work: EncoderAtWork) -> tuple[np.ndarray, np.ndarray]:
 def keep_playable_states(work: EncoderAtWork, layer: int, playable: set[int]) -> None:
     """Keep the frames of the playable clips at one layer as a file of the store, in half precision."""
     job = work.job
-    key = key_of(encoder=work.fingerprint, layer=layer, clips=sorted(playable), corpus=job.corpus.corpus_id)
+    key = key_of(encoder=work.states_name, layer=layer, clips=sorted(playable), corpus=job.corpus.corpus_id)
     bundle = job.artefacts.find(STATES_STAGE, key)
     if bundle is None:
         arrays: dict[str, np.ndarray] = {}
@@ -219,7 +234,7 @@ def keep_playable_states(work: EncoderAtWork, layer: int, playable: set[int]) ->
             wanted = [row for row, clip in enumerate(shard.clips) if clip.clip_index in playable]
             if not wanted:
                 continue
-            frames = load_frames(job.artefacts, work.fingerprint, shard, layer)
+            frames = load_frames(job.artefacts, work.states_name, shard, layer)
             for row in wanted:
                 clip_id = shard.clips[row].clip_id
                 mean_d = frames[row].values_td.mean(axis=0, dtype=np.float64).astype(np.float32)
@@ -227,14 +242,21 @@ def keep_playable_states(work: EncoderAtWork, layer: int, playable: set[int]) ->
                 arrays[f"{clip_id}.delta_td"] = (frames[row].values_td - mean_d).astype(np.float16)
                 arrays[f"{clip_id}.times_s"] = frames[row].times_s
         with job.artefacts.writing(STATES_STAGE, key) as bundle:
-            bundle.add_arrays(f"states-{work.encoder_id}-L{layer:02d}", arrays)
+            bundle.add_arrays(f"states-{work.encoder_id}-L{layer:02d}-{key[:8]}", arrays)
         bundle = job.artefacts.get(STATES_STAGE, key)
     job.record.use(bundle)
 
 
 def _encoder_bundle(work: EncoderAtWork) -> Bundle:
     checkpoint, job = work.checkpoint, work.job
-    key = key_of(fingerprint=checkpoint.fingerprint, name=checkpoint.spec.name)
+    key = key_of(
+        fingerprint=checkpoint.fingerprint,
+        name=checkpoint.spec.name,
+        source=checkpoint.source,
+        revision=checkpoint.revision,
+        is_trained=checkpoint.is_trained,
+        note=checkpoint.note,
+    )
     bundle = job.artefacts.find(ENCODER_STAGE, key)
     if bundle is not None:
         return bundle

@@ -130,6 +130,7 @@ def _predict_factors(
                     factors_cg,
                     item.sae_id,
                     seed=item.seed,
+                    pooling=work.pooling,
                     given=given,
                     protocol=job.protocol,
                 )
@@ -143,5 +144,6 @@ def _predict_from_dense(work: EncoderAtWork, states: States, layers: Sequence[in
     with job.reporter.stage(f"Lasso on {work.checkpoint.spec.name}", len(layers), "representations") as stage:
         for layer in layers:
             x_cd = states.pooled_cld[:, layer]
-            lasso(job, x_cd, factors_cg, dense_id(work.encoder_id, layer), seed=0, protocol=job.protocol)
+            name = dense_id(work.encoder_id, layer)
+            lasso(job, x_cd, factors_cg, name, seed=0, pooling=work.pooling, protocol=job.protocol)
             stage.advance()

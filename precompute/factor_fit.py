@@ -163,58 +163,6 @@ def with_model(fit: FactorFit, solution: Solution, live: NDArray[np.bool_], *, g
     return replace(fit, completeness=float(score[0]), effective_codes=float(codes[0]))
 
 
-@dataclass(frozen=True)
-class FactorSummary:
-    """Averages of one representation's fits: over its own top factors by r2, and over a fixed set. None: undefined."""
-
-    informativeness: float | None
-    informativeness_fixed: float | None
-    completeness: float | None
-    completeness_fixed: float | None
-    effective_codes: float | None
-    effective_codes_fixed: float | None
-    n_factors: int  # with an r2, among the top
-    n_factors_fixed: int  # with an r2, in the fixed set
-
-
-def fixed_factor_set(dense_fits: Sequence[Sequence[FactorFit]], n: int = 10) -> tuple[int, ...]:
-    """The `n` factors best predicted, held out, from dense states, best first: by mean r2 over the representations.
-
-    Each item of `dense_fits` is one representation's list of fits. Only factors with an r2 above 0 on average; those
-    with no r2 in some representation are averaged over the others.
-    """
-    scores: dict[int, list[float]] = {}
-    for fit in (fit for fits in dense_fits for fit in fits if np.isfinite(fit.r2)):
-        scores.setdefault(fit.factor_index, []).append(fit.r2)
-    means = {index: float(np.mean(values)) for index, values in scores.items()}
-    ranked = sorted((index for index in means if means[index] > 0), key=lambda index: (-means[index], index))
-    return tuple(ranked[:n])
-
-
-def summarise(fits: Sequence[FactorFit], fixed_set: Sequence[int], n_top: int = 10) -> FactorSummary:
-    """Mean r2, completeness and effective codes over the `n_top` factors by r2 (the published choice) and `fixed_set`.
-
-    A factor without the quantity is left out of its mean; a mean over nothing is None.
-    """
-    scored = sorted((fit for fit in fits if np.isfinite(fit.r2)), key=lambda fit: (-fit.r2, fit.factor_index))
-    top, fixed = scored[:n_top], [fit for fit in scored if fit.factor_index in set(fixed_set)]
-
-    def mean(values: list[float]) -> float | None:
-        known = [value for value in values if np.isfinite(value)]
-        return float(np.mean(known)) if known else None
-
-    return FactorSummary(
-        informativeness=mean([fit.r2 for fit in top]),
-        informativeness_fixed=mean([fit.r2 for fit in fixed]),
-        completeness=mean([fit.completeness for fit in top]),
-        completeness_fixed=mean([fit.completeness for fit in fixed]),
-        effective_codes=mean([fit.effective_codes for fit in top]),
-        effective_codes_fixed=mean([fit.effective_codes for fit in fixed]),
-        n_factors=len(top),
-        n_factors_fixed=len(fixed),
-    )
-
-
 def weights_matrix(fits: Sequence[FactorFit], n_dims: int) -> Floats:
     """(dimensions, factors) dense weights, one column a fit in the given order; zeros where a fit has none."""
     weights_fg = np.zeros((n_dims, len(fits)))

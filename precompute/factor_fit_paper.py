@@ -30,6 +30,7 @@ def fit_factors_paper(
     y_cg: Array,
     seed: int,
     *,
+    groups_c: NDArray,
     n_permutations: int = 5,
     completeness_of_no_weight: float | None = None,
     n_jobs: int = 1,
@@ -40,8 +41,10 @@ def fit_factors_paper(
     same for the factor's values permuted over the clips. A factor with a constant value, or none, has a reason instead.
     `completeness_of_no_weight` is the value for a factor without weights: None leaves it undefined, 1.0 repeats the
     published fault. Source: `protocol.lasso` in paper_results.json.
+    `groups_c` is counted only.
     """
     x, y = np.asarray(x_cd, np.float64), np.asarray(y_cg, np.float64)
+    groups = np.asarray(groups_c, dtype=object).astype(str)
     fits: list[FactorFit] = []
     scaler, live = lasso_scaler(x, np.ones(len(x), bool))
     z = (x[:, live] - scaler.x_mean[live]) / scaler.x_scale[live]
@@ -49,6 +52,7 @@ def fit_factors_paper(
         for members in same_clips(y, np.ones(len(x), bool)):
             rows = np.flatnonzero(np.isfinite(y[:, members[0]]))
             fit_one = partial(_fit_one, z=z[rows], y_cg=y[rows], rows=rows, seed=seed, n_permutations=n_permutations)
+            fit_one = partial(fit_one, n_groups=len(set(groups[rows])))
             fits += pool.map(partial(fit_one, scaler=scaler, live=live, problem=make_problem(z[rows])), members)
     if completeness_of_no_weight is not None:
         fits = [
@@ -65,6 +69,7 @@ def _fit_one(
     y_cg: Floats,
     rows: Rows,
     seed: int,
+    n_groups: int,
     n_permutations: int,
     scaler: LassoScaler,
     live: Mask,
@@ -72,7 +77,16 @@ def _fit_one(
 ) -> FactorFit:
     """One factor in-sample; `z` (live columns, standardised) and `y_cg` hold the clips `rows`, which have a value."""
     n = len(rows)
-    fit = FactorFit(g, scaler, alpha=PAPER_ALPHA, alpha_source="paper", n_dims=len(live), n_train=n, n_clips=n)
+    fit = FactorFit(
+        g,
+        scaler,
+        alpha=PAPER_ALPHA,
+        alpha_source="paper",
+        n_dims=len(live),
+        n_train=n,
+        n_clips=n,
+        n_groups=n_groups,
+    )
     y = y_cg[:, g]
     if not n or not np.ptp(y) > 0:
         return replace(fit, reason="no value" if not n else "the same value in every clip")

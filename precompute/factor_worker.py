@@ -10,7 +10,7 @@ from precompute.artefacts import Artefacts, explained, key_of
 from precompute.shards import Shard
 
 FACTOR_STAGE = "factors"
-VERSION = 1
+VERSION = 2
 
 
 def factor_key(shard: Shard) -> str:

@@ -20,6 +20,7 @@ from precompute.top_clips import CodeMatrix, histograms, list_clips
 DENSE_DENSITY = 0.5
 N_NEIGHBOURS = 6
 MAX_CATEGORIES = 60
+NAN = float("nan")
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,14 +92,14 @@ def _reconstruction(job: Job, sae: SAE, analysed: AnalysedSAE) -> tuple[dict[str
     total = float(codes.sum())
     numbers: dict[str, Any] = {
         "mse_train": mse(states[fit_c], recon[fit_c]),
-        "mse_heldout": mse(states[score_c], recon[score_c]) if score_c.any() else None,
+        "mse_heldout": mse(states[score_c], recon[score_c]) if score_c.any() else NAN,
         "fvu_train": fvu(states[fit_c], recon[fit_c], mean_d),
-        "fvu_heldout": fvu(states[score_c], recon[score_c], mean_d) if score_c.any() else None,
+        "fvu_heldout": fvu(states[score_c], recon[score_c], mean_d) if score_c.any() else NAN,
         "l0_mean": float((codes > 0).sum(axis=1).mean()),
         "n_live": n_live,
         "n_dead": sae.n_features - n_live,
         "n_dense": int((density_f > DENSE_DENSITY).sum()),
-        "dense_mass": float(codes[:, density_f > DENSE_DENSITY].sum()) / total if total else None,
+        "dense_mass": float(codes[:, density_f > DENSE_DENSITY].sum()) / total if total else NAN,
     }
     if len(baselines) == 2 and score_c.any():
         (k_n, _, k_fvu), (live_n, _, live_fvu) = baselines

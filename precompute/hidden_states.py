@@ -23,6 +23,7 @@ from precompute.shards import ClipSource, Shard
 
 POOLED_STAGE, FRAMES_STAGE, CROPS_STAGE = "pooled", "frames", "crops"
 VERSION = 1
+CROPS_VERSION = 2
 FP16_MAX = 60000.0
 
 
@@ -34,23 +35,25 @@ class ClipFrames:
     times_s: np.ndarray
 
 
-def pooled_key(fingerprint: str, shard: Shard, *, all_tokens: bool) -> str:
-    """The name of a shard's pooled states."""
-    return key_of(version=VERSION, encoder=fingerprint, shard=shard.name, all_tokens=all_tokens)
+def pooled_key(states_name: str, shard: Shard, *, all_tokens: bool) -> str:
+    """The name of a shard's pooled states. `states_name`: the encoder's fingerprint, and what it was shown."""
+    return key_of(version=VERSION, encoder=states_name, shard=shard.name, all_tokens=all_tokens)
 
 
-def frames_key(fingerprint: str, shard: Shard, layer: int) -> str:
+def frames_key(states_name: str, shard: Shard, layer: int) -> str:
     """The name of a shard's frame states of one layer."""
-    return key_of(version=VERSION, encoder=fingerprint, shard=shard.name, layer=layer)
+    return key_of(version=VERSION, encoder=states_name, shard=shard.name, layer=layer)
 
 
 @dataclass(frozen=True)
 class ShardTask:
-    """What is wanted of a shard: the pooled states of `layers`, the frames of `frame_layers` (some of them)."""
+    """What is wanted of a shard: `layers` are computed, the frames of `frame_layers` (some of them) are kept, and the
+    pooled states where `keeps_pooled` (`layers` are then all)."""
 
     shard: Shard
     layers: tuple[int, ...]
     frame_layers: tuple[int, ...]
+    keeps_pooled: bool = True
 
 
 @dataclass(frozen=True)
@@ -88,12 +91,16 @@ def encode_shards(
     n_workers: int,
     n_clips: int,
     on_clip: Callable[[float], None],
+    states_name: str,
+    first_window: bool = False,
 ) -> None:
     """Encode shards in turn, each kept as soon as it is whole.
 
     On a CPU `n_workers` clips are encoded side by side, each on its share of the cores: quicker than one clip on all of
     them, since no core waits for work that cannot be divided. `n_clips` is the corpus's, so that the share, and with it
     every last digit, is the same however many clips are left. `on_clip` gets the seconds of audio as they are done.
+    `first_window` shows the network no more of a clip than it can look at in one pass (AST: 10.24 s), as the published
+    code does; otherwise a longer clip is seen in chunks. What is kept is named by `states_name`.
     """
     is_cpu = encoder.device.type == "cpu"
     n_side = min(n_workers, n_clips) if is_cpu else 2  # beside a GPU's pass the batch before it is packed
@@ -101,12 +108,12 @@ def encode_shards(
     share = max(1, n_workers // n_side)
     with ThreadPoolExecutor(n_side, initializer=torch.set_num_threads, initargs=(share,)) as pool:
         done: list[_Encoded] = []
-        encode = partial(_encode_batch, encoder, all_tokens=all_tokens)
+        encode = partial(_encode_batch, encoder, all_tokens=all_tokens, first_window=first_window)
         for batch, encoded in zip(batches, _in_order(pool, encode, batches, ahead=n_side), strict=True):
             done.append(encoded)
             on_clip(sum(clip.duration_s for clip in batch.clips))
             if batch.first + len(batch.clips) == len(batch.task.shard.clips):
-                _keep(artefacts, encoder, batch.task, done, all_tokens=all_tokens)
+                _keep(artefacts, states_name, batch.task, done, all_tokens=all_tokens)
                 done = []
 
 
@@ -128,9 +135,10 @@ def _in_order(
         yield waiting.popleft().result()
 
 
-def _encode_batch(encoder: Encoder, batch: _Batch, *, all_tokens: bool) -> _Encoded:
+def _encode_batch(encoder: Encoder, batch: _Batch, *, all_tokens: bool, first_window: bool) -> _Encoded:
     task = batch.task
-    hidden = encoder.hidden_states([_wave(clip, encoder) for clip in batch.clips], task.layers, all_tokens=all_tokens)
+    waves = [_wave(clip, encoder, first_window) for clip in batch.clips]
+    hidden = encoder.hidden_states(waves, task.layers, all_tokens=all_tokens)
     pooled_cld = np.stack([_pooled(hidden[layer], all_tokens=all_tokens) for layer in task.layers], axis=1)
     frames = [
         {layer: _kept(hidden[layer].values_td[row], hidden[layer].times_s[row]) for layer in task.frame_layers}
@@ -147,12 +155,12 @@ def _kept(values_td: np.ndarray, times_s: np.ndarray) -> _KeptFrames:
 
 
 def _keep(
-    artefacts: Artefacts, encoder: Encoder, task: ShardTask, done: Sequence[_Encoded], *, all_tokens: bool
+    artefacts: Artefacts, states_name: str, task: ShardTask, done: Sequence[_Encoded], *, all_tokens: bool
 ) -> None:
     """Write a whole shard: frames first, so that a shard with pooled states has all its frames."""
     clips = [frames for encoded in done for frames in encoded.frames]
     for layer in task.frame_layers:
-        key = frames_key(encoder.fingerprint, task.shard, layer)
+        key = frames_key(states_name, task.shard, layer)
         if artefacts.find(FRAMES_STAGE, key) is None:
             with artefacts.writing(FRAMES_STAGE, key) as bundle:
                 arrays = {}
@@ -161,16 +169,17 @@ def _keep(
                     arrays[f"{row}.delta_td"] = frames[layer].delta_td
                     arrays[f"{row}.times_s"] = frames[layer].times_s.astype(np.float64)
                 bundle.add_arrays("frames", arrays)
-    key = pooled_key(encoder.fingerprint, task.shard, all_tokens=all_tokens)
-    if artefacts.find(POOLED_STAGE, key) is None and len(task.layers) == encoder.n_layers + 1:
+    key = pooled_key(states_name, task.shard, all_tokens=all_tokens)
+    if artefacts.find(POOLED_STAGE, key) is None and task.keeps_pooled:
         with artefacts.writing(POOLED_STAGE, key) as bundle:
             bundle.add_arrays("pooled", {"pooled_cld": np.concatenate([encoded.pooled_cld for encoded in done])})
 
 
-def _wave(clip: ClipSource, encoder: Encoder) -> Waveform:
-    return load_waveform(
+def _wave(clip: ClipSource, encoder: Encoder, first_window: bool = False) -> Waveform:
+    wave = load_waveform(
         clip.path, sample_rate_hz=encoder.sample_rate_hz, start_s=clip.start_s, duration_s=clip.duration_s
     )
+    return Waveform(wave.samples[: encoder.window_samples], wave.sample_rate_hz) if first_window else wave
 
 
 def _pooled(states: FrameStates, *, all_tokens: bool) -> np.ndarray:
@@ -179,10 +188,10 @@ def _pooled(states: FrameStates, *, all_tokens: bool) -> np.ndarray:
     return states.pooled()
 
 
-def load_pooled(artefacts: Artefacts, fingerprint: str, shards: Sequence[Shard], *, all_tokens: bool) -> np.ndarray:
+def load_pooled(artefacts: Artefacts, states_name: str, shards: Sequence[Shard], *, all_tokens: bool) -> np.ndarray:
     """(clips, layers, d) float32 pooled states of the whole corpus."""
     parts = [
-        artefacts.get(POOLED_STAGE, pooled_key(fingerprint, shard, all_tokens=all_tokens)).arrays("pooled")[
+        artefacts.get(POOLED_STAGE, pooled_key(states_name, shard, all_tokens=all_tokens)).arrays("pooled")[
             "pooled_cld"
         ]
         for shard in shards
@@ -190,9 +199,9 @@ def load_pooled(artefacts: Artefacts, fingerprint: str, shards: Sequence[Shard],
     return np.concatenate(parts)
 
 
-def load_frames(artefacts: Artefacts, fingerprint: str, shard: Shard, layer: int) -> list[ClipFrames]:
+def load_frames(artefacts: Artefacts, states_name: str, shard: Shard, layer: int) -> list[ClipFrames]:
     """The frames of one layer of a shard's clips, in the shard's order."""
-    path = artefacts.get(FRAMES_STAGE, frames_key(fingerprint, shard, layer)).path("frames.safetensors")
+    path = artefacts.get(FRAMES_STAGE, frames_key(states_name, shard, layer)).path("frames.safetensors")
     with safe_open(str(path), framework="np") as file:
         result = []
         for row in range(len(shard.clips)):
@@ -208,14 +217,14 @@ def estimated_frame_bytes(total_s: float, frame_rate_hz: float, d_model: int, n_
     return total_s * frame_rate_hz * d_model * n_layers * 2.0
 
 
-def crops_of(wave: Waveform, *, crop_s: float, starts_s: Sequence[float]) -> list[Waveform]:
-    """Crops of `crop_s` seconds at the given starts; a shorter rest is padded with zeros at the end, as published."""
+def crops_of(wave: Waveform, *, crop_s: float, starts_s: Sequence[float], pads: bool) -> list[Waveform]:
+    """Crops of `crop_s` seconds at the given starts; `pads` a shorter rest with zeros at the end, as published."""
     n = round(crop_s * wave.sample_rate_hz)
     crops = []
     for start_s in starts_s:
         first = round(start_s * wave.sample_rate_hz)
         samples = wave.samples[first : first + n]
-        crops.append(Waveform(np.pad(samples, (0, n - len(samples))), wave.sample_rate_hz))
+        crops.append(Waveform(np.pad(samples, (0, n - len(samples))) if pads else samples, wave.sample_rate_hz))
     return crops
 
 
@@ -228,10 +237,26 @@ def crop_starts(clip: ClipSource, *, crop_s: float, n_crops: int, seed: int) -> 
     return tuple(float(start) for start in rng.uniform(0, room, n_crops))
 
 
-def crops_key(fingerprint: str, shard: Shard, *, layers: Sequence[int], crop_s: float, n_crops: int, seed: int) -> str:
-    """The name of a shard's pooled crop states."""
+def crops_key(
+    encoder: str,
+    shard: Shard,
+    *,
+    layers: Sequence[int],
+    crop_s: float,
+    n_crops: int,
+    seed: int,
+    all_tokens: bool,
+) -> str:
+    """The name of a shard's pooled crop states. `encoder`: its fingerprint and mode."""
     return key_of(
-        version=VERSION, encoder=fingerprint, shard=shard.name, layers=list(layers), crop_s=crop_s, n=n_crops, seed=seed
+        version=CROPS_VERSION,
+        encoder=encoder,
+        shard=shard.name,
+        layers=list(layers),
+        crop_s=crop_s,
+        n=n_crops,
+        seed=seed,
+        all_tokens=all_tokens,
     )
 
 
@@ -246,12 +271,14 @@ def encode_crops(
     crop_s: float,
     n_crops: int,
     seed: int,
+    all_tokens: bool,
     on_clip: Callable[[float], None],
 ) -> None:
-    """Preset paper: pooled states (all tokens, zeros included) of the first `crop_s` seconds and of seeded crops.
+    """Preset paper: pooled states of the first `crop_s` seconds and of seeded crops of each clip.
 
-    `training_encoder` makes the crops; it is the one in training mode where that fault is on. Kept as `first_cld` and
-    `crops_cnld` (clips, crops, layers, d).
+    `all_tokens`: shorter clips are padded with zeros, and these and special tokens are pooled as sound (the published
+    fault); otherwise valid frames alone. `training_encoder` makes the crops; it is the one in training mode where that
+    fault is on. Kept as `first_cld` and `crops_cnld` (clips, crops, layers, d).
     """
     firsts: list[np.ndarray] = []
     crops: list[np.ndarray] = []
@@ -259,8 +286,9 @@ def encode_crops(
         wave = _wave(clip, encoder)
         starts_s = crop_starts(clip, crop_s=crop_s, n_crops=n_crops, seed=seed)
         for maker, begins, made in ((encoder, (0.0,), firsts), (training_encoder, starts_s, crops)):
-            hidden = maker.hidden_states(crops_of(wave, crop_s=crop_s, starts_s=begins), layers, all_tokens=True)
-            made.append(np.stack([_pooled(hidden[layer], all_tokens=True) for layer in layers], axis=1))
+            waves = crops_of(wave, crop_s=crop_s, starts_s=begins, pads=all_tokens)
+            hidden = maker.hidden_states(waves, layers, all_tokens=all_tokens)
+            made.append(np.stack([_pooled(hidden[layer], all_tokens=all_tokens) for layer in layers], axis=1))
         on_clip(crop_s * (1 + n_crops))
     with artefacts.writing(CROPS_STAGE, key) as bundle:
         bundle.add_arrays("crops", {"first_cld": np.concatenate(firsts), "crops_cnld": np.stack(crops)})

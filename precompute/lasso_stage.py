@@ -13,7 +13,7 @@ from precompute.factor_fit import FactorFit, LassoSettings
 from precompute.job import HELD_OUT, PAPER, Job
 
 LASSO_STAGE = "lasso"
-VERSION = 1
+VERSION = 2
 
 
 def lasso(
@@ -23,14 +23,20 @@ def lasso(
     representation_id: str,
     *,
     seed: int,
+    pooling: str,
     given: Bundle | None = None,
     protocol: str = HELD_OUT,
 ) -> Bundle:
-    """Fit every factor from one representation. `given`: the bundle whose alphas are taken instead of choosing anew."""
+    """Fit every factor from one representation, whose states were pooled as `pooling` says.
+
+    `given`: the bundle whose alphas are taken instead of choosing anew.
+    """
     config = job.config
     key = key_of(
         version=VERSION,
         representation=representation_id,
+        pooling=pooling,
+        seed=seed,
         corpus=job.corpus.corpus_id,
         settings=[
             config.lasso_folds,
@@ -52,6 +58,7 @@ def lasso(
             x_cd[rows_c],
             factors_cg[rows_c],
             seed,
+            groups_c=job.arrays.groups_c[rows_c],
             n_permutations=config.lasso_permutations,
             completeness_of_no_weight=1.0 if config.faults.completeness_one_without_weights else None,
             n_jobs=config.workers(),

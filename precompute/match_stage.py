@@ -31,9 +31,15 @@ class Dictionary:
     codes_cf: np.ndarray
 
 
-def match_references(job: Job, references: Sequence[Dictionary]) -> None:
-    """Match every pair of reference dictionaries, in both directions."""
-    pairs = [(a, b) for a in references for b in references if a is not b]
+def match_references(job: Job, references: Sequence[Dictionary], earlier: Sequence[Dictionary] = ()) -> None:
+    """Match every pair of reference dictionaries, in both directions.
+
+    `earlier`: references of the store's other runs. One of an encoder and layer that this run has a reference of
+    gives way to it.
+    """
+    places = {(item.encoder_id, item.layer) for item in references}
+    everyone = [*references, *(item for item in earlier if (item.encoder_id, item.layer) not in places)]
+    pairs = [(a, b) for a in everyone for b in everyone if a is not b]
     with job.reporter.stage("match features", len(pairs), "pairs") as stage:
         _match(job, pairs, "encoder", stage)
 

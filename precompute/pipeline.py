@@ -27,6 +27,7 @@ from precompute.plan import estimate
 from precompute.probe_stage import probe_attributes
 from precompute.provenance import Sittings, hardware, versions
 from precompute.publish import load_runs, publish, save_run
+from precompute.references import dictionaries_of_other_runs
 from precompute.reporting import Reporter, log
 
 NOT_IDENTITY = ("store", "root", "device", "n_workers", "strict", "offline", "frame_cache_gb", "shard_clips")
@@ -62,6 +63,9 @@ def run(config: RunConfig, *, command: str) -> RunSummary:
         factors_cg = make_factors(job, meanwhile=plans[0].prepare)
         probe_attributes(job)
         dictionaries: list[Dictionary] = []
+        earlier = dictionaries_of_other_runs(
+            artefacts, load_runs(artefacts), run_id=job.run_id, protocol=job.protocol, n_clips=len(job.corpus.clips)
+        )
         choices: list[dict[str, Any]] = []
         generation = 0
         for number, work in enumerate(plans, start=1):
@@ -69,7 +73,7 @@ def run(config: RunConfig, *, command: str) -> RunSummary:
             dictionaries += found
             choices += chosen.to_dict("records")
             work.release()
-            match_references(job, dictionaries)
+            match_references(job, dictionaries, earlier)
             with reporter.stage("publish", 1, "generation") as stage:
                 _record_run(job, config, command, sittings, choices, is_finished=number == len(plans))
                 generation = publish(config.store)
@@ -95,9 +99,11 @@ def open_job(config: RunConfig, artefacts: Artefacts, reporter: Reporter) -> Job
                 f"and this run reads {corpus.name} ({corpus.corpus_id[:8]}): other files, cuts, labels or splits. "
                 "Give another --store, or the options of the first run."
             )
-    if config.is_paper and not any(clip.paper_split == "test" for clip in corpus.clips):
+    parts = {clip.paper_split for clip in corpus.clips}
+    if config.is_paper and not parts >= {"train", "valid", "test"}:
         raise ConfigError(
-            f"preset paper needs a corpus with its own test singers, and {corpus.name} has none. "
+            f"preset paper needs files to train, to choose the epoch and to test on, of a corpus with its own test "
+            f"singers; {corpus.name} has none for {' and '.join(sorted({'train', 'valid', 'test'} - parts))}. "
             "Use --dataset vocalset, or another preset."
         )
     identity = {name: value for name, value in config.as_dict().items() if name not in NOT_IDENTITY}

@@ -16,7 +16,7 @@ from precompute.probe_result import ProbeResult
 from precompute.probes import attribute_baseline, run_paper_probe, run_probe
 
 PROBE_STAGE, BASELINE_STAGE = "probes", "attribute_baselines"
-VERSION = 1
+VERSION = 2
 MAX_CATEGORIES = 60
 
 
@@ -42,7 +42,8 @@ def probe_representation(job: Job, x_cd: np.ndarray, *, seed: int) -> list[tuple
             seed=seed,
         )
         results.append((label_name, held_out))
-        c_grid = (held_out.c if held_out.c is not None else config.probe_c_grid[0],)
+        # One C for all protocols, so that they differ in the clips alone; without a held-out part, chosen in each fold.
+        c_grid = config.probe_c_grid if held_out.c is None else (held_out.c,)
         for protocol, folds_c in ((GROUP_FOLDS, arrays.fold_group_c), (RANDOM_FOLDS, arrays.fold_random_c)):
             result = run_probe(
                 x_cd,
@@ -152,7 +153,8 @@ def probe_layers(work: EncoderAtWork, states: States) -> pd.DataFrame:
             labels=list(job.arrays.labels),
             c_grid=config.probe_c_grid,
             pooling=work.pooling,
-            paper=[config.crop_s, config.n_crops, config.seeds[0]] if config.is_paper else None,
+            seed=config.seeds[0],
+            paper=[config.crop_s, config.n_crops, config.faults.encoders_in_training_mode] if config.is_paper else None,
         )
         found = job.artefacts.find(PROBE_STAGE, key)
         if found is not None:

@@ -15,6 +15,7 @@ import pandas as pd
 from explorer.errors import StoreError
 from explorer.store import FILES, SCHEMA_VERSION, GenerationWriter, new_generation, remove_unlisted
 from precompute.artefacts import Artefacts, Bundle, explained, sha256_of
+from precompute.references import current_references, mark_references
 from precompute.summary import finish_tables
 
 RUNS = "runs"
@@ -96,6 +97,8 @@ def publish(store: Path, *, mend: bool = False) -> int:
         tables["runs"] = pd.DataFrame([_run_row(record) for record in runs])
         timings = [{"run_id": record["run_id"], **timing} for record in runs for timing in record["timings"]]
         tables["run_timings"] = pd.DataFrame(timings)
+        if "saes" in tables:
+            tables["saes"] = mark_references(tables["saes"], current_references(artefacts, runs))
         finish_tables(tables, runs)
         facts = {**runs[-1]["meta"], "schema_version": SCHEMA_VERSION, "generation": writer.generation}
         facts["created_at"] = datetime.now(UTC).isoformat(timespec="seconds")

@@ -23,6 +23,7 @@ from precompute.train_sae import CurvePoint, TrainSettings, train_paper, train_s
 
 TRAIN_STAGE, CODES_STAGE = "saes", "codes"
 VERSION = 2
+LAST_STATE = -1  # among the layers of a joint training: the third SAE, on the last hidden state
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,22 +90,8 @@ def _train(
 ) -> tuple[list[TrainedSAE], bool]:
     """The SAEs of one sparsity and seed, and whether they were there already."""
     job, config = work.job, work.job.config
-    d_model = work.checkpoint.d_model
-    n_features = n_features_for(d_model, config.n_features)
-    k = k_for(sparsity, n_features, d_model, paper=config.is_paper)
-    settings = TrainSettings(k, n_features, config.epochs, config.batch_size, config.learning_rate, seed)
-    identity = {
-        "version": VERSION,
-        "encoder": work.fingerprint,
-        "level": "clip",
-        "pooling": work.pooling,
-        "method": config.method,
-        "faults": asdict(config.faults),
-        "settings": asdict(settings),
-        "clips": [clip.clip_id for clip, fit in zip(job.corpus.clips, job.fit_c, strict=True) if fit],
-        "joint": list(layers) if config.is_paper else None,
-    }
-    ids = {layer: make_sae_id(**identity, layer=layer) for layer in layers}
+    settings = train_settings(work, sparsity, seed)
+    ids = sae_ids(work, layers, settings)
     key = key_of(ids=list(ids.values()))
     bundle = job.artefacts.find(TRAIN_STAGE, key)
     if bundle is None:
@@ -128,8 +115,44 @@ def _train(
     whole = job.artefacts.get(TRAIN_STAGE, key)
     is_reference = sparsity == config.reference and seed == config.seeds[0]
     return [
-        TrainedSAE(sae_id, n_features, layer, k, sparsity, seed, is_reference, whole) for layer, sae_id in ids.items()
+        TrainedSAE(ids[layer], settings.n_features, layer, settings.k, sparsity, seed, is_reference, whole)
+        for layer in layers
     ], bundle is not None
+
+
+def train_settings(work: EncoderAtWork, sparsity: float, seed: int) -> TrainSettings:
+    """How an SAE of this sparsity and seed is trained. Raises ConfigError for a k that the width cannot hold."""
+    config, d_model = work.job.config, work.checkpoint.d_model
+    n_features = n_features_for(d_model, config.n_features)
+    k = k_for(sparsity, n_features, d_model, paper=config.is_paper)
+    return TrainSettings(k, n_features, config.epochs, config.batch_size, config.learning_rate, seed)
+
+
+def sae_ids(work: EncoderAtWork, layers: Sequence[int], settings: TrainSettings) -> dict[int, str]:
+    """The sae_id of each layer of one training: a hash of all that has a part in its weights, and of nothing else."""
+    job = work.job
+    identity = {
+        "version": VERSION,
+        "encoder": work.fingerprint,
+        "level": "clip",
+        "pooling": work.pooling,
+        "method": job.config.method,
+        "settings": asdict(settings),
+        "clips": [clip.clip_id for clip, fit in zip(job.corpus.clips, job.fit_c, strict=True) if fit],
+        "paper": _paper_identity(work, layers) if job.config.is_paper else None,
+    }
+    return {layer: make_sae_id(**identity, layer=layer) for layer in layers}
+
+
+def _paper_identity(work: EncoderAtWork, layers: Sequence[int]) -> dict[str, object]:
+    """What else makes an SAE of preset paper what it is: its company, its crops, and the faults of its training."""
+    config = work.job.config
+    return {
+        "joint": [*layers, work.layers()[-1]],
+        "crops": [config.crop_s, config.n_crops, config.seeds[0]],
+        "training_mode": config.faults.encoders_in_training_mode,
+        "last_batch_checkpoint": config.faults.last_batch_checkpoint,
+    }
 
 
 def _fit(
@@ -141,10 +164,11 @@ def _fit(
         return {la: train_sound(states.pooled_cld[job.fit_c, la], settings, device) for la in layers}
     valid = job.arrays.paper_split_c == "valid"
     last = work.layers()[-1]
-    together = sorted({*layers, last})  # the published loop trains the last hidden state along
+    # The published loop trains one more SAE on the last hidden state, beside the one of that layer where it is chosen.
+    together = {**{layer: states.crops(layer) for layer in layers}, LAST_STATE: states.crops(last)}
     fitted = train_paper(
-        {layer: states.crops(layer)[1][job.fit_c] for layer in together},
-        {layer: states.crops(layer)[0][valid] for layer in together},
+        {layer: crops_cnd[job.fit_c] for layer, (_, crops_cnd) in together.items()},
+        {layer: first_cd[valid] for layer, (first_cd, _) in together.items()},
         settings,
         last_batch_checkpoint=job.config.faults.last_batch_checkpoint,
     )

@@ -22,9 +22,10 @@ def finish_tables(tables: Tables, runs: Sequence[dict[str, Any]]) -> None:
         tables["factor_scores"] = mark_fixed_set(tables["factor_scores"], tables["representations"])
     if "saes" in tables:
         tables["saes"] = average_factors(tables["saes"], tables.get("factor_scores"))
-        tables["features"] = describe_features(tables["features"], tables)
+        weights = weights_of_predicted(tables.get("lasso_weights"), tables.get("factor_scores"))
+        tables["features"] = describe_features(tables["features"], tables.get("feature_stability"), weights)
         tables["saes"]["disentanglement"] = tables["saes"].apply(
-            lambda row: _weighted_disentanglement(row, tables), axis=1
+            lambda row: _weighted_disentanglement(row, weights), axis=1
         )
         tables["diagnostics"] = diagnose(tables)
     for record in runs:
@@ -68,13 +69,26 @@ def average_factors(saes: pd.DataFrame, scores: pd.DataFrame | None) -> pd.DataF
     return saes.assign(**columns, completeness_d=pd.Series(d_of, index=saes.index).astype("Int64"))
 
 
-def describe_features(features: pd.DataFrame, tables: Tables) -> pd.DataFrame:
-    """`features` with stability over seeds, the factor each weighs in most, and its disentanglement."""
+def weights_of_predicted(weights: pd.DataFrame | None, scores: pd.DataFrame | None) -> pd.DataFrame | None:
+    """The rows of `lasso_weights` of factors that are predicted: r2 > max(0, r2_permuted). All of them under `paper`,
+    whose protocol has no such gate. None where there are no weights."""
+    if weights is None or scores is None:
+        return None
+    names = ["representation_id", "protocol", "factor_index"]
+    is_kept = (scores["protocol"] == "paper") | ((scores["r2"] > 0) & (scores["r2"] > scores["r2_permuted"]))
+    return weights.merge(scores.loc[is_kept, names], on=names)
+
+
+def describe_features(
+    features: pd.DataFrame, stability: pd.DataFrame | None, weights: pd.DataFrame | None
+) -> pd.DataFrame:
+    """`features` with stability over seeds, the factor each weighs in most, and its disentanglement.
+
+    `weights`: those that `weights_of_predicted` left; a feature without any has no best factor.
+    """
     features = features.drop(columns=["stability", "stability_n_seeds"], errors="ignore")
-    stability = tables.get("feature_stability")
     if stability is not None:
         features = features.merge(stability, on=["sae_id", "feature"], how="left")
-    weights = tables.get("lasso_weights")
     if weights is None:
         return features
     codes = weights[weights["representation_id"].isin(set(features["sae_id"]))]
@@ -108,8 +122,7 @@ def _disentanglement_rows(sae_id: str, rows: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame({"sae_id": sae_id, "feature": known, "disentanglement": per_feature[known]})
 
 
-def _weighted_disentanglement(sae: pd.Series, tables: Tables) -> float:
-    weights = tables.get("lasso_weights")
+def _weighted_disentanglement(sae: pd.Series, weights: pd.DataFrame | None) -> float:
     if weights is None:
         return float("nan")
     rows = weights[(weights["representation_id"] == sae["sae_id"]) & (weights["protocol"] == sae["protocol"])]

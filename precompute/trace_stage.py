@@ -81,7 +81,7 @@ def _traces_of_shard(work: EncoderAtWork, layer: int, shard: Shard, wanted: Sequ
     parts: list[list[pd.DataFrame]] = [[] for _ in wanted]
     if not any(clip.clip_index in item.by_clip for item in wanted for clip in shard.clips):
         return [pd.DataFrame() for _ in wanted]
-    frames = load_frames(work.job.artefacts, work.fingerprint, shard, layer)
+    frames = load_frames(work.job.artefacts, work.states_name, shard, layer)
     for clip, states in zip(shard.clips, frames, strict=True):
         for item, found in zip(wanted, parts, strict=True):
             if clip.clip_index in item.by_clip:

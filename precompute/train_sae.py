@@ -211,13 +211,13 @@ def train_paper(
 ) -> dict[int, tuple[SAE, list[CurvePoint]]]:
     """Fit one SAE a layer together, as published (arXiv 2509.24793 and its code).
 
+    The keys only tell the SAEs apart; each starts from weights of its own, drawn in the order of the keys from `seed`.
     crops_by_layer: (n clips, crops, d), one crop drawn per clip and epoch. Linear, ReLU, top-k, linear without bias;
     MSE; Adam with StepLR(200, 0.5); the epoch kept is the one with the lowest mean MSE over the layers, on the last
     validation batch only when `last_batch_checkpoint`.
     """
-    torch.manual_seed(settings.seed)
-    generator = torch.Generator().manual_seed(settings.seed)
-    models = {layer: _PaperSAE(array.shape[2], settings) for layer, array in crops_by_layer.items()}
+    generator = torch.Generator().manual_seed(settings.seed)  # its own: several trainings share the process
+    models = {layer: _PaperSAE(array.shape[2], settings, generator) for layer, array in crops_by_layer.items()}
     optimisers = {
         layer: torch.optim.Adam(model.parameters(), settings.learning_rate) for layer, model in models.items()
     }
@@ -254,11 +254,18 @@ def train_paper(
 
 
 class _PaperSAE(torch.nn.Module):
-    def __init__(self, d_model: int, settings: TrainSettings) -> None:
+    """Starts as torch.nn.Linear does (uniform within 1 / sqrt(inputs)), but from the given generator."""
+
+    def __init__(self, d_model: int, settings: TrainSettings, generator: torch.Generator) -> None:
         super().__init__()
         self.k = settings.k
-        self.encoder = torch.nn.Linear(d_model, settings.n_features)
-        self.decoder = torch.nn.Linear(settings.n_features, d_model, bias=False)
+        self.encoder = torch.nn.utils.skip_init(torch.nn.Linear, d_model, settings.n_features)
+        self.decoder = torch.nn.utils.skip_init(torch.nn.Linear, settings.n_features, d_model, bias=False)
+        with torch.no_grad():
+            for linear in (self.encoder, self.decoder):
+                bound = linear.in_features**-0.5
+                for parameter in linear.parameters():
+                    parameter.uniform_(-bound, bound, generator=generator)
 
     def forward(self, states: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         values, indices = torch.topk(torch.relu(self.encoder(states)), self.k, dim=1)

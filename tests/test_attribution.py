@@ -8,14 +8,10 @@ from sklearn.linear_model import Lasso
 from sklearn.preprocessing import StandardScaler
 
 from precompute.attribution import (
-    FactorFit,
-    LassoScaler,
     LassoSettings,
     fit_factors,
     fit_factors_paper,
-    fixed_factor_set,
     lasso_scaler,
-    summarise,
     weights_matrix,
 )
 from precompute.lasso import alpha_grid, choose_alpha, make_problem, solve_path
@@ -140,7 +136,7 @@ def test_noise_is_not_above_its_permutations_however_many_columns():
     fits = fit((x, y, groups, train, heldout, folds), LassoSettings(n_permutations=20))
     assert all(found.r2 < 0.05 for found in fits)
     assert sum(found.r2 > max(0, found.r2_permuted) for found in fits) <= 1
-    paper = fit_factors_paper(x, y, seed=0)
+    paper = fit_factors_paper(x, y, seed=0, groups_c=np.zeros(len(x)))
     assert all(found.r2 > 0.25 for found in paper)  # in-sample, on noise: why the permuted one stands beside it
     assert all(abs(found.r2 - found.r2_permuted) < 0.25 for found in paper)
 
@@ -281,13 +277,15 @@ def test_r2_within_group_is_lower_where_codes_only_tell_groups_apart():
 
 def test_the_paper_lasso_equals_scikit_learns_in_sample():
     x, y, *_ = planted(n=100, d=150)
+    groups = np.arange(100) % 7
     z = StandardScaler().fit_transform(x.astype(float))
-    for g, found in enumerate(fit_factors_paper(x, y, seed=0)):
+    for g, found in enumerate(fit_factors_paper(x, y, seed=0, groups_c=groups)):
         target = (y[:, g] - y[:, g].mean()) / y[:, g].std()
         sk = Lasso(alpha=0.1, max_iter=10_000, tol=1e-8).fit(z, target)
         dense = weights_matrix([found], 150)
         np.testing.assert_allclose(dense[:, 0], sk.coef_, atol=5e-3)
         assert found.r2 == pytest.approx(sk.score(z, target), abs=5e-3)
+        assert (found.n_clips, found.n_groups) == (100, 7)
         assert (found.alpha, found.alpha_source, found.r2) == (0.1, "paper", found.r2_train)
         score, codes = completeness(dense)
         assert (found.completeness, found.effective_codes) == (score[0], codes[0])
@@ -307,29 +305,5 @@ def test_the_published_completeness_of_no_weight_is_a_switch():
     assert paper(x, np.full((2000, 1), np.nan), 0)[0].reason == "no value"
 
 
-def paper(*parts, **named):
-    return fit_factors_paper(*parts, **named)
-
-
-def made(index, r2, completeness=math.nan, codes=math.nan):
-    scaler = LassoScaler(np.zeros(1), np.ones(1))
-    return FactorFit(index, scaler, r2=r2, completeness=completeness, effective_codes=codes)
-
-
-def test_the_fixed_set_and_the_averages_by_hand():
-    layers = [
-        [made(0, 0.9), made(1, 0.2), made(2, math.nan), made(3, -0.5)],
-        [made(0, 0.5), made(1, 0.8), made(2, 0.6)],
-    ]
-    assert fixed_factor_set(layers, n=2) == (0, 2)  # means 0.7, 0.5, 0.6, -0.5
-    assert fixed_factor_set(layers) == (0, 2, 1)  # nothing below 0
-    fits = [made(0, 0.9, 0.8, 4.0), made(1, 0.4, 0.6, 8.0), made(2, 0.1), made(3, math.nan)]
-    summary = summarise(fits, fixed_set=(0, 2, 3), n_top=2)
-    assert summary.informativeness == pytest.approx(0.65)
-    assert summary.completeness == pytest.approx(0.7)
-    assert summary.effective_codes == pytest.approx(6)
-    assert summary.informativeness_fixed == pytest.approx(0.5)
-    assert summary.completeness_fixed == pytest.approx(0.8)
-    assert (summary.n_factors, summary.n_factors_fixed) == (2, 2)
-    nothing = summarise([made(0, math.nan)], ())
-    assert (nothing.informativeness, nothing.completeness, nothing.informativeness_fixed) == (None, None, None)
+def paper(x, y, seed, **named):
+    return fit_factors_paper(x, y, seed, groups_c=np.zeros(len(x)), **named)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from explorer.errors import ConfigError
-from precompute.config import PRESETS, k_for, make_config, n_features_for, read_toml
+from precompute.config import PRESETS, PaperFaults, k_for, make_config, n_features_for, read_toml
 
 BASE: dict[str, Any] = {"dataset": "folder", "root": "in", "store": "out", "encoders": ["hubert"]}
 
@@ -26,6 +27,24 @@ def test_options_win_over_the_preset() -> None:
 def test_faults_are_on_in_paper_only() -> None:
     assert make_config({**BASE, "preset": "paper"}).faults.wavlm_as_wav2vec2
     assert not make_config(BASE).faults.wavlm_as_wav2vec2
+
+
+def test_a_fault_that_is_named_leaves_the_others_as_the_preset_has_them(tmp_path: Path) -> None:
+    path = tmp_path / "run.toml"
+    path.write_text("[faults]\ndrop-vibrado = false\n")
+    config = make_config({**BASE, **read_toml(path), "preset": "paper"})
+    assert config.faults == dataclasses.replace(PaperFaults(True, True, True, True, True, True), drop_vibrado=False)
+    alone = make_config({**BASE, "faults": {"pool_padding": True}})
+    assert alone.faults == PaperFaults(pool_padding=True)
+
+
+@pytest.mark.parametrize(
+    ("faults", "says"),
+    [({"drop_vibrato": False}, "drop_vibrato.*drop_vibrado"), ({"pool_padding": 0}, "pool_padding"), (["x"], "table")],
+)
+def test_a_misspelt_fault_is_named(faults: object, says: str) -> None:
+    with pytest.raises(ConfigError, match=says):
+        make_config({**BASE, "preset": "paper", "faults": faults})
 
 
 @pytest.mark.parametrize(

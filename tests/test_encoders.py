@@ -196,6 +196,9 @@ def test_training_mode_is_another_encoder_that_repeats_for_each_clip(small: dict
     both = training.hidden_states(waves, (3,))[3]
     alone = training.hidden_states(waves[1:], (3,))[3]
     np.testing.assert_array_equal(both.values_td[1], alone.values_td[0])
+    twice = [training.hidden_states([waves[0], waves[0]], (3,))[3].pooled() for _ in range(2)]
+    assert relative(twice[0][:1], twice[0][1:]) > 1e-3  # the same sound twice in a list: two draws, which repeat
+    np.testing.assert_array_equal(twice[0], twice[1])
     assert relative(both.pooled(), eval_mode.hidden_states(waves, (3,))[3].pooled()) > 1e-2
     other_seed = load_encoder(f"hubert={small['hubert']}", training_mode=True, seed=43)
     assert relative(other_seed.hidden_states(waves, (3,))[3].pooled(), both.pooled()) > 1e-3

@@ -140,6 +140,15 @@ def test_silence_has_no_factor() -> None:
     assert None in factor_row(silence, is_silent=False).reasons
 
 
+def test_a_click_too_rare_to_be_heard_has_no_factor() -> None:
+    """openSMILE gives it a level; the clip is flagged as silent, and its factors must not say otherwise."""
+    samples = np.zeros(RATE_HZ, dtype=np.float32)
+    samples[RATE_HZ // 2] = 1e-3
+    assert set(factor_row(Waveform(samples, RATE_HZ)).reasons) == {"silent clip"}
+    samples[RATE_HZ // 2] = 1e-2
+    assert None in factor_row(Waveform(samples, RATE_HZ)).reasons
+
+
 def test_noise_has_no_voiced_factor_and_keeps_the_others() -> None:
     rng = np.random.default_rng(0)
     row = factor_row(Waveform((0.05 * rng.normal(size=RATE_HZ)).astype(np.float32), RATE_HZ))

@@ -18,12 +18,13 @@ import soundfile as sf
 from safetensors import SafetensorError
 
 from explorer.audio import load_waveform
-from explorer.encoders import load_encoder
+from explorer.encoders import MARKER, load_encoder
 from explorer.errors import ConfigError, DatasetError, StoreBusyError, StoreError
 from explorer.inference import read_sound
 from explorer.sae import load_sae
 from explorer.store import Store, current_generation, open_store
 from precompute.artefacts import PARTIAL
+from precompute.commands import verify
 from precompute.config import RunConfig
 from precompute.lock import locked
 from precompute.pipeline import run
@@ -233,6 +234,61 @@ def test_a_run_is_no_failure_where_the_home_folder_cannot_be_written(
     summary = run(tiny_config(tiny_sources, copy), command="again")
     assert summary.generation == current_generation(copy)
     assert "not remembered" in caplog.text
+
+
+def test_runs_share_matches_and_agree_on_the_sae_that_is_shown_first(tiny_sources: Path, tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    options: dict[str, Any] = {"sparsities": (0.8,), "seeds": (0,), "layers": "2", "label_permutations": 2}
+    hubert, ast = ([f"{name}={tiny_sources / f'random-{name}'}"] for name in ("hubert", "ast"))
+    run(tiny_config(tiny_sources, store, encoders=hubert, epochs=2, **options), command="a first look")
+    first = open_store(store).query("SELECT sae_id FROM saes")["sae_id"].iloc[0]
+    run(tiny_config(tiny_sources, store, encoders=hubert, epochs=4, **options), command="more epochs")
+    opened = open_store(store)
+    references = opened.query("SELECT sae_id, n_epochs FROM saes WHERE is_reference")
+    assert len(opened.query("SELECT sae_id FROM saes")) == 2 and references["n_epochs"].tolist() == [4]
+    run(tiny_config(tiny_sources, store, encoders=ast, epochs=2, **options), command="another encoder")
+    opened = open_store(store)
+    shown = opened.query("SELECT encoder_id, sae_id FROM saes WHERE is_reference ORDER BY encoder_id")
+    assert [name.split("-")[0] for name in shown["encoder_id"]] == ["ast", "hubert"] and first not in set(
+        shown["sae_id"]
+    )
+    pairs = opened.query("SELECT DISTINCT sae_id, other_sae_id FROM feature_matches WHERE kind = 'encoder'")
+    assert set(map(tuple, pairs.to_numpy())) == {tuple(shown["sae_id"]), tuple(shown["sae_id"][::-1])}
+    match = opened.query(
+        "SELECT * FROM feature_matches WHERE kind = 'encoder' AND rank = 0 ORDER BY abs(r_train) DESC LIMIT 1"
+    ).iloc[0]
+    train = opened.query("SELECT split = 'train' AS t FROM clips ORDER BY clip_index")["t"].to_numpy()
+
+    def activation(sae_id: str, feature: int) -> np.ndarray:
+        path = opened.query("SELECT codes_by_feature_file AS f FROM saes WHERE sae_id = ?", [sae_id])["f"].iloc[0]
+        place = str((store / path).resolve())
+        codes = opened.query("SELECT * FROM read_parquet(?) WHERE feature = ?", [place, int(feature)])
+        values = np.zeros(len(train))
+        values[codes["clip_index"]] = codes["value"]
+        return values[train]
+
+    ours, theirs = activation(match.sae_id, match.feature), activation(match.other_sae_id, match.other_feature)
+    assert match["r_train"] == pytest.approx(np.corrcoef(ours, theirs)[0, 1], abs=1e-5)
+
+
+def test_another_playable_set_and_another_copy_of_the_checkpoint_are_seen(tiny_sources: Path, tmp_path: Path) -> None:
+    """What the second run says of clips and checkpoint is what holds, and no file of the first was overwritten."""
+    store, copied = tmp_path / "store", tmp_path / "moved-hubert"
+    options: dict[str, Any] = {"sparsities": (0.8,), "layers": "2"}
+    run(small_config(tiny_sources, store, n_playable_clips=5, **options), command="five")
+    first = open_store(store)
+    shutil.copytree(tiny_sources / "random-hubert", copied, ignore=shutil.ignore_patterns(MARKER))
+    again = {**options, "encoders": [f"hubert={copied}"], "epochs": 4, "seeds": (0,)}
+    run(tiny_config(tiny_sources, store, n_playable_clips=3, **again), command="three")
+    second = open_store(store)
+    playable = "SELECT clip_id FROM clips WHERE is_playable"
+    assert (len(first.query(playable)), len(second.query(playable))) == (5, 3)
+    encoder = "SELECT source, is_trained FROM encoders"
+    assert not first.query(encoder)["is_trained"].iloc[0] and second.query(encoder)["is_trained"].isna().all()
+    assert "moved-hubert" in second.query(encoder)["source"].iloc[0]
+    assert len(second.query("SELECT * FROM saes")) == 1  # the same weights, so nothing else is new
+    assert len(second.query("SELECT DISTINCT path FROM generation_files WHERE kind = 'states'")) == 2
+    assert "all as published" in verify(store)[0]
 
 
 def test_a_store_that_cannot_be_a_folder_is_named(tiny_sources: Path, tmp_path: Path) -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
+import torch
 
 from precompute.metrics import fvu
 from precompute.train_sae import TrainSettings, train_paper, train_sound
@@ -72,4 +75,24 @@ def test_the_published_recipe_trains_layers_together(planted: tuple[np.ndarray, 
     fitted = train_paper({3: crops, 6: crops * 2}, {3: states, 6: states * 2}, settings, last_batch_checkpoint=True)
     assert set(fitted) == {3, 6}
     sae, curve = fitted[3]
+    assert not np.array_equal(sae.w_enc_df, fitted[6][0].w_enc_df)  # each with a start of its own
     assert not sae.b_dec_d.any() and len(curve) == 5 and curve[-1].loss < curve[0].loss
+
+
+def test_the_published_recipe_repeats_beside_other_trainings(planted: tuple[np.ndarray, np.ndarray]) -> None:
+    """Several train at once in one process: none may draw from, or set, the generator that all share."""
+    states = planted[0][:64]
+    torch.manual_seed(7)
+    shared = torch.get_rng_state()
+
+    def train(k: int) -> np.ndarray:
+        settings = TrainSettings(k, N_FEATURES, epochs=2, batch_size=16, seed=42)
+        return train_paper({3: states[:, None]}, {3: states}, settings, last_batch_checkpoint=True)[3][0].w_enc_df
+
+    alone = [train(k) for k in (2, 4, 8, 16)]
+    assert torch.equal(torch.get_rng_state(), shared)
+    with ThreadPoolExecutor(4) as pool:
+        together = list(pool.map(train, (2, 4, 8, 16)))
+    for one, other in zip(alone, together, strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert np.abs(alone[0]).max() > 0.5 * D_MODEL**-0.5  # weights of the published size, not zeros

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import threading
 import warnings
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
@@ -35,6 +36,7 @@ class _Job:
     clip: int
     position: int
     chunk: Chunk
+    draw: int = 0  # how often the same sound came before in the list
 
     @property
     def n_samples(self) -> int:
@@ -79,6 +81,7 @@ class Encoder:
         self._front_end = _front_end(checkpoint, network)
         self.sample_rate_hz: int = self._front_end.sample_rate_hz
         self.frame_rate_hz: float = self._front_end.frame_rate_hz
+        self.window_samples: int | None = self._front_end.window_samples
         self._seed, self._allow_tf32 = seed, allow_tf32
         self._lock = threading.Lock()
         del blocks(network)[max(1, max_layer) :]
@@ -170,8 +173,9 @@ class Encoder:
 
     def _results(self, waves: Sequence[Waveform], layers: tuple[int, ...], *, all_tokens: bool) -> Iterator[_Result]:
         """The chunks' states, batch by batch; clips of like length share a batch."""
+        draws = _repeats(waves) if self.training_mode else [0] * len(waves)
         jobs = [
-            _Job(clip, position, chunk)
+            _Job(clip, position, chunk, draws[clip])
             for clip, wave in enumerate(waves)
             for position, chunk in enumerate(self._front_end.chunks(wave.samples.size))
         ]
@@ -217,7 +221,7 @@ class Encoder:
         with (
             valid_lengths(self._network, lengths if is_ragged else None),
             full_precision(self.device, self._allow_tf32),
-            self._randomness(inputs),
+            self._randomness(inputs, batch[0].draw),
             _mask_warning_silenced() if is_ragged else nullcontext(),
             self._recorder.recording(layers) as states,
         ):
@@ -242,12 +246,13 @@ class Encoder:
         return _Result(job, frames, tokens)
 
     @contextmanager
-    def _randomness(self, inputs: Sequence[torch.Tensor]) -> Iterator[None]:
-        """Training mode draws dropout, layer drop and masks: seeded by the sound itself, so that a clip repeats."""
+    def _randomness(self, inputs: Sequence[torch.Tensor], draw: int) -> Iterator[None]:
+        """Training mode draws dropout, layer drop and masks: seeded by the sound itself, so that a clip repeats, and
+        by how often it came before, so that the same sound given n times is drawn n times."""
         if not self.training_mode:
             yield
             return
-        digest = hashlib.sha256(str(self._seed).encode() + inputs[0].numpy().tobytes()).digest()
+        digest = hashlib.sha256(f"{self._seed} {draw} ".encode() + inputs[0].numpy().tobytes()).digest()
         seed = int.from_bytes(digest[:4], "big")
         legacy_state = np.random.get_state()
         devices = [self.device] if self.device.type == "cuda" else []
@@ -303,6 +308,17 @@ def _mask_warning_silenced() -> Iterator[None]:
 def _joined(parts: dict[int, np.ndarray]) -> np.ndarray:
     """The chunks of one clip in order, as one (t, d) array."""
     return parts[0] if len(parts) == 1 else np.concatenate([parts[position] for position in sorted(parts)])
+
+
+def _repeats(waves: Sequence[Waveform]) -> list[int]:
+    """For each waveform, how many of those before it hold the same samples."""
+    seen: Counter[bytes] = Counter()
+    counts = []
+    for wave in waves:
+        sound = wave.samples.tobytes()
+        counts.append(seen[sound])
+        seen[sound] += 1
+    return counts
 
 
 def _add_tokens(means: dict[int, TokenMean], parts: dict[int, TokenMean]) -> None:

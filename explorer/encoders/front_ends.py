@@ -42,6 +42,11 @@ class FrontEnd(Protocol):
         """Frames a second."""
         ...
 
+    @property
+    def window_samples(self) -> int | None:
+        """The most samples that the network can look at in one pass; None where it has no such limit."""
+        ...
+
     def chunks(self, n_samples: int) -> tuple[Chunk, ...]:
         """How a clip of `n_samples` is cut; the chunks' frames in order are the clip's frames."""
         ...
@@ -83,6 +88,10 @@ class WaveformFrontEnd:
     @property
     def frame_rate_hz(self) -> float:
         return self.sample_rate_hz / self.stride
+
+    @property
+    def window_samples(self) -> None:
+        return None
 
     def n_frames(self, n_samples: int) -> int:
         """Frames that lie whole inside `n_samples`."""
@@ -163,6 +172,10 @@ class SpectrogramFrontEnd:
         return self.sample_rate_hz / (self._hop * self.time_stride)
 
     @property
+    def window_samples(self) -> int:
+        return (self.max_frames - 1) * self._hop + self._window
+
+    @property
     def n_columns(self) -> int:
         return (self.max_frames - self.patch) // self.time_stride + 1
 
@@ -179,7 +192,7 @@ class SpectrogramFrontEnd:
         """Chunks of all columns of the network (10.24 s seen, 10.1 s onwards the next one)."""
         total = self.valid_columns(n_samples)
         step = self.n_columns * self.time_stride * self._hop
-        seen = (self.max_frames - 1) * self._hop + self._window
+        seen = self.window_samples
         return tuple(
             Chunk(
                 start=index * step,
