@@ -32,6 +32,11 @@ def test_a_missing_regression_is_stated_without_a_guess_at_why(folder: Path, mon
     assert "No Lasso was fitted on this SAE's codes in this store.</p>" in texts(test)
 
 
+def test_a_factor_without_a_group_has_none(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = texts(at_features(folder, monkeypatch, sae=SAE, feature=0))
+    assert "Factor &lt;0&gt; <span class='q'></span>" in text
+
+
 def test_a_list_longer_than_the_players_says_how_many_are_drawn(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     test = at_features(folder, monkeypatch, sae=SAE, feature=0)
     assert "12 more of the same singers folded." in texts(test)
@@ -46,7 +51,7 @@ def test_names_of_a_data_set_are_never_markup(tmp_path: Path, monkeypatch: pytes
     for page, params in (("features", {"sae": SAE, "feature": 0}), ("runs", {})):
         test = at(page, store, monkeypatch, **params)
         assert not test.exception
-        for tag in ("<i>*one", "<b>*s", "<u>", "<s>"):
+        for tag in ("<i>*one", "<b>*s", "<u>t", "<s>g"):
             assert tag not in texts(test), (page, tag)
         assert "&lt;i&gt;*one*&lt;/i&gt;" in texts(test)
         markdown = [*(str(e.value) for e in test.caption), *(e.label for e in test.toggle)]

@@ -18,7 +18,7 @@ from explorer.queries.features import (
     fetch_neighbours,
 )
 from explorer.store import Store
-from explorer.text import is_false
+from explorer.text import is_defined, is_false
 from explorer.ui.context import is_dark
 from explorer.ui.links import LinkRow, link_card
 from explorer.ui.style import card, number, percent, plural
@@ -85,7 +85,8 @@ def _factor_row(row: dict[Any, Any], largest: float) -> str:
         f'background:{colors.positive if weight > 0 else colors.negative}"></i></span>'
     )
     muted = "" if _is_above(row) else " q"
-    name = f"{escape(str(row['display_name']))} <span class='q'>{escape(str(row['factor_group'] or ''))}</span>"
+    group = escape(str(row["factor_group"])) if is_defined(row["factor_group"]) else ""
+    name = f"{escape(str(row['display_name']))} <span class='q'>{group}</span>"
     return (
         f"<tr><td>{name}</td><td>{bar}</td><td class='n'>{number(weight, 3, signed=True)}</td>"
         f"<td class='n{muted}'>{number(row['r2'])}</td></tr>"
