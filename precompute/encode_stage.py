@@ -223,10 +223,15 @@ def encode_training_crops(work: EncoderAtWork) -> tuple[np.ndarray, np.ndarray]:
     return np.concatenate(firsts), np.concatenate(crops)
 
 
+def playable_key(work: EncoderAtWork, layer: int, playable: set[int]) -> str:
+    """The name of the frames of the playable clips at one layer."""
+    return key_of(encoder=work.states_name, layer=layer, clips=sorted(playable), corpus=work.job.corpus.corpus_id)
+
+
 def keep_playable_states(work: EncoderAtWork, layer: int, playable: set[int]) -> None:
     """Keep the frames of the playable clips at one layer as a file of the store, in half precision."""
     job = work.job
-    key = key_of(encoder=work.states_name, layer=layer, clips=sorted(playable), corpus=job.corpus.corpus_id)
+    key = playable_key(work, layer, playable)
     bundle = job.artefacts.find(STATES_STAGE, key)
     if bundle is None:
         arrays: dict[str, np.ndarray] = {}

@@ -11,6 +11,7 @@ import pandas as pd
 from precompute.artefacts import Bundle
 from precompute.corpus_stage import playable_clips
 from precompute.encode_stage import (
+    STATES_STAGE,
     EncoderAtWork,
     States,
     drop_other_frames,
@@ -18,6 +19,7 @@ from precompute.encode_stage import (
     encode_frames,
     encode_training_crops,
     keep_playable_states,
+    playable_key,
 )
 from precompute.job import HELD_OUT
 from precompute.lasso_stage import lasso
@@ -25,8 +27,8 @@ from precompute.layer_choice import choose_layers
 from precompute.match_stage import Dictionary, match_seeds
 from precompute.probe_stage import dense_id, probe_layers
 from precompute.reporting import log
-from precompute.sae_stage import TrainedSAE, analyse, train_saes
-from precompute.trace_stage import keep_traces
+from precompute.sae_stage import TrainedSAE, analyse, analysis_key, train_saes
+from precompute.trace_stage import TRACE_STAGE, keep_traces, trace_key
 
 MAX_CODES_BYTES = 2e9  # dense codes of SAEs that are in memory together
 
@@ -41,8 +43,9 @@ def process_encoder(work: EncoderAtWork, factors_cg: np.ndarray) -> tuple[list[D
     states = States(pooled_cld, *encode_training_crops(work)) if config.is_paper else States(pooled_cld)
     layers, choices = choose_layers(work, probe_layers(work, states))
     log.info("%s: layers %s get SAEs (%s)", work.encoder_id, ", ".join(map(str, layers)), choices["reason"].iloc[0])
-    encode_frames(work, layers)
     trained = train_saes(work, states, layers)
+    playable = playable_clips(job.corpus, config.n_playable_clips)
+    encode_frames(work, _layers_without_traces(work, trained, playable))
     references = []
     for group in _groups_of_layers(trained, len(job.corpus.clips)):
         dictionaries = analyse_saes(work, states, group)
@@ -51,11 +54,19 @@ def process_encoder(work: EncoderAtWork, factors_cg: np.ndarray) -> tuple[list[D
         references += [item for item in dictionaries if item.is_reference]
     if config.dense_lasso_all_layers:
         _predict_from_dense(work, states, [layer for layer in work.layers() if layer not in layers], factors_cg)
-    playable = playable_clips(job.corpus, config.n_playable_clips)
     for layer in layers:
         keep_playable_states(work, layer, playable)
     drop_other_frames(work, layers)
     return references, choices
+
+
+def _layers_without_traces(work: EncoderAtWork, trained: Sequence[TrainedSAE], playable: set[int]) -> list[int]:
+    """The layers whose frames are still to be read: for an SAE's traces, or for the playable clips."""
+    find = work.job.artefacts.find
+    wanting = {item.layer for item in trained if find(TRACE_STAGE, trace_key(analysis_key(work.job, item))) is None} | {
+        item.layer for item in trained if find(STATES_STAGE, playable_key(work, item.layer, playable)) is None
+    }
+    return sorted(wanting)
 
 
 def _groups_of_layers(trained: Sequence[TrainedSAE], n_clips: int) -> list[list[TrainedSAE]]:

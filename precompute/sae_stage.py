@@ -179,18 +179,34 @@ def _has_cuda(device: str) -> bool:
     return device.startswith("cuda") or (device == "auto" and torch.cuda.is_available())
 
 
-def analyse(work: EncoderAtWork, trained: TrainedSAE, states: States) -> Bundle:
-    """Everything about one SAE that needs its codes but no frames: the bundle of its tables and code files."""
-    job, config = work.job, work.job.config
-    makes_map = trained.is_reference or config.maps_everywhere
-    key = key_of(
+def analysis_key(job: Job, trained: TrainedSAE) -> str:
+    """The name of an SAE's analysis: everything that its tables, codes and listed clips depend on."""
+    config = job.config
+    return key_of(
         version=VERSION,
         sae=trained.sae_id,
         corpus=job.corpus.corpus_id,
-        run=[config.n_top_clips, config.label_permutations, config.probe_c_grid, config.feature_map, makes_map],
+        run=[
+            config.n_top_clips,
+            config.label_permutations,
+            config.probe_c_grid,
+            config.feature_map,
+            makes_map(job, trained),
+        ],
         labels=list(job.arrays.labels),
         is_reference=trained.is_reference,
     )
+
+
+def makes_map(job: Job, trained: TrainedSAE) -> bool:
+    """Whether the SAE's live features get places on a map."""
+    return trained.is_reference or job.config.maps_everywhere
+
+
+def analyse(work: EncoderAtWork, trained: TrainedSAE, states: States) -> Bundle:
+    """Everything about one SAE that needs its codes but no frames: the bundle of its tables and code files."""
+    job, config = work.job, work.job.config
+    key = analysis_key(job, trained)
     found = job.artefacts.find(CODES_STAGE, key)
     if found is not None:
         return job.record.use(found)
@@ -228,7 +244,7 @@ def analyse(work: EncoderAtWork, trained: TrainedSAE, states: States) -> Bundle:
         results = probe_representation(job, analysed.codes_cf, seed=trained.seed)
     with job.artefacts.writing(CODES_STAGE, key) as bundle:
         bundle.add_facts({"subject": trained.sae_id})
-        for name, rows in sae_tables(job, sae, analysed, head, makes_map=makes_map).items():
+        for name, rows in sae_tables(job, sae, analysed, head, makes_map=makes_map(job, trained)).items():
             if len(rows):
                 bundle.add_table(name, rows)
         add_probe_tables(bundle, trained.sae_id, results, is_codes=True)

@@ -48,10 +48,15 @@ class _Wanted:
     by_clip: dict[int, tuple[np.ndarray, np.ndarray]]
 
 
+def trace_key(analysis_key: str) -> str:
+    """The name of the traces of one analysis."""
+    return key_of(version=VERSION, analysis=analysis_key)
+
+
 def keep_traces(work: EncoderAtWork, layer: int, analysed: Sequence[tuple[str, SAE, Bundle]]) -> None:
     """Find or make the traces of SAEs of one layer, given as (sae_id, SAE, the bundle of its analysis)."""
     job = work.job
-    keys = {sae_id: key_of(version=VERSION, analysis=bundle.folder.name) for sae_id, _, bundle in analysed}
+    keys = {sae_id: trace_key(bundle.folder.name) for sae_id, _, bundle in analysed}
     wanted = [
         _wanted(sae_id, sae, bundle, keys[sae_id])
         for sae_id, sae, bundle in analysed

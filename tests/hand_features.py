@@ -99,9 +99,13 @@ def _about_feature_0() -> dict[str, list[dict[str, object]]]:
             for place, other in enumerate(OTHERS)
             for rank in (2, 0, 1)
         ],
-        "factors": [{"factor_index": 0, "name": "factor0", "display_name": "Factor <0>"}],  # of no group
+        "factors": [
+            {"factor_index": 0, "name": "factor0", "display_name": "Factor <0>", "factor_group": None},
+            {"factor_index": 1, "name": "factor1", "display_name": "Factor 1", "factor_group": "pitch"},
+        ],
         "lasso_weights": [
-            {"representation_id": SAE, "protocol": "held-out", "factor_index": 0, "dim": 0, "weight": 0.5}
+            {"representation_id": SAE, "protocol": "held-out", "factor_index": factor, "dim": 0, "weight": 0.5}
+            for factor in (0, 1)
         ],
         "listed_clips": [
             {**mine, "kind": "top", "rank": i, "clip_index": i, "value": 2.0 - 0.1 * i, "preactivation": 2.0 - 0.1 * i,

@@ -51,7 +51,7 @@ def test_names_of_a_data_set_are_never_markup(tmp_path: Path, monkeypatch: pytes
     for page, params in (("features", {"sae": SAE, "feature": 0}), ("runs", {})):
         test = at(page, store, monkeypatch, **params)
         assert not test.exception
-        for tag in ("<i>*one", "<b>*s", "<u>", "<s>"):
+        for tag in ("<i>*one", "<b>*s", "<u>t", "<s>g"):
             assert tag not in texts(test), (page, tag)
         assert "&lt;i&gt;*one*&lt;/i&gt;" in texts(test)
         markdown = [*(str(e.value) for e in test.caption), *(e.label for e in test.toggle)]
