@@ -19,9 +19,10 @@ from explorer.text import count, is_defined, number, percent, r2_words, recipe_n
 from explorer.ui.choices import chart, clicked, section
 from explorer.ui.context import cached, get_store, is_dark
 from explorer.ui.layer_probes import dense_protocols, group_spread, why_unscored
+from explorer.ui.markup import as_written
 from explorer.ui.pair_clips import draw_pair
 from explorer.ui.selectors import default_sae, sae_names
-from explorer.ui.style import download_csv, empty_state, notice, page_header
+from explorer.ui.style import caption, download_csv, empty_state, notice, page_header
 from explorer.ui.url import get_int, get_param, set_params
 
 # (column, words, decimals, whether B − A means something across different widths)
@@ -136,7 +137,7 @@ def _metrics(store: Store, a: dict[str, Any], b: dict[str, Any], label: str | No
     right = {name: st.column_config.TextColumn(alignment="right") for name in ("A", "B", "B − A")}
     st.dataframe(table, hide_index=True, column_config=right, height="content")
     for side, sae in (("A", a), ("B", b)):
-        st.caption(_side_words(side, sae, rows[side], label))
+        caption(_side_words(side, sae, rows[side], label))
     download_csv(table, f"compare_{a['sae_id']}_{b['sae_id']}")
 
 
@@ -251,9 +252,11 @@ def _no_matches(store: Store, a: dict[str, Any]) -> None:
     names = sae_names(cached(fetch_saes, store), with_encoder=True)
     empty_state("Not computed: the store holds no matches from A to B.")
     if len(partners):
-        st.caption("A has matches with:")
+        caption("A has matches with:")
         for other in partners["other_sae_id"].head(6):
-            st.page_link(link_page(), label=names.get(other, other), query_params={"a": a["sae_id"], "b": str(other)})
+            st.page_link(
+                link_page(), label=as_written(names.get(other, other)), query_params={"a": a["sae_id"], "b": str(other)}
+            )
 
 
 def link_page() -> str:
@@ -264,7 +267,7 @@ def link_page() -> str:
 def _match_table(rows: pd.DataFrame, a: dict[str, Any], b: dict[str, Any], now: tuple[int, int]) -> None:
     shown = rows[["feature", "label_a", "other_feature", "label_b", "r_train", "r_heldout"]].head(N_LISTED)
     if len(rows) > N_LISTED:
-        st.caption(f"The first {N_LISTED} of {count(len(rows), 'match', 'matches')}; the CSV has all.")
+        caption(f"The first {N_LISTED} of {count(len(rows), 'match', 'matches')}; the CSV has all.")
     event = st.dataframe(
         shown, hide_index=True, height=280, on_select="rerun", selection_mode="single-row", placeholder="–",
         key=f"match-table-{a['sae_id']}-{b['sae_id']}-{now[0]}-{now[1]}",

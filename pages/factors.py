@@ -30,8 +30,9 @@ from explorer.store import Store
 from explorer.text import count, is_defined, number, or_none_stored, percent, scored_on, sentence, series_name
 from explorer.ui.choices import chart, choose_one, clicked, section
 from explorer.ui.context import cached, get_store, is_dark
+from explorer.ui.markup import as_written
 from explorer.ui.selectors import choose_sae, sae_names
-from explorer.ui.style import download_csv, empty_state, page_header
+from explorer.ui.style import caption, download_csv, empty_state, page_header
 from explorer.ui.url import get_param, go_to, page_file, set_params
 
 N_FACTORS, N_FEATURES, N_LINKS = 30, 32, 6
@@ -75,7 +76,7 @@ def _not_scored(store: Store, sae: dict[str, Any]) -> None:
     empty_state(f"Not computed: no factor was scored for {_name(sae)}.", step)
     names = sae_names(cached(fetch_saes, store), with_encoder=True)
     for sae_id in scored["sae_id"].head(N_LINKS):
-        st.page_link(page_file("factors"), label=names[sae_id], query_params={"sae": str(sae_id)})
+        st.page_link(page_file("factors"), label=as_written(names[sae_id]), query_params={"sae": str(sae_id)})
 
 
 def _protocols(store: Store, sae_id: str) -> pd.DataFrame:
@@ -94,7 +95,7 @@ def _summary(scores: pd.DataFrame, sae: dict[str, Any], protocol: str) -> None:
     defined = scores["r2"].notna()
     passing = (scores["r2"] >= R2_THRESHOLD) & (scores["completeness"] >= COMPLETENESS_THRESHOLD)
     both = int((passing & above_permuted(scores)).sum())
-    st.caption(
+    caption(
         f"{_name(sae)} · {protocol} ({scored_on(protocol)}) · {count(scores['n_clips'].max(), 'clip')} of "
         f"{count(scores['n_groups'].max(), 'group')} scored. {above} of {int(defined.sum())} scored factors beat "
         f"permuted targets; {both} of these pass R² {R2_THRESHOLD} and completeness {COMPLETENESS_THRESHOLD}; "
@@ -244,8 +245,8 @@ def _table(store: Store, scores: pd.DataFrame, sae: dict[str, Any], protocol: st
     for row in reasons.to_dict("records"):
         names_of = row["factors"] if row["n_factors"] <= 6 else "each named in the table"
         example = "for example: " if row["n_reasons"] > 1 else ""
-        st.caption(f"{count(row['n_factors'], 'factor')} undefined, {example}{row['reason']} ({names_of}).")
-    st.caption("–: undefined.")
+        caption(f"{count(row['n_factors'], 'factor')} undefined, {example}{row['reason']} ({names_of}).")
+    caption("–: undefined.")
     names = {
         "display_name": "Factor", "factor_group": "Group", "unit": "Unit", "r2": "R²",
         "r2_within_group": "Within group", "r2_permuted": "Permuted", "beats": "Beats permuted", "r2_train": "R² train",

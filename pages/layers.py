@@ -21,7 +21,7 @@ from explorer.text import count, is_false, number, or_none_stored, r2_words, ser
 from explorer.ui.choices import chart, choose_label, choose_one, clicked, section
 from explorer.ui.context import cached, get_store, is_dark
 from explorer.ui.layer_probes import dense_protocols, group_spread, why_unscored
-from explorer.ui.style import empty_state, page_header
+from explorer.ui.style import caption, empty_state, page_header
 from explorer.ui.url import get_int, get_param, set_params
 
 
@@ -116,7 +116,7 @@ def _one_probe(store: Store, probes: pd.DataFrame, selected: tuple[str, int] | N
     if pd.isna(probe["accuracy"]):
         empty_state(f"This probe has no score: {or_none_stored(probe['reason'])}.")
         return
-    st.caption(
+    caption(
         f"Accuracy {number(probe['accuracy'], 3)}, balanced {number(probe['balanced_accuracy'], 3)}, macro F1 "
         f"{number(probe['macro_f1'], 3)}, chance {number(probe['chance'], 3)} · {count(probe['n_clips'], 'clip')} of "
         f"{count(probe['n_groups'], 'group')} · {probe['protocol']} · seed {probe['seed']} · probe {probe['probe_id']}"

@@ -13,7 +13,8 @@ from explorer.store import Store
 from explorer.text import count, number, series_name
 from explorer.ui.choices import section
 from explorer.ui.context import cached, get_store
-from explorer.ui.style import download_csv, empty_state, page_header, stat_cards
+from explorer.ui.markup import as_written
+from explorer.ui.style import caption, download_csv, empty_state, page_header, stat_cards
 from explorer.ui.url import page_file
 
 _SIGNS = {HOLDS: "✓", "does not hold here": "✕", "holds in part": "◐", UNSAID: "–"}
@@ -52,7 +53,7 @@ def _counts(facts: CorpusFacts, n_encoders: int, n_saes: int, n_runs: int) -> No
     if facts.n_skipped:
         words.append(f"{count(facts.n_skipped, 'file')} found and not used; the Runs page says why.")
     if words:
-        st.caption(" ".join(words))
+        caption(" ".join(words))
 
 
 def _claims(store: Store, facts: CorpusFacts) -> None:
@@ -62,16 +63,16 @@ def _claims(store: Store, facts: CorpusFacts) -> None:
     unseen = "held-out groups"
     if facts.n_groups == 1:
         unseen = "clips held out by file (there is one group, so they say nothing about new ones)"
-    st.caption(
+    caption(
         f"Claims of arXiv 2509.24793. Label: {label}. Numbers are of {unseen} unless a line says otherwise; "
         "each verdict is about this store only. Untrained encoders are left out where there are others."
     )
-    for place, claim in enumerate(_cached_claims(str(store.folder), store.generation, label, store)):
+    for place, claim in enumerate(_cached_claims(str(store.folder), store.edition, label, store)):
         _claim(claim, place)
 
 
 @st.cache_data(max_entries=20, show_spinner=False)
-def _cached_claims(folder: str, generation: int, label: str, _store: Store) -> list[Claim]:
+def _cached_claims(folder: str, edition: str, label: str, _store: Store) -> list[Claim]:
     return fetch_claims(_store, label)
 
 
@@ -111,7 +112,7 @@ def _first_looks(store: Store) -> None:
             )
         st.page_link(
             page_file("features"),
-            label=words,
+            label=as_written(words),
             icon=":material/graphic_eq:",
             query_params={"sae": str(row["sae_id"]), "feature": str(row["feature"])},
         )
@@ -151,20 +152,20 @@ def _diagnostics(store: Store) -> None:
     warned = rows[rows["severity"] != "ok"]
     n_ok = len(rows) - len(warned)
     if warned.empty:
-        st.caption(f"All {count(n_ok, 'check')} passed.")
+        caption(f"All {count(n_ok, 'check')} passed.")
         return
-    st.caption(f"{count(len(warned), 'finding')}, {count(n_ok, 'check')} passed.")
+    caption(f"{count(len(warned), 'finding')}, {count(n_ok, 'check')} passed.")
     groups = warned.groupby(["severity", "code"], sort=False)
     for (severity, code), part in list(groups)[:12]:
         where = sorted({series_name(r.display_name, r.layer) for r in part.itertuples() if not pd.isna(r.display_name)})
         head = f"{'▲' if severity == 'warning' else '·'} {code} · {count(len(part), 'case')}"
         with st.expander(head):
             if where:
-                st.caption(", ".join(where))
+                caption(", ".join(where))
             for row in part.head(6).to_dict("records"):
                 st.html(f'<div style="font-size:.9rem">{escape(str(row["message"]))}</div>')
             if len(part) > 6:
-                st.caption(f"and {len(part) - 6} more in the CSV")
+                caption(f"and {len(part) - 6} more in the CSV")
     download_csv(rows, "diagnostics")
 
 

@@ -11,7 +11,7 @@ from explorer.queries.curves import fetch_dense_factor_means, fetch_sae_points
 from explorer.text import count, r2_words
 from explorer.ui.choices import chart, choose_label, choose_one, clicked
 from explorer.ui.context import cached, get_store, is_dark
-from explorer.ui.style import download_csv, empty_state, page_header
+from explorer.ui.style import caption, download_csv, empty_state, page_header
 from explorer.ui.url import go_to, link_to
 
 Styles = dict[tuple[object, ...], dict[str, str]]
@@ -57,7 +57,7 @@ def main() -> None:
     points = _choose_series(points)
     styles = series_styles(points)
     st.html(legend_html(styles, list(styles)))
-    st.caption(
+    caption(
         "One mark for each SAE (each seed); line: mean over seeds; thick bar: range of seeds, no confidence interval. "
         "Thin dotted lines: controls. Click a mark to open that SAE."
     )

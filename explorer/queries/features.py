@@ -12,6 +12,7 @@ import pandas as pd
 from explorer.errors import NotInStoreError
 from explorer.queries.corpus import record
 from explorer.queries.labels import shown_label
+from explorer.queries.names import NAMED_ENCODERS
 from explorer.store import Store
 
 SORTS = {
@@ -174,7 +175,7 @@ def fetch_matches(store: Store, sae_id: str, feature: int, *, limit: int = 6) ->
         "  QUALIFY row_number() OVER (PARTITION BY kind, other_sae_id ORDER BY rank) = 1) "
         "SELECT m.kind, m.other_sae_id, m.other_feature, m.r_train, m.r_heldout, s.layer, s.seed, s.sparsity, "
         f"e.name AS encoder_name, e.display_name AS encoder_display, e.is_trained, {shown_label('f')} AS label "
-        "FROM best m JOIN saes s ON s.sae_id = m.other_sae_id JOIN encoders e USING (encoder_id) "
+        f"FROM best m JOIN saes s ON s.sae_id = m.other_sae_id JOIN {NAMED_ENCODERS} e USING (encoder_id) "
         "LEFT JOIN features f ON f.sae_id = m.other_sae_id AND f.feature = m.other_feature "
         "QUALIFY row_number() OVER (PARTITION BY m.kind ORDER BY abs(m.r_train) DESC NULLS LAST, m.other_sae_id) <= ? "
         "ORDER BY m.kind, abs(m.r_train) DESC NULLS LAST, m.other_sae_id",
