@@ -223,7 +223,8 @@ def write_preview(wave: Waveform, path: str | os.PathLike[str]) -> None:
     except (OSError, sf.SoundFileError) as error:
         partial.unlink(missing_ok=True)
         raise AudioError(
-            f"The preview {path.name!r} cannot be written: {error}. Is there space and permission?"
+            f"The preview {path.name!r} cannot be written: {str(error).rstrip('.')}. Free some space or give "
+            "write access, then run the same command again: finished work is kept."
         ) from error
 
 

@@ -240,7 +240,7 @@ def _explained(target: Path) -> Iterator[None]:
     """Turn a write that the disk refused into a StoreError that says what to do."""
     try:
         yield
-    except duckdb.IOException as error:
+    except (duckdb.IOException, duckdb.TransactionException, duckdb.FatalException) as error:  # in the log, at its end
         raise StoreError(
             f"{target} cannot be written: {error}. Free some space or give write access, then run the same command "
             "again: finished work is kept."

@@ -62,13 +62,16 @@ def test_a_bundle_that_does_not_fit_is_explained_and_not_kept(tmp_path: Path, wh
     assert names(tmp_path) == []
 
 
-@pytest.mark.parametrize("n_bytes", [4096, 20_000, 500_000])
-def test_a_generation_that_does_not_fit_is_explained_and_the_old_one_stays(tmp_path: Path, n_bytes: int) -> None:
+@pytest.mark.parametrize("n_rows", [20_000, 200_000])
+@pytest.mark.parametrize("n_bytes", [4096, 20_000, 500_000, 1_000_000])  # fails in the file, its log, the checkpoint
+def test_a_generation_that_does_not_fit_is_explained_and_the_old_one_stays(
+    tmp_path: Path, n_bytes: int, n_rows: int
+) -> None:
     meta = pd.DataFrame([{"key": "schema_version", "value": str(SCHEMA_VERSION)}])
     with new_generation(tmp_path) as writer:
         writer.insert("meta", meta)
     before = names(tmp_path)
-    text = [str(number) for number in np.random.default_rng(0).integers(1 << 60, size=200_000)]
+    text = [str(number) for number in np.random.default_rng(0).integers(1 << 60, size=n_rows)]
     rows = pd.DataFrame({"key": text, "value": text})
     refused = pytest.raises(StoreError, match="cannot be written")
     with small_files_only(n_bytes), refused, new_generation(tmp_path) as writer:
