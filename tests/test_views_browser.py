@@ -14,12 +14,16 @@ from explorer.store import Store, open_store
 from tests.browser import Complaints, Server, running_app, running_browser, settle
 from tests.test_player_browser import LISTEN, PLAYING
 
-# Where the first point of a chart's first trace stands on the page.
+# Where the loneliest point of a chart's first trace stands on the page: a click there means no other.
 POINT = """() => {
   const plot = document.querySelector('.js-plotly-plot'), box = plot.getBoundingClientRect();
   const {xaxis, yaxis} = plot._fullLayout, trace = plot._fullData[0];
-  return {x: box.left + xaxis._offset + xaxis.d2p(trace.x[0]), y: box.top + yaxis._offset + yaxis.d2p(trace.y[0]),
-          feature: String(trace.customdata[0][0])};
+  const places = [...plot._fullData].flatMap(t => Array.from(t.x, (x, i) => [xaxis.d2p(x), yaxis.d2p(t.y[i])]));
+  const room = at => Math.min(...places.map(p => Math.hypot(p[0] - at[0], p[1] - at[1])).filter(d => d > 0));
+  const own = Array.from(trace.x, (x, i) => [xaxis.d2p(x), yaxis.d2p(trace.y[i])]);
+  const best = own.map((at, i) => [room(at), i]).sort((a, b) => b[0] - a[0])[0][1];
+  return {x: box.left + xaxis._offset + own[best][0], y: box.top + yaxis._offset + own[best][1],
+          feature: String(trace.customdata[best][0])};
 }"""
 
 
