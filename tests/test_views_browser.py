@@ -141,16 +141,17 @@ def test_a_pair_of_features_says_which_line_is_which(app: Server, page: Page, st
 
 
 def _pair(store: Store, *, same_encoder: bool) -> dict[str, Any]:
-    """A stored match of which one clip is listed for both features, of one encoder or of two."""
+    """A stored match of one encoder or of two, with at least two clips that both features list."""
     rows = store.query(
-        "SELECT m.* FROM feature_matches m JOIN saes a USING (sae_id) JOIN saes b ON b.sae_id = m.other_sae_id "
+        "SELECT m.sae_id, m.feature, m.other_sae_id, m.other_feature, count(DISTINCT x.clip_index) AS n_shared "
+        "FROM feature_matches m JOIN saes a USING (sae_id) JOIN saes b ON b.sae_id = m.other_sae_id "
         "JOIN listed_clips x ON x.sae_id = m.sae_id AND x.feature = m.feature AND x.kind = 'top' "
         "JOIN listed_clips y ON y.sae_id = m.other_sae_id AND y.feature = m.other_feature AND y.kind = 'top' "
         "AND y.clip_index = x.clip_index WHERE (a.encoder_id = b.encoder_id) = ? AND a.traces_file IS NOT NULL "
-        "AND b.traces_file IS NOT NULL ORDER BY ALL LIMIT 1",
+        "AND b.traces_file IS NOT NULL GROUP BY ALL ORDER BY n_shared DESC, m.sae_id, m.feature LIMIT 1",
         [same_encoder],
     )
-    assert len(rows), "the store under test has no such match"
+    assert len(rows) and rows["n_shared"][0] >= 2, "the store under test has no such match"
     return dict(rows.iloc[0])
 
 
