@@ -150,7 +150,7 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
     "quick": {
         "sparsities": (0.75, 0.95, 0.99),
         "seeds": (0,),
-        "epochs": 40,
+        "epochs": 30,
         "probe_c_grid": (0.01,),
         "lasso_folds": 2,
         "lasso_alphas": 5,

@@ -100,7 +100,7 @@ def _add_tables(
     bundle: Bundle, fits: Sequence[FactorFit], representation_id: str, protocol: str, seed: int, rows_c: np.ndarray
 ) -> None:
     same = {"representation_id": representation_id, "protocol": protocol}
-    scores, weights, models, predictions = [], [], [], []
+    scores, models = [], []
     for fit in fits:
         scores.append(
             {
@@ -124,28 +124,25 @@ def _add_tables(
                 "reason": fit.reason,
             }
         )
-        dims, values = fit.weights
-        weights.append(pd.DataFrame({**same, "factor_index": fit.factor_index, "dim": dims, "weight": values}))
         if np.isfinite(fit.intercept):
             names = ("intercept", "y_mean", "y_scale", "clip_low", "clip_high")
             models.append({**same, "factor_index": fit.factor_index, **{name: getattr(fit, name) for name in names}})
-        predictions.append(
-            pd.DataFrame(
-                {
-                    **same,
-                    "factor_index": fit.factor_index,
-                    "clip_index": rows_c[fit.heldout_index],
-                    "measured": fit.measured_heldout,
-                    "predicted": fit.predicted_heldout,
-                }
-            )
-        )
     frame = pd.DataFrame(scores).astype({"n_codes_90": "Int64", "reason": "string", "completeness_d": "Int64"})
     bundle.add_table("factor_scores", frame)
-    for name, parts in (("lasso_weights", weights), ("factor_predictions", predictions)):
-        filled = [part for part in parts if len(part)]
-        if filled:
-            bundle.add_table(name, pd.concat(filled, ignore_index=True))
+    long_tables: dict[str, dict[str, list[np.ndarray]]] = {
+        "lasso_weights": {"dim": [fit.weights[0] for fit in fits], "weight": [fit.weights[1] for fit in fits]},
+        "factor_predictions": {
+            "clip_index": [rows_c[fit.heldout_index] for fit in fits],
+            "measured": [fit.measured_heldout for fit in fits],
+            "predicted": [fit.predicted_heldout for fit in fits],
+        },
+    }
+    for name, columns in long_tables.items():
+        lengths = [len(part) for part in next(iter(columns.values()))]
+        if sum(lengths):
+            factor_index = np.repeat([fit.factor_index for fit in fits], lengths)
+            values = {column: np.concatenate(parts) for column, parts in columns.items()}
+            bundle.add_table(name, pd.DataFrame({**same, "factor_index": factor_index, **values}))
     if models:
         scaler = next(fit.scaler for fit in fits if np.isfinite(fit.intercept))
         row = {**same, "x_mean": scaler.x_mean.astype("f4"), "x_scale": scaler.x_scale.astype("f4")}

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -47,6 +48,7 @@ UNIQUE = {
     "sae_curves": ["sae_id", "epoch"],
 }
 NOT_TABLES = {"feature_stability"}
+CONTENT = ("codes-", "traces-")  # parquet files that are published as they are
 
 
 def save_run(artefacts: Artefacts, record: dict[str, Any]) -> None:
@@ -118,12 +120,11 @@ def _latest(bundles: Sequence[Bundle]) -> list[Bundle]:
 
 
 def _collect(bundles: Sequence[Bundle]) -> dict[str, pd.DataFrame]:
+    wanted = [(bundle, name) for bundle in bundles for name in bundle.tables() if not name.startswith(CONTENT)]
     parts: dict[str, list[pd.DataFrame]] = {}
-    for bundle in bundles:
-        for name in bundle.tables():
-            if name.startswith(("codes-", "traces-")):
-                continue
-            parts.setdefault(name, []).append(bundle.table(name))
+    with ThreadPoolExecutor() as pool:  # many small files
+        for (_, name), rows in zip(wanted, pool.map(lambda one: one[0].table(one[1]), wanted), strict=True):
+            parts.setdefault(name, []).append(rows)
     tables = {}
     for name, frames in parts.items():
         rows = pd.concat(frames, ignore_index=True) if len(frames) > 1 else frames[0]

@@ -1,4 +1,4 @@
-"""Which clips a person hears for each feature, and the traces of those clips."""
+"""Which clips a person hears for each feature, and how its activations are distributed."""
 
 from __future__ import annotations
 
@@ -8,15 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from explorer.sae import SAE
-from precompute.hidden_states import ClipFrames
-
 N_INTERVALS = 4
 PER_INTERVAL = 3
 N_RANDOM = 3
 N_BINS = 24
 N_QUANTILES = 101
-TRACE_LEVELS = 255
 
 
 @dataclass(frozen=True)
@@ -64,17 +60,20 @@ def list_clips(
 def _top_of_groups(order: np.ndarray, groups_c: np.ndarray, files_c: np.ndarray, n_top: int) -> list[int]:
     """The first n_top of `order`, one a file; the strongest of each group are taken first for half of the places."""
     best_of_file: list[int] = []
-    seen: set[object] = set()
-    for clip in order:
-        if files_c[clip] not in seen:
-            seen.add(files_c[clip])
-            best_of_file.append(int(clip))
     leaders: list[int] = []
+    seen: set[object] = set()
     voices: set[object] = set()
-    for clip in best_of_file:
-        if groups_c[clip] not in voices and len(leaders) < (n_top + 1) // 2:
+    n_leaders = (n_top + 1) // 2
+    for clip in order.tolist():
+        if files_c[clip] in seen:
+            continue
+        seen.add(files_c[clip])
+        best_of_file.append(clip)
+        if groups_c[clip] not in voices and len(leaders) < n_leaders:
             voices.add(groups_c[clip])
             leaders.append(clip)
+        if len(leaders) == n_leaders and len(best_of_file) >= n_top:
+            break  # none of those that follow can be chosen
     rest = [clip for clip in best_of_file if clip not in leaders]
     chosen = set(leaders) | set(rest[: n_top - len(leaders)])
     return [clip for clip in best_of_file if clip in chosen]
@@ -107,44 +106,3 @@ def histograms(codes_cf: np.ndarray) -> pd.DataFrame:
             "quantiles": list(quantiles.astype(np.float32)),
         }
     )
-
-
-@dataclass(frozen=True, eq=False)
-class TraceReader:
-    """An SAE's input map, laid out so that the traces of a few features are read quickly."""
-
-    sae: SAE
-    w_enc_fd: np.ndarray
-
-    @classmethod
-    def of(cls, sae: SAE) -> TraceReader:
-        """The reader of one SAE."""
-        return cls(sae, np.ascontiguousarray(sae.w_enc_df.T))
-
-    def rows(
-        self, frames: ClipFrames, features: np.ndarray, preactivation_f: np.ndarray, *, pools_all_tokens: bool
-    ) -> pd.DataFrame:
-        """The traces of some features over one clip, quantised, as rows of the traces file (without clip_index).
-
-        `preactivation_f`: what the SAE saw of each of `features`. Where pooling took in more than the frames
-        (`pools_all_tokens`: padding, special tokens), `padded_share` is the part of it that no frame shows; otherwise
-        it is 0.
-        """
-        centred_td = frames.values_td - self.sae.b_dec_d
-        traces_ft = self.w_enc_fd[features] @ centred_td.T + self.sae.b_enc_f[features, None]
-        low_f, high_f = traces_ft.min(axis=1), traces_ft.max(axis=1)
-        step_f = np.maximum((high_f - low_f) / TRACE_LEVELS, np.finfo(np.float32).tiny)
-        points_ft = ((traces_ft - low_f[:, None]) / step_f[:, None] + 0.5).clip(0, TRACE_LEVELS).astype(np.uint8)
-        rest_f = preactivation_f - traces_ft.mean(axis=1, dtype=np.float64) if pools_all_tokens else 0.0
-        return pd.DataFrame(
-            {
-                "feature": features,
-                "n_points": traces_ft.shape[1],
-                "t0_s": float(frames.times_s[0]),
-                "hop_s": float(frames.times_s[1] - frames.times_s[0]) if len(frames.times_s) > 1 else 0.0,
-                "low": low_f,
-                "step": step_f,
-                "padded_share": rest_f,
-                "points": [points.tobytes() for points in points_ft],
-            }
-        )

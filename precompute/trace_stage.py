@@ -13,12 +13,13 @@ from explorer.sae import SAE
 from explorer.store import write_parquet
 from precompute.artefacts import Bundle, key_of
 from precompute.encode_stage import EncoderAtWork
-from precompute.hidden_states import load_frames
+from precompute.hidden_states import ClipFrames, load_frames
 from precompute.shards import Shard
-from precompute.top_clips import TraceReader
 
 TRACE_STAGE = "traces"
 VERSION = 1
+TRACE_LEVELS = 255
+Columns = dict[str, np.ndarray]
 TYPES = {
     "feature": "int32",
     "clip_index": "int32",
@@ -35,6 +36,49 @@ TYPES = {
 def traces_name(sae_id: str, analysis_key: str) -> str:
     """The file name of the traces of one analysis of an SAE."""
     return f"traces-{sae_id}-{analysis_key[:8]}.parquet"
+
+
+@dataclass(frozen=True, eq=False)
+class TraceReader:
+    """An SAE's input map, laid out so that the traces of a few features are read quickly."""
+
+    sae: SAE
+    w_enc_fd: np.ndarray
+
+    @classmethod
+    def of(cls, sae: SAE) -> TraceReader:
+        """The reader of one SAE."""
+        return cls(sae, np.ascontiguousarray(sae.w_enc_df.T))
+
+    def columns(
+        self, frames: ClipFrames, features: np.ndarray, preactivation_f: np.ndarray, *, pools_all_tokens: bool
+    ) -> Columns:
+        """The traces of some features over one clip, quantised, as columns of the traces file (without clip_index).
+
+        `preactivation_f`: what the SAE saw of each of `features`. Where pooling took in more than the frames
+        (`pools_all_tokens`: padding, special tokens), `padded_share` is the part of it that no frame shows; otherwise
+        it is 0.
+        """
+        centred_td = frames.values_td - self.sae.b_dec_d
+        traces_ft = self.w_enc_fd[features] @ centred_td.T + self.sae.b_enc_f[features, None]
+        low_f, high_f = traces_ft.min(axis=1), traces_ft.max(axis=1)
+        step_f = np.maximum((high_f - low_f) / TRACE_LEVELS, np.finfo(np.float32).tiny)
+        points_ft = ((traces_ft - low_f[:, None]) / step_f[:, None] + 0.5).clip(0, TRACE_LEVELS).astype(np.uint8)
+        rest_f = preactivation_f - traces_ft.mean(axis=1, dtype=np.float64)
+        n_features, n_points = traces_ft.shape
+        hop_s = float(frames.times_s[1] - frames.times_s[0]) if n_points > 1 else 0.0
+        points = np.empty(n_features, dtype=object)
+        points[:] = [row.tobytes() for row in points_ft]
+        return {
+            "feature": features,
+            "n_points": np.full(n_features, n_points),
+            "t0_s": np.full(n_features, float(frames.times_s[0])),
+            "hop_s": np.full(n_features, hop_s),
+            "low": low_f,
+            "step": step_f,
+            "padded_share": rest_f if pools_all_tokens else np.zeros(n_features),
+            "points": points,
+        }
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,7 +110,7 @@ def keep_traces(work: EncoderAtWork, layer: int, analysed: Sequence[tuple[str, S
         with ThreadPoolExecutor(job.config.workers()) as pool:
             parts = list(pool.map(lambda shard: _traces_of_shard(work, layer, shard, wanted), job.shards))
         for row, item in enumerate(wanted):
-            _write(work, item, [frame for part in parts if len(frame := part[row])])
+            _write(work, item, [columns for part in parts for columns in part[row]])
     for key in keys.values():
         job.record.use(job.artefacts.get(TRACE_STAGE, key))
 
@@ -75,30 +119,33 @@ def _wanted(sae_id: str, sae: SAE, analysis: Bundle, key: str) -> _Wanted:
     listed = analysis.table("listed_clips")
     by_clip: dict[int, tuple[np.ndarray, np.ndarray]] = {}
     if len(listed):
-        for clip_index, rows in listed.drop_duplicates(["feature", "clip_index"]).groupby("clip_index"):
-            rows = rows.sort_values("feature")
-            by_clip[int(clip_index)] = (rows["feature"].to_numpy(dtype=int), rows["preactivation"].to_numpy())
+        rows = listed.drop_duplicates(["feature", "clip_index"]).sort_values(["clip_index", "feature"])
+        clips, starts = np.unique(rows["clip_index"].to_numpy(dtype=int), return_index=True)
+        features = np.split(rows["feature"].to_numpy(dtype=int), starts[1:])
+        seen = np.split(rows["preactivation"].to_numpy(dtype=float), starts[1:])
+        by_clip = dict(zip(clips.tolist(), zip(features, seen, strict=True), strict=True))
     return _Wanted(sae_id, analysis.folder.name, key, TraceReader.of(sae), by_clip)
 
 
-def _traces_of_shard(work: EncoderAtWork, layer: int, shard: Shard, wanted: Sequence[_Wanted]) -> list[pd.DataFrame]:
-    """The trace rows of every wanted SAE over the clips of one shard."""
-    parts: list[list[pd.DataFrame]] = [[] for _ in wanted]
+def _traces_of_shard(work: EncoderAtWork, layer: int, shard: Shard, wanted: Sequence[_Wanted]) -> list[list[Columns]]:
+    """For every wanted SAE, the columns of its traces over each clip of one shard."""
+    parts: list[list[Columns]] = [[] for _ in wanted]
     if not any(clip.clip_index in item.by_clip for item in wanted for clip in shard.clips):
-        return [pd.DataFrame() for _ in wanted]
+        return parts
     frames = load_frames(work.job.artefacts, work.states_name, shard, layer)
     for clip, states in zip(shard.clips, frames, strict=True):
         for item, found in zip(wanted, parts, strict=True):
             if clip.clip_index in item.by_clip:
                 features, seen_f = item.by_clip[clip.clip_index]
-                rows = item.reader.rows(states, features, seen_f, pools_all_tokens=work.pools_all_tokens)
-                found.append(rows.assign(clip_index=clip.clip_index))
-    return [pd.concat(found, ignore_index=True) if found else pd.DataFrame() for found in parts]
+                columns = item.reader.columns(states, features, seen_f, pools_all_tokens=work.pools_all_tokens)
+                found.append({**columns, "clip_index": np.full(len(features), clip.clip_index)})
+    return parts
 
 
-def _write(work: EncoderAtWork, item: _Wanted, parts: Sequence[pd.DataFrame]) -> None:
-    rows = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=list(TYPES))
+def _write(work: EncoderAtWork, item: _Wanted, parts: Sequence[Columns]) -> None:
+    joined = {name: np.concatenate([part[name] for part in parts]) if parts else np.zeros(0) for name in TYPES}
+    rows = pd.DataFrame(joined).astype(TYPES)
     with work.job.artefacts.writing(TRACE_STAGE, item.key) as bundle:
         bundle.add_facts({"subject": item.sae_id})
         path = bundle.path(traces_name(item.sae_id, item.analysis_key))
-        write_parquet(rows[list(TYPES)].astype(TYPES), path, order_by=["feature", "clip_index"], row_group_size=2048)
+        write_parquet(rows, path, order_by=["feature", "clip_index"], row_group_size=2048)
