@@ -33,6 +33,16 @@ NEVER_IMPORTS = (
     ("explorer.figures", ("streamlit", "duckdb", "explorer.store")),
     ("explorer.sae", ("precompute",)),
 )
+# Inside precompute, from the ground up: numbers, stages, the run, commands. Each imports itself and what is below.
+_FLOORS = """
+    splits probes probe_result train_sae lasso attribution factor_fit factor_fit_paper metrics matching feature_labels
+    top_clips atlas
+    / artefacts shards job reporting corpus_stage factor_stage factor_worker encode_stage hidden_states probe_stage
+    sae_stage feature_tables trace_stage lasso_stage match_stage
+    / pipeline encoder_run encoder_choice layer_choice places lock provenance publish summary references diagnostics plan
+    / __main__ commands demo
+"""
+FLOORS = tuple(tuple(names.split()) for names in _FLOORS.split("/"))
 OWNERS = {
     "duckdb": ("explorer.store",),
     "transformers": ("explorer.encoders",),
@@ -142,6 +152,19 @@ def wrong_directions(root: Path) -> list[str]:
     return found
 
 
+def upward_imports(root: Path) -> list[str]:
+    """Imports inside precompute from a floor above (see FLOORS)."""
+    floor = {f"precompute.{name}": number for number, names in enumerate(FLOORS) for name in names}
+    return [
+        f"{module.path}:{item.line}: {module.name} must not import {item.name}, which stands above it"
+        for module in modules(root)
+        if module.name in floor
+        for item in module.imports
+        for target, number in floor.items()
+        if is_within(item.name, target) and number > floor[module.name]
+    ]
+
+
 def strangers(root: Path) -> list[str]:
     """Imports of a dependency by a module that does not own it."""
     return [
@@ -209,7 +232,7 @@ def machine_paths(root: Path) -> list[str]:
 
 
 Rule = Callable[[Path], list[str]]
-RULES: tuple[Rule, ...] = (wrong_directions, strangers, heavy_at_load, long_files, machine_paths)
+RULES: tuple[Rule, ...] = (wrong_directions, upward_imports, strangers, heavy_at_load, long_files, machine_paths)
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
@@ -271,6 +294,8 @@ BAD: tuple[tuple[Rule, str, str, str], ...] = (
     (wrong_directions, "app.py", "import importlib\nimportlib.import_module('precompute.run')\n", "app must not"),
     (wrong_directions, "explorer/figures.py", "from explorer.store import Store\n", "explorer.figures must not import"),
     (wrong_directions, "explorer/queries/more.py", "import streamlit\n", "explorer.queries must not import streamlit"),
+    (upward_imports, "precompute/lasso.py", "from precompute.job import Job\n", "precompute.lasso must not import"),
+    (upward_imports, "precompute/job.py", "def f():\n    from precompute import pipeline\n", "stands above it"),
     (strangers, "precompute/more.py", "import duckdb\n", "duckdb belongs to explorer.store"),
     (strangers, "explorer/sae.py", "def f():\n    from transformers import AutoModel\n", "transformers belongs to"),
     (strangers, "precompute/more.py", "from opensmile import Smile\n", "opensmile belongs to explorer.factors"),
