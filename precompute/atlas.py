@@ -24,7 +24,7 @@ def feature_map(codes_cf: np.ndarray, *, method: str, seed: int) -> np.ndarray:
 
         n_neighbors = min(15, len(live) - 1)
         xy_f2[live] = UMAP(
-            metric="cosine", init="pca", random_state=seed, n_neighbors=n_neighbors, min_dist=0.1
+            metric="cosine", init="pca", random_state=seed, n_jobs=1, n_neighbors=n_neighbors, min_dist=0.1
         ).fit_transform(rows_fc.astype(np.float32))
         return xy_f2
     from sklearn.decomposition import PCA

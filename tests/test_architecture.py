@@ -39,7 +39,8 @@ _FLOORS = """
     top_clips atlas
     / artefacts shards job reporting corpus_stage factor_stage factor_worker encode_stage hidden_states probe_stage
     sae_stage feature_tables trace_stage lasso_stage match_stage
-    / pipeline encoder_run encoder_choice layer_choice places lock provenance publish summary references diagnostics plan
+    / pipeline encoder_run encoder_choice layer_choice places lock plan provenance publish summary references
+    diagnostics
     / __main__ commands demo
 """
 FLOORS = tuple(tuple(names.split()) for names in _FLOORS.split("/"))
