@@ -20,8 +20,8 @@ from explorer.queries.features import (
     fetch_listed_clips,
     fetch_live_feature_at,
     fetch_neighbourhood,
-    fetch_traces,
 )
+from explorer.queries.traces import fetch_traces
 from explorer.store import Store
 from explorer.ui import (
     cached,
@@ -264,7 +264,7 @@ def _draw_numbers(row: dict[str, Any], sae: dict[str, Any], facts: CorpusFacts) 
 def _draw_clips(
     store: Store, sae: dict[str, Any], row: dict[str, Any], listed: Any, facts: CorpusFacts
 ) -> ClipList | None:
-    traces = fetch_traces(store, sae["traces_file"], int(row["feature"]), sorted(set(listed["clip_index"])))
+    traces = fetch_traces(store, sae, int(row["feature"]), sorted(set(listed["clip_index"])))
     clip_id = get_param("clip")
     if clip_id:
         draw_linked_clip(store, sae, row, listed, traces, clip_id)

@@ -18,6 +18,7 @@ from safetensors import safe_open
 
 from explorer.audio import Waveform, load_waveform
 from explorer.encoders import Encoder, FrameStates
+from explorer.playable import ClipFrames, restored
 from precompute.artefacts import Artefacts, key_of
 from precompute.shards import ClipSource, Shard
 
@@ -25,14 +26,6 @@ POOLED_STAGE, FRAMES_STAGE, CROPS_STAGE = "pooled", "frames", "crops"
 VERSION = 1
 CROPS_VERSION = 2
 FP16_MAX = 60000.0
-
-
-@dataclass(frozen=True)
-class ClipFrames:
-    """One layer of one clip: frame states (t, d) as float32, and the frames' centres in seconds."""
-
-    values_td: np.ndarray
-    times_s: np.ndarray
 
 
 def pooled_key(states_name: str, shard: Shard, *, all_tokens: bool) -> str:
@@ -205,9 +198,7 @@ def load_frames(artefacts: Artefacts, states_name: str, shard: Shard, layer: int
     with safe_open(str(path), framework="np") as file:
         result = []
         for row in range(len(shard.clips)):
-            delta_td = file.get_tensor(f"{row}.delta_td").astype(np.float32)
-            delta_td -= delta_td.mean(axis=0, dtype=np.float64).astype(np.float32)  # rounding must not move the mean
-            values_td = delta_td + file.get_tensor(f"{row}.mean_d")
+            values_td = restored(file.get_tensor(f"{row}.delta_td"), file.get_tensor(f"{row}.mean_d"))
             result.append(ClipFrames(values_td, file.get_tensor(f"{row}.times_s")))
     return result
 

@@ -9,11 +9,12 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from explorer.playable import ClipFrames
 from explorer.sae import SAE
 from explorer.store import write_parquet
 from precompute.artefacts import Bundle, key_of
 from precompute.encode_stage import EncoderAtWork
-from precompute.hidden_states import ClipFrames, load_frames
+from precompute.hidden_states import load_frames
 from precompute.shards import Shard
 
 TRACE_STAGE = "traces"

@@ -29,8 +29,8 @@ from explorer.queries.features import (
     fetch_listed_clips,
     fetch_live_feature_at,
     fetch_neighbourhood,
-    fetch_traces,
 )
+from explorer.queries.traces import fetch_traces
 from explorer.recent import last_store, recent_stores, remember_store
 from explorer.store import Store, current_generation, generation_path, open_store
 from explorer.ui.audio_route import clip_routes
@@ -242,7 +242,7 @@ def test_previous_next_and_random_are_live_features(store: Store, sae: dict[str,
 def test_a_trace_has_its_clips_pre_activation_as_mean(store: Store, sae: dict[str, object]) -> None:
     feature = first_live(store, sae["sae_id"])
     listed = fetch_listed_clips(store, str(sae["sae_id"]), feature).drop_duplicates("clip_index")
-    traces = fetch_traces(store, str(sae["traces_file"]), feature, list(listed["clip_index"]))
+    traces = fetch_traces(store, sae, feature, list(listed["clip_index"]))
     assert traces
     for row in listed.itertuples():
         trace = traces[row.clip_index]
@@ -251,8 +251,23 @@ def test_a_trace_has_its_clips_pre_activation_as_mean(store: Store, sae: dict[st
         assert trace.t0_s + trace.hop_s * (len(trace.values) - 1) <= row.duration_s + trace.hop_s
 
 
+def test_playable_clips_have_a_trace_of_any_feature(store: Store, sae: dict[str, object]) -> None:
+    """Computed from the stored states, it equals a listed clip's stored one, and is there for other clips too."""
+    feature = first_live(store, sae["sae_id"])
+    listed = set(fetch_listed_clips(store, str(sae["sae_id"]), feature)["clip_index"])
+    playable = store.query("SELECT clip_index FROM clips WHERE is_playable ORDER BY 1")["clip_index"].tolist()
+    stored = fetch_traces(store, sae, feature, sorted(listed & set(playable)))
+    computed = fetch_traces(store, {**sae, "traces_file": None}, feature, playable)
+    assert set(computed) == set(playable) > listed & set(playable) == set(stored)
+    for index, trace in stored.items():
+        assert (trace.t0_s, trace.hop_s) == (computed[index].t0_s, computed[index].hop_s)
+        np.testing.assert_allclose(trace.values, computed[index].values, atol=0.51 * trace.step + 1e-4)
+    other = next(index for index in playable if index not in listed)
+    assert fetch_traces(store, sae, feature, [other])[other].padded_share == 0.0
+
+
 def test_no_traces_file_means_no_traces(store: Store) -> None:
-    assert fetch_traces(store, None, 0, [0]) == {}
+    assert fetch_traces(store, {"traces_file": None, "weights_file": None}, 0, [0]) == {}
     assert fetch_activation(store, None, 0, 0) is None
 
 
@@ -376,4 +391,5 @@ def test_numbers_for_people() -> None:
 def test_links_carry_their_state() -> None:
     assert link_to("features", sae="a b", feature=7, clip=None) == "/features?sae=a+b&feature=7"
     assert link_to("runs") == "/runs"
+    assert link_to("overview") == "/"
     assert all(os.path.basename(page_file(page)) == f"{page}.py" for page in PAGES)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -233,42 +232,6 @@ def fetch_listed_clips(store: Store, sae_id: str, feature: int) -> pd.DataFrame:
         "FROM listed_clips l JOIN clips c USING (clip_index) WHERE l.sae_id = ? AND l.feature = ? "
         "ORDER BY l.kind DESC, l.interval_low DESC NULLS LAST, l.rank, l.clip_index",
         [sae_id, int(feature)],
-    )
-
-
-@dataclass(frozen=True)
-class StoredTrace:
-    """One stored trace: pre-activations `values` (n,) at t0_s + i * hop_s seconds; `padded_share` may be None."""
-
-    values: np.ndarray
-    t0_s: float
-    hop_s: float
-    step: float
-    padded_share: float | None
-
-
-def fetch_traces(
-    store: Store, traces_file: str | None, feature: int, clip_indices: Sequence[int]
-) -> dict[int, StoredTrace]:
-    """The stored traces of these clips by clip index; clips without one are absent. Empty when the SAE has no file."""
-    if not traces_file or not len(clip_indices):
-        return {}
-    rows = store.query(
-        "SELECT * FROM read_parquet(?) WHERE feature = ? AND clip_index IN (SELECT unnest(?::INTEGER[]))",
-        [str(store.file(traces_file)), int(feature), [int(index) for index in clip_indices]],
-    )
-    return {int(row["clip_index"]): _trace(row) for row in rows.to_dict("records")}
-
-
-def _trace(row: dict[Any, Any]) -> StoredTrace:
-    points = np.frombuffer(bytes(row["points"]), dtype=np.uint8)
-    share = row["padded_share"]
-    return StoredTrace(
-        values=(row["low"] + row["step"] * points).astype(np.float32),
-        t0_s=float(row["t0_s"]),
-        hop_s=float(row["hop_s"]),
-        step=float(row["step"]),
-        padded_share=None if share is None or share != share else float(share),
     )
 
 

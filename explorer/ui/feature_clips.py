@@ -12,7 +12,8 @@ import streamlit as st
 
 from explorer.figures.theme import on_picture
 from explorer.queries.corpus import CorpusFacts, resolve_clip
-from explorer.queries.features import StoredTrace, fetch_activation, fetch_traces
+from explorer.queries.features import fetch_activation
+from explorer.queries.traces import StoredTrace, fetch_traces
 from explorer.store import Store
 from explorer.ui.markup import as_written
 from explorer.ui.player import PlayerClip, PlayerTrace, player
@@ -177,8 +178,10 @@ def draw_linked_clip(
     if same.empty:
         value = fetch_activation(store, sae["codes_by_clip_file"], int(feature["feature"]), index)
         active = None if value is None else value > 0
-        row = clip | {"value": value, "preactivation": None, "kth_value": None, "is_active": active}
-        traces = {**traces, **fetch_traces(store, sae["traces_file"], int(feature["feature"]), [index])}
+        traces = {**traces, **fetch_traces(store, sae, int(feature["feature"]), [index])}
+        trace = traces.get(index)
+        pre = float(trace.values.mean()) if trace is not None and trace.padded_share == 0.0 else None
+        row = clip | {"value": value, "preactivation": pre, "kth_value": None, "is_active": active}
     else:
         row = same.iloc[0].to_dict()
     with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):

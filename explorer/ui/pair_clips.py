@@ -9,7 +9,7 @@ import streamlit as st
 
 from explorer.figures.theme import on_picture
 from explorer.queries.compare import fetch_pair_clips
-from explorer.queries.features import StoredTrace, fetch_traces
+from explorer.queries.traces import StoredTrace, fetch_traces
 from explorer.store import Store
 from explorer.text import is_defined, number, series_name
 from explorer.ui.context import cached
@@ -47,7 +47,7 @@ def draw_pair(store: Store, saes: Sides, features: Sides, match: dict[str, Any] 
         empty_state("Neither feature has a listed clip: neither is active in any.")
         return
     clips = list(rows["clip_index"])
-    traces = [fetch_traces(store, s["traces_file"], f, clips) for s, f in zip(saes, numbers, strict=True)]
+    traces = [fetch_traces(store, s, f, clips) for s, f in zip(saes, numbers, strict=True)]
     caption(
         "Lines: pre-activation above (or below) the feature's corpus mean, each divided by its own largest value in "
         "these clips, since two SAEs have no common unit. Values: activations. The peak and the loop around it are A's "
