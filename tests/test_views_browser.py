@@ -179,15 +179,27 @@ def test_the_next_feature_leaves_the_linked_clip_behind_and_keeps_the_options(
     assert page.url.endswith(f"feature={row['feature']}&fold=false")
 
 
+def _where_it_stays(page: Page) -> dict[str, Any]:
+    """POINT, once the chart has stopped moving."""
+    last: dict[str, Any] = {}
+    for _ in range(40):
+        page.wait_for_timeout(400)
+        point = page.evaluate(POINT)
+        if point == last:
+            return point
+        last = point
+    raise AssertionError("the chart does not come to rest")
+
+
 def test_a_point_of_the_map_opens_its_feature_and_back_returns(app: Server, page: Page, store: Store) -> None:
     mapped = store.query("SELECT min(sae_id) AS sae_id FROM features WHERE map_x IS NOT NULL AND NOT is_dead")
     sae_id = mapped["sae_id"][0]
     page.goto(f"{app.url}/features?sae={sae_id}")
     settle(page)
     page.wait_for_selector(".js-plotly-plot .gl-container canvas")
-    page.wait_for_timeout(500)
-    point = page.evaluate(POINT)
+    point = _where_it_stays(page)
     page.mouse.move(point["x"] + 1, point["y"])
+    page.wait_for_selector(".hoverlayer .hovertext")
     page.mouse.click(point["x"], point["y"])
     page.wait_for_function("() => location.search.includes('feature=')")
     settle(page)
