@@ -39,6 +39,7 @@ from explorer.ui import (
     set_params,
     show_figure,
     stat_cards,
+    visit_key,
 )
 from explorer.ui.feature_cards import label_sentence, side_cards
 from explorer.ui.feature_clips import ClipList, choose_list, clip_lists, draw_linked_clip, draw_list
@@ -143,7 +144,7 @@ def _draw_table(store: Store, sae: dict[str, Any], chosen: FeatureFilter) -> Non
     event = table.dataframe(
         rows.assign(density=100 * rows["density"]), hide_index=True, placeholder="–", on_select="rerun",
         height=35 * min(len(rows), 15) + 38, row_height=34, selection_mode="single-cell",
-        key=f"table-{sae_id}-{page}-{chosen.sort}", column_config=_columns(),
+        key=visit_key(f"table-{sae_id}-{page}-{chosen.sort}"), column_config=_columns(),
         column_order=["feature", "label", "label_f1", "density", "max_value", "mean_active", "n_groups_active",
                       "best_factor", "best_factor_weight"],
     )  # fmt: skip

@@ -5,6 +5,7 @@ page_header(title, sentence)                          head of a page and its ban
 sae = choose_sae(store)                               sidebar choosers; the row of `fetch_saes` as a dict
 link_to(page, **params), go_to(page, **params)        an address; opening a view as a new history entry
 get_param(name), get_int(name), set_params(**params)  the URL's state
+visit_key(key)                                        for charts and tables in which a click opens another view
 player(store, clips, key)                             the clip player
 as_written(text), caption(text)                       a data set's words in labels and under figures, never as Markdown
 download_csv(df, name), stat_cards, notice, empty_state, number, percent, encoder_dot
@@ -28,7 +29,7 @@ from explorer.ui.style import (
     percent,
     stat_cards,
 )
-from explorer.ui.url import get_int, get_param, go_to, link_to, set_params
+from explorer.ui.url import get_int, get_param, go_to, link_to, set_params, visit_key
 
 __all__ = [
     "PlayerClip",
@@ -56,4 +57,5 @@ __all__ = [
     "set_params",
     "show_figure",
     "stat_cards",
+    "visit_key",
 ]

@@ -7,6 +7,8 @@ from typing import Any
 import plotly.graph_objects as go
 import streamlit as st
 
+from explorer.ui.url import visit_key
+
 _CONFIG = {"displaylogo": False, "displayModeBar": False, "responsive": True}
 
 
@@ -26,6 +28,6 @@ def show_figure(
         return []
     fig.update_layout(clickmode="event+select", dragmode=False)
     event = st.plotly_chart(
-        fig, key=key, theme=None, config=_CONFIG, width="stretch", on_select="rerun", selection_mode="points"
+        fig, key=visit_key(key), theme=None, config=_CONFIG, width="stretch", on_select="rerun", selection_mode="points"
     )
     return [dict(point) for point in event["selection"]["points"]]

@@ -17,6 +17,7 @@ from explorer.errors import NotInStoreError
 
 PAGES = ("overview", "layers", "sparsity", "features", "factors", "compare", "runs")
 _CURRENT = "so-current-page"
+_VISIT = "so-visit"
 _FOLDER = Path(__file__).resolve().parents[2] / "pages"
 
 
@@ -41,7 +42,16 @@ def link_to(page: str, **params: object) -> str:
 def go_to(page: str, **params: object) -> NoReturn:
     """Open a view now, as a new history entry, and end this run of the script. None values are left out."""
     query = {key: str(value) for key, value in params.items() if value is not None}
+    st.session_state[_VISIT] = st.session_state.get(_VISIT, 0) + 1
     st.switch_page(page_file(page), query_params=query)
+
+
+def visit_key(key: str) -> str:
+    """The key of a chart or table in which a click opens another view: another one after each such click.
+
+    A browser that comes back restores what was selected under the old key, and would open the view once more.
+    """
+    return f"{key}-{st.session_state.get(_VISIT, 0)}"
 
 
 def get_param(name: str) -> str | None:
