@@ -89,9 +89,15 @@ def scored_on(protocol: str) -> str:
     return "scored on clips it was not fitted on"
 
 
-def sentence(words: str) -> str:
+def capitalised(words: str) -> str:
     """`words` with a capital at the start and all else as it is."""
     return words[:1].upper() + words[1:]
+
+
+def sentence(words: str) -> str:
+    """`words` with a capital and a full stop, so that they can stand beside others."""
+    words = words.strip()
+    return capitalised(words) + ("" if words.endswith((".", "!", "?")) else ".")
 
 
 def recipe_name(n_epochs: object) -> str:

@@ -15,7 +15,7 @@ from explorer.queries.corpus import fetch_corpus, fetch_saes, record, resolve_fe
 from explorer.queries.curves import FACTOR_PROTOCOLS, fetch_layer_probes, fetch_probe_choices, fetch_sae_points
 from explorer.queries.factors import fetch_factor_protocols
 from explorer.store import Store
-from explorer.text import count, is_defined, number, percent, r2_words, recipe_name, sentence, series_name, signed
+from explorer.text import capitalised, count, is_defined, number, percent, r2_words, recipe_name, series_name, signed
 from explorer.ui.choices import chart, clicked, section
 from explorer.ui.context import cached, get_store, is_dark
 from explorer.ui.layer_probes import dense_protocols, group_spread, why_unscored
@@ -207,7 +207,7 @@ def _factors(store: Store, a: dict[str, Any], b: dict[str, Any]) -> None:
     in_sample = ", where noise alone scores well" if protocol == "paper" else ""
     chart(
         factor_pairs(pairs, is_dark(), name_a=_short(a), name_b=_short(b)), "compare-factors", pairs,
-        f"factors_{a['sae_id']}_{b['sae_id']}", title=f"{sentence(r2_words(protocol))} of each acoustic factor",
+        f"factors_{a['sae_id']}_{b['sae_id']}", title=f"{capitalised(r2_words(protocol))} of each acoustic factor",
         caption=f"{protocol.capitalize()}{in_sample}, {' and '.join(count(n, 'clip') for n in clips)}. Of "
         f"{count(len(sound), 'factor')} that beat permuted targets from A or B, {higher} are higher from A. "
         f"Hollow: {len(both) - len(sound)} that beat them from neither. Not drawn: {len(pairs) - len(both)} undefined "

@@ -235,7 +235,7 @@ def _predictions(store: Store, sae: dict[str, Any], protocol: str, chosen: dict[
 
 def _scored_words(protocol: str) -> str:
     if protocol == "paper":
-        return f"{sentence(scored_on(protocol))}."
+        return sentence(scored_on(protocol))
     return "Measured values are clipped to the training part's 0.5 to 99.5 percentiles, as the score takes them."
 
 

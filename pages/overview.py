@@ -10,7 +10,7 @@ from explorer.queries.corpus import CorpusFacts, fetch_corpus, fetch_encoders, f
 from explorer.queries.curves import fetch_probe_choices
 from explorer.queries.runs import fetch_diagnostics, fetch_runs
 from explorer.store import Store
-from explorer.text import count, number, series_name
+from explorer.text import count, number, sentence, series_name
 from explorer.ui.choices import section
 from explorer.ui.context import cached, get_store
 from explorer.ui.markup import as_written
@@ -53,7 +53,7 @@ def _counts(facts: CorpusFacts, n_encoders: int, n_saes: int, n_runs: int) -> No
     if facts.n_skipped:
         words.append(f"{count(facts.n_skipped, 'file')} found and not used; the Runs page says why.")
     if words:
-        caption(" ".join(words))
+        caption(" ".join(sentence(text) for text in words))
 
 
 def _claims(store: Store, facts: CorpusFacts) -> None:

@@ -12,14 +12,13 @@ import pandas as pd
 from explorer.sae import SAE, top_k_codes
 from precompute.atlas import feature_map
 from precompute.feature_labels import LabelSettings, label_features
-from precompute.job import Job
+from precompute.job import Job, is_categorical
 from precompute.matching import coactivation_lift, decoder_neighbours
 from precompute.metrics import eta_squared, fvu, mse, pca_fvu
 from precompute.top_clips import CodeMatrix, histograms, list_clips
 
 DENSE_DENSITY = 0.5
 N_NEIGHBOURS = 6
-MAX_CATEGORIES = 60
 NAN = float("nan")
 
 
@@ -175,8 +174,7 @@ def _attribute_shares(job: Job, codes_cf: np.ndarray) -> pd.DataFrame:
     live = np.flatnonzero(codes_cf.max(axis=0) > 0)
     parts = []
     for name, values in columns.items():
-        n_values = len({value for value in values if value is not None})
-        if 2 <= n_values <= min(MAX_CATEGORIES, len(values) // 2):
+        if is_categorical(values):
             share_f = eta_squared(codes_cf[:, live], values)
             parts.append(pd.DataFrame({"feature": live, "column_name": name, "share": share_f}).dropna())
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()

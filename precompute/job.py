@@ -13,6 +13,7 @@ from precompute.datasets import Corpus
 from precompute.reporting import Reporter
 from precompute.shards import ClipSource, Shard, make_shards
 
+MAX_CATEGORIES = 60
 HELD_OUT, GROUP_FOLDS, RANDOM_FOLDS, PAPER = "held-out", "group-folds", "random-folds", "paper"
 
 
@@ -55,6 +56,13 @@ def corpus_arrays(corpus: Corpus) -> CorpusArrays:
         labels={name: column([clip.file.labels.get(name) for clip in clips]) for name in label_names},
         attributes={name: column([clip.file.attributes.get(name) for clip in clips]) for name in attribute_names},
     )
+
+
+def is_categorical(values_c: np.ndarray) -> bool:
+    """Whether a column has few enough values to say something about clips that share one: 2 to 60, and no more than
+    half as many as there are clips."""
+    n_values = len({value for value in values_c if value is not None})
+    return 2 <= n_values <= min(MAX_CATEGORIES, len(values_c) // 2)
 
 
 @dataclass

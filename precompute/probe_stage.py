@@ -11,13 +11,12 @@ import pandas as pd
 
 from precompute.artefacts import Bundle, key_of
 from precompute.encode_stage import EncoderAtWork, States
-from precompute.job import GROUP_FOLDS, HELD_OUT, PAPER, RANDOM_FOLDS, Job
+from precompute.job import GROUP_FOLDS, HELD_OUT, PAPER, RANDOM_FOLDS, Job, is_categorical
 from precompute.probe_result import ProbeResult
 from precompute.probes import attribute_baseline, run_paper_probe, run_probe
 
 PROBE_STAGE, BASELINE_STAGE = "probes", "attribute_baselines"
 VERSION = 2
-MAX_CATEGORIES = 60
 
 
 def dense_id(encoder_id: str, layer: int) -> str:
@@ -185,11 +184,7 @@ def probe_layers(work: EncoderAtWork, states: States) -> pd.DataFrame:
 def probe_attributes(job: Job) -> None:
     """The attribute-only baseline: what each column gives away about each label without any sound."""
     arrays, config = job.arrays, job.config
-    usable = {
-        name: values
-        for name, values in arrays.attributes.items()
-        if 2 <= len({value for value in values if value is not None}) <= MAX_CATEGORIES
-    }
+    usable = {name: values for name, values in arrays.attributes.items() if is_categorical(values)}
     for name, values in usable.items():
         representation_id = f"attribute.{name}"
         key = key_of(

@@ -105,6 +105,17 @@ def test_the_best_layer_is_by_encoder() -> None:
     assert claims.claim_best_layer(rows[rows["layer"] == 1], "held-out").verdict == claims.UNSAID
 
 
+def test_a_network_at_chance_has_no_best_layer() -> None:
+    row = {"display_name": "HuBERT", "chance": 0.5, "n_clips": 10, "n_groups": 2, "n_classes": 2}
+    rows = pd.DataFrame([{**row, "encoder_id": "a", "layer": layer, "accuracy": 0.5} for layer in range(3)])
+    claim = claims.claim_best_layer(rows, "group-folds")
+    assert claim.verdict == claims.UNSAID and "above chance (0.50)" in claim.sentence
+    heard = [{**row, "encoder_id": "b", "layer": layer, "accuracy": 0.8 - 0.1 * layer} for layer in range(3)]
+    claim = claims.claim_best_layer(pd.concat([rows, pd.DataFrame(heard)]), "group-folds")
+    assert claim.verdict == claims.HOLDS
+    assert claim.sentence.startswith("In 1 of 1 encoder") and "Left out: 1 encoder" in claim.sentence
+
+
 def test_untrained_encoders_do_not_speak_for_trained_ones() -> None:
     rows = pd.DataFrame([point(is_trained=True), point(is_trained=False, accuracy=0.1), point(is_trained=None)])
     assert len(selection.trained(rows)) == 2

@@ -13,6 +13,9 @@ from explorer.text import count, is_defined, is_false, number
 METRICS = {"accuracy": "accuracy", "balanced_accuracy": "balanced accuracy", "macro_f1": "macro F1"}
 MIN_GROUPS_FOR_INTERVAL = 8
 
+CHANCE = "chance"
+N_NAMED = 3  # attributes named at one level of a figure
+
 
 def chance_level(probes: pd.DataFrame, metric: str) -> float | None:
     """The score of knowing nothing: the commonest class's share, 1 / classes when balanced, None for macro F1."""
@@ -181,17 +184,26 @@ def _add_levels(fig: go.Figure, probes: pd.DataFrame, attributes: pd.DataFrame |
     levels: list[tuple[float, str]] = []
     chance = chance_level(probes, metric)
     if chance is not None:
-        levels.append((chance, "chance"))
+        levels.append((chance, CHANCE))
     if attributes is not None:
         for attribute, rows in attributes.groupby("attribute"):
             value = rows[metric].mean()
             if is_defined(value):
-                levels.append((float(value), f"knowing only {shown(attribute)}"))
+                levels.append((float(value), shown(attribute)))
     for value in dict.fromkeys(round(value, 2) for value, _ in levels):  # one line of words where two would overlap
         here = [(exact, words) for exact, words in levels if round(exact, 2) == value]
-        text = f"{', '.join(words for _, words in here)}: {number(value)}"
-        dash = "dot" if any(words == "chance" for _, words in here) else "dash"
+        is_chance = here[0] == (chance, CHANCE)
+        text = f"{_level_words([words for _, words in here], is_chance)}: {number(value)}"
+        dash = "dot" if is_chance else "dash"
         _level(fig, here[0][0], text, palette(dark).muted, dash)
+
+
+def _level_words(names: list[str], is_chance: bool) -> str:
+    """'chance, knowing only sex, vowel and 3 more': what reaches one level, short enough for a line in the figure."""
+    attributes = names[1:] if is_chance else names
+    more = f" and {len(attributes) - N_NAMED} more" if len(attributes) > N_NAMED else ""
+    known = [f"knowing only {', '.join(attributes[:N_NAMED])}{more}"] if attributes else []
+    return ", ".join([CHANCE] * is_chance + known)
 
 
 def _level(fig: go.Figure, y: float, text: str, color: str, dash: str) -> None:

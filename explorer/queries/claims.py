@@ -97,10 +97,13 @@ def claim_best_layer(probes: pd.DataFrame, protocol: str) -> Claim:
     """Whether a layer before the last says most about the label, by encoder; `probes` of one protocol."""
     title = "A layer before the last one says most about the label"
     scored = probes[probes["accuracy"].notna()]
-    details, earlier = [], 0
+    details, earlier, n_silent = [], 0, 0
     for _, rows in scored.groupby("encoder_id", sort=False):
         by_layer = rows.groupby("layer")["accuracy"].mean()
         if len(by_layer) < 2:
+            continue
+        if not by_layer.max() > rows["chance"].max():
+            n_silent += 1
             continue
         last = int(by_layer.index.max())
         best = last if by_layer[last] == by_layer.max() else int(by_layer.idxmax())
@@ -111,7 +114,9 @@ def claim_best_layer(probes: pd.DataFrame, protocol: str) -> Claim:
         )
     if not details:
         why = "no encoder has scored probes on two layers or more"
-        if len(probes) and scored.empty:
+        if n_silent:
+            why = f"no layer of any encoder reads the label above chance ({number(scored['chance'].max())})"
+        elif len(probes) and scored.empty:
             why = f"no layer's probe could be scored ({commonest(probes['reason'])})"
         return Claim(title, UNSAID, f"because {why}.", page="layers")
     n = scored.iloc[0]
@@ -121,6 +126,8 @@ def claim_best_layer(probes: pd.DataFrame, protocol: str) -> Claim:
         f"{count(n['n_groups'], 'group')}, {count(n['n_classes'], 'class', 'classes')}, chance "
         f"{number(n['chance'])}): {'; '.join(details)}."
     )
+    if n_silent:
+        sentence += f" Left out: {count(n_silent, 'encoder')} with no layer above chance."
     return Claim(title, _verdict(earlier, len(details)), sentence, (), "layers", {"protocol": protocol})
 
 
