@@ -68,14 +68,18 @@ def run(config: RunConfig, *, command: str) -> RunSummary:
         )
         choices: list[dict[str, Any]] = []
         generation = 0
+        known = _recorded_bundles(artefacts, job.run_id)
         for number, work in enumerate(plans, start=1):
             found, chosen = process_encoder(work, factors_cg)
             dictionaries += found
             choices += chosen.to_dict("records")
             work.release()
             match_references(job, dictionaries, earlier)
+            is_last = number == len(plans)
+            if not is_last and known.issuperset(job.record.bundles):
+                continue  # people browse it already
             with reporter.stage("publish", 1, "generation") as stage:
-                _record_run(job, config, command, sittings, choices, is_finished=number == len(plans))
+                _record_run(job, config, command, sittings, choices, is_finished=is_last)
                 generation = publish(config.store)
                 stage.advance()
             log.info("%s is in the store: generation %d can be browsed", work.encoder_id, generation)
@@ -154,6 +158,12 @@ def _record_run(
             },
         },
     )
+
+
+def _recorded_bundles(artefacts: Artefacts, run_id: str) -> set[tuple[str, str]]:
+    """What an earlier sitting of this run has published."""
+    records = [record for record in load_runs(artefacts) if record["run_id"] == run_id]
+    return {(stage, key) for record in records for stage, key in record["bundles"]}
 
 
 def _remember(store: Path) -> None:
