@@ -18,10 +18,11 @@ from precompute.sae_stage import CODES_STAGE, TRAIN_STAGE
 from precompute.trace_stage import TRACE_STAGE
 
 SECONDS_OF_FACTORS_PER_S = 0.03  # openSMILE and the preview, one core
-SECONDS_PER_GIGAFLOP = 0.02  # training, one ordinary core
+SECONDS_PER_GIGAFLOP = 0.02  # training, one ordinary core, as are the next four
+PROBE_S_PER_CLIP = 0.008  # of one layer
+SAE_S, SAE_S_PER_CLIP = 4.0, 0.02  # tables, codes, traces and Lasso of one SAE
 LISTED_PER_FEATURE = 25
 BYTES_PER_CODE = 12
-PROBE_S = 3.0
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,9 @@ def estimate(job: Job, works: Sequence[EncoderAtWork], *, timed: bool = False) -
         )
         disk += saes * float(per_sae)
         gigaflops = saes * config.epochs * n_clips * d_model * n_features * 18 / 1e9
-        other_s += gigaflops * SECONDS_PER_GIGAFLOP + n_all * PROBE_S + saes * 12.0
+        sae_s = saes * (SAE_S + SAE_S_PER_CLIP * n_clips)
+        core_s = gigaflops * SECONDS_PER_GIGAFLOP + n_all * n_clips * PROBE_S_PER_CLIP + sae_s
+        other_s += core_s / config.workers()
         n_saes, n_layers = n_saes + saes, n_layers + n_all
         if timed:
             encode_s += _encode_seconds(work, job)
