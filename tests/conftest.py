@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import fcntl
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
+import pandas as pd
 import pytest
+from playwright.sync_api import Browser
 
+from explorer.store import SCHEMA_VERSION, Store, new_generation, open_store
 from precompute.config import RunConfig, make_config
 from precompute.datasets.synthetic import write_synthetic_corpus
 from precompute.pipeline import run
 from precompute.random_checkpoints import write_random_checkpoint
+from tests.browser import Server, running_app, running_browser
 
 N_SINGERS, CLIPS_PER_SINGER = 8, 10
 
@@ -71,6 +76,46 @@ def tiny_store(shared_folder: Path, tiny_sources: Path) -> Path:
         if not (store / "CURRENT").exists():
             run(tiny_config(tiny_sources, store), command="the tests' tiny store")
     return store
+
+
+@pytest.fixture(scope="module")
+def store(tiny_store: Path) -> Iterator[Store]:
+    """The tiny store, opened."""
+    opened = open_store(tiny_store)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture(scope="module")
+def empty_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store without a single clip."""
+    folder = tmp_path_factory.mktemp("empty_store")
+    with new_generation(folder) as writer:
+        meta = [("schema_version", str(SCHEMA_VERSION)), ("corpus_name", "nothing yet")]
+        writer.insert("meta", pd.DataFrame(meta, columns=["key", "value"]))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def empty(empty_folder: Path) -> Iterator[Store]:
+    """The store without a clip, opened."""
+    opened = open_store(empty_folder)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture(scope="module")
+def app(tiny_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """The app on the tiny store, served."""
+    with running_app(tiny_store, tmp_path_factory.mktemp("app")) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """A headless Chromium."""
+    with running_browser() as one:
+        yield one
 
 
 class _only_one:

@@ -46,11 +46,6 @@ MAIN = page_file("features").with_name("main.py")
 
 
 @pytest.fixture(scope="module")
-def store(tiny_store: Path) -> Store:
-    return open_store(tiny_store)
-
-
-@pytest.fixture(scope="module")
 def sae(store: Store) -> dict[str, object]:
     return default_sae(fetch_saes(store))
 

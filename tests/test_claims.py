@@ -2,35 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
-import pytest
 
 from explorer.queries import claims, selection
-from explorer.store import SCHEMA_VERSION, Store, new_generation, open_store
+from explorer.store import Store, open_store
 from tests.hand_store import write_scored_store
 from tests.mixed_store import ONE_GROUP, mixed_tables, one_group, paper_only, write_tables
 
 NAN = float("nan")
-
-
-@pytest.fixture(scope="module")
-def store(tiny_store: Path) -> Iterator[Store]:
-    opened = open_store(tiny_store)
-    yield opened
-    opened.close()
-
-
-@pytest.fixture(scope="module")
-def empty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
-    folder = tmp_path_factory.mktemp("empty_store")
-    with new_generation(folder) as writer:
-        writer.insert("meta", pd.DataFrame([("schema_version", str(SCHEMA_VERSION))], columns=["key", "value"]))
-    opened = open_store(folder)
-    yield opened
-    opened.close()
 
 
 def point(**changes: object) -> dict[str, object]:

@@ -3,35 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
-import pandas as pd
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from explorer.store import SCHEMA_VERSION, Store, new_generation, open_store
+from explorer.store import Store, open_store
 from explorer.ui.url import page_file
 from tests.hand_store import HAND_SAE, write_scored_store
 
 MAIN = page_file("overview").with_name("main.py")
 MY_PAGES = ("overview", "layers", "sparsity", "factors", "compare", "runs")
-
-
-@pytest.fixture(scope="module")
-def store(tiny_store: Path) -> Iterator[Store]:
-    opened = open_store(tiny_store)
-    yield opened
-    opened.close()
-
-
-@pytest.fixture(scope="module")
-def empty_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("empty_store")
-    with new_generation(folder) as writer:
-        meta = [("schema_version", str(SCHEMA_VERSION)), ("corpus_name", "nothing yet")]
-        writer.insert("meta", pd.DataFrame(meta, columns=["key", "value"]))
-    return folder
 
 
 @pytest.fixture(scope="module")

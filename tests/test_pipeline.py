@@ -38,11 +38,6 @@ VOLATILE = {
 }
 
 
-@pytest.fixture(scope="module")
-def store(tiny_store: Path) -> Store:
-    return open_store(tiny_store)
-
-
 def small_config(sources: Path, target: Path, **options: object) -> RunConfig:
     encoders = [f"hubert={sources / 'random-hubert'}"]
     return tiny_config(sources, target, encoders=encoders, epochs=4, seeds=(0,), **options)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,8 +10,8 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from explorer.audio import load_waveform
-from explorer.store import Store, open_store
-from tests.browser import Complaints, Server, running_app, running_browser, settle
+from explorer.store import Store
+from tests.browser import Complaints, Server, settle
 
 LISTEN = """() => {
   window.sounds = [];
@@ -24,23 +23,6 @@ LISTEN = """() => {
 }"""
 PLAYING = """() => window.sounds.filter(a => !a.paused)
   .map(a => ({src: new URL(a.src).pathname, t: a.currentTime, d: a.duration}))"""
-
-
-@pytest.fixture(scope="module")
-def app(tiny_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with running_app(tiny_store, tmp_path_factory.mktemp("app")) as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with running_browser() as one:
-        yield one
-
-
-@pytest.fixture(scope="module")
-def store(tiny_store: Path) -> Store:
-    return open_store(tiny_store)
 
 
 @pytest.fixture

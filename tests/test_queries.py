@@ -5,7 +5,7 @@ Every aggregate is calculated a second time here, from the tables themselves.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import cast
 
@@ -19,23 +19,6 @@ from precompute.artefacts import Bundle
 from precompute.lasso_stage import _add_tables
 from tests.hand_store import HAND_SAE, write_scored_store
 from tests.test_attribution import fit, planted
-
-
-@pytest.fixture(scope="module")
-def store(tiny_store: Path) -> Iterator[Store]:
-    opened = open_store(tiny_store)
-    yield opened
-    opened.close()
-
-
-@pytest.fixture(scope="module")
-def empty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
-    folder = tmp_path_factory.mktemp("empty_store")
-    with new_generation(folder) as writer:
-        writer.insert("meta", pd.DataFrame([("schema_version", str(SCHEMA_VERSION))], columns=["key", "value"]))
-    opened = open_store(folder)
-    yield opened
-    opened.close()
 
 
 @pytest.fixture(scope="module")

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from explorer.store import Store, open_store
-from tests.browser import Complaints, Server, running_app, running_browser, settle
+from explorer.store import Store
+from tests.browser import Complaints, Server, settle
 from tests.test_player_browser import LISTEN, PLAYING
 
 # Where the loneliest point of a chart's first trace stands on the page: a click there means no other.
@@ -25,23 +24,6 @@ POINT = """() => {
   return {x: box.left + xaxis._offset + own[best][0], y: box.top + yaxis._offset + own[best][1],
           feature: String(trace.customdata[best][0])};
 }"""
-
-
-@pytest.fixture(scope="module")
-def app(tiny_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with running_app(tiny_store, tmp_path_factory.mktemp("app")) as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with running_browser() as one:
-        yield one
-
-
-@pytest.fixture(scope="module")
-def store(tiny_store: Path) -> Store:
-    return open_store(tiny_store)
 
 
 @pytest.fixture
