@@ -143,18 +143,18 @@ def snapshot(folder: Path) -> dict[str, pd.DataFrame]:
 
 def test_killed_again_and_again_it_ends_with_the_same_store(tiny_sources: Path, tmp_path: Path) -> None:
     whole, broken = tmp_path / "whole", tmp_path / "broken"
-    run(small_config(tiny_sources, whole), command="whole")
-    script = (
+    script = tmp_path / "one_run.py"
+    script.write_text(
         f"import sys; sys.path[:0] = [{str(ROOT)!r}]\n"
         "from pathlib import Path\nfrom tests.test_pipeline import small_config\nfrom precompute.pipeline import run\n"
         f"if __name__ == '__main__':\n    "
-        f"run(small_config(Path({str(tiny_sources)!r}), Path({str(broken)!r})), command='broken')\n"
+        f"run(small_config(Path({str(tiny_sources)!r}), Path(sys.argv[1])), command='the same')\n"
     )
-    (tmp_path / "broken.py").write_text(script)
+    subprocess.run([sys.executable, str(script), str(whole)], check=True)
     n_kills = 0
     seen: set[str] = set()
     for _ in range(60):
-        process = subprocess.Popen([sys.executable, str(tmp_path / "broken.py")], start_new_session=True)
+        process = subprocess.Popen([sys.executable, str(script), str(broken)], start_new_session=True)
         deadline = time.monotonic() + 300
         while process.poll() is None and time.monotonic() < deadline:
             finished = {str(p.relative_to(broken)) for p in broken.glob("artefacts/*/*") if PARTIAL not in p.name}
@@ -171,7 +171,14 @@ def test_killed_again_and_again_it_ends_with_the_same_store(tiny_sources: Path, 
     assert expected.keys() == got.keys()
     for name, rows in expected.items():
         pd.testing.assert_frame_equal(got[name], rows, obj=name)
+    for mine, theirs in zip(_weights(open_store(whole)), _weights(open_store(broken)), strict=True):
+        np.testing.assert_array_equal(mine, theirs)
     assert not list(broken.glob(f"artefacts/*/{PARTIAL}*"))
+
+
+def _weights(opened: Store) -> list[np.ndarray]:
+    files = opened.query("SELECT weights_file FROM saes ORDER BY weights_file")["weights_file"]
+    return [load_sae(opened.file(path)).w_enc_df for path in files]
 
 
 def test_a_finished_run_again_computes_nothing(tiny_sources: Path, tiny_store: Path, tmp_path: Path) -> None:
