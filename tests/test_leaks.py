@@ -18,7 +18,7 @@ import soundfile as sf
 
 from explorer.sae import load_sae
 from explorer.store import Store, open_store
-from precompute import attribution, feature_tables, lasso_stage, probe_stage, sae_stage
+from precompute import attribution, feature_tables, lasso_stage, layer_choice, probe_stage, sae_stage
 from precompute.job import GROUP_FOLDS, HELD_OUT
 from precompute.pipeline import run
 from tests.conftest import tiny_config
@@ -174,8 +174,8 @@ def scale_probes_on_all_clips(patch: pytest.MonkeyPatch) -> None:
 
 
 def choose_layers_by_the_held_out_score(patch: pytest.MonkeyPatch) -> None:
-    assert probe_stage.GROUP_FOLDS == GROUP_FOLDS
-    patch.setattr(probe_stage, "GROUP_FOLDS", HELD_OUT)
+    assert layer_choice.GROUP_FOLDS == GROUP_FOLDS
+    patch.setattr(layer_choice, "GROUP_FOLDS", HELD_OUT)
 
 
 def centre_saes_on_all_clips(patch: pytest.MonkeyPatch) -> None:
