@@ -11,6 +11,7 @@ from typing import Any
 
 from explorer.errors import ConfigError, ExplorerError, StoreBusyError
 from precompute.config import DATASETS, PRESETS, make_config, read_toml
+from precompute.memory import keep_freed_memory
 
 EXIT_OK, EXIT_FAILED, EXIT_USAGE, EXIT_BUSY, EXIT_INTERRUPTED = 0, 1, 2, 3, 130
 
@@ -121,6 +122,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.getLogger("precompute").setLevel(level)
     from precompute import commands  # after --help: it imports torch
 
+    keep_freed_memory()
     try:
         if command == "run":
             given = {
