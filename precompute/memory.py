@@ -13,8 +13,8 @@ _SETTINGS = ((_M_MMAP_THRESHOLD, 1 << 27), (_M_TRIM_THRESHOLD, 2**31 - 1), (_M_T
 def keep_freed_memory() -> bool:
     """Let this process keep what it frees, up to 128 MB apiece; True where the system's allocator can be told.
 
-    Encoding frees and asks for the same large buffers with every clip, and the kernel clears their pages each time: about
-    a tenth of the time on a CPU. Only glibc's allocator knows these settings; elsewhere nothing happens.
+    Encoding frees and asks for the same large buffers with every clip, and the kernel clears their pages each time:
+    about a tenth of the time on a CPU. Only glibc's allocator knows these settings; elsewhere nothing happens.
     """
     if sys.platform != "linux":
         return False
