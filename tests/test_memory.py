@@ -15,7 +15,7 @@ from precompute.memory import keep_freed_memory
 if sys.argv[1] == "keep":
     assert keep_freed_memory()
 before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-for _ in range(40):
+for _ in range(200):
     np.ones(5_000_000)  # 40 MB, as a clip's largest buffer
 print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
