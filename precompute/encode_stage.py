@@ -140,7 +140,8 @@ def encode_corpus(work: EncoderAtWork) -> np.ndarray:
             encoder = work.network()
             size = estimated_frame_bytes(total_s, encoder.frame_rate_hz, encoder.d_model, len(layers))
             frame_layers = tuple(layers) if size <= job.config.frame_cache_gb * 1e9 else ()
-            _encode(work, [ShardTask(shard, tuple(layers), frame_layers) for shard in todo], stage)
+            tasks = [ShardTask(shard, tuple(layers), frame_layers) for shard in todo]
+            _encode(work, tasks, stage, all_tokens=work.pools_all_tokens)
     job.record.use(_encoder_bundle(work))
     return load_pooled(job.artefacts, work.states_name, job.shards, all_tokens=work.pools_all_tokens)
 
@@ -161,15 +162,15 @@ def encode_frames(work: EncoderAtWork, layers: Sequence[int]) -> None:
         return
     total_s = sum(task.shard.duration_s for task in tasks)
     with job.reporter.stage(f"frames of {work.checkpoint.spec.name}", total_s, "s of audio") as stage:
-        _encode(work, tasks, stage)
+        _encode(work, tasks, stage, all_tokens=False)
 
 
-def _encode(work: EncoderAtWork, tasks: Sequence[ShardTask], stage: Stage) -> None:
+def _encode(work: EncoderAtWork, tasks: Sequence[ShardTask], stage: Stage, *, all_tokens: bool) -> None:
     encode_shards(
         work.job.artefacts,
         work.network(),
         tasks,
-        all_tokens=work.pools_all_tokens,
+        all_tokens=all_tokens,
         states_name=work.states_name,
         first_window=work.sees_first_window,
         n_workers=work.job.config.workers(),
