@@ -6,7 +6,8 @@ from pathlib import Path
 
 from precompute.artefacts import explained
 from precompute.config import RunConfig, make_config
-from precompute.datasets.synthetic import write_synthetic_corpus
+from precompute.datasets.singing.corpus import write_corpus
+from precompute.datasets.singing.parts import crossed
 from precompute.random_checkpoints import CONFIG, write_random_checkpoint
 
 NAMES = ("ast", "wavlm", "hubert", "mert")
@@ -17,7 +18,7 @@ def demo_config(store: Path) -> RunConfig:
     """Write the corpus and the checkpoints (once) below the store, and return the run over them."""
     sources = store / SOURCES
     corpus = sources / "singing"
-    write_synthetic_corpus(corpus)
+    write_corpus(corpus, crossed(), n_workers=2)
     for name in NAMES:
         folder = sources / f"random-{name}"
         if not (folder / CONFIG).is_file():

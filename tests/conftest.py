@@ -13,12 +13,18 @@ from playwright.sync_api import Browser
 
 from explorer.store import SCHEMA_VERSION, Store, new_generation, open_store
 from precompute.config import RunConfig, make_config
-from precompute.datasets.synthetic import write_synthetic_corpus
+from precompute.datasets.singing.corpus import write_corpus
+from precompute.datasets.singing.parts import crossed
 from precompute.pipeline import run
 from precompute.random_checkpoints import write_random_checkpoint
 from tests.browser import Server, running_app, running_browser
 
-N_SINGERS, CLIPS_PER_SINGER = 8, 10
+TINY_PART = crossed(
+    n_singers=8,
+    techniques=("belt", "breathy", "straight", "vibrato", "vocal_fry"),
+    exercises=("arpeggios", "long_tones"),
+    n_vowels=1,
+)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -40,7 +46,7 @@ def tiny_sources(shared_folder: Path) -> Path:
     folder = shared_folder / "tiny_sources"
     with _only_one(shared_folder / "tiny_sources.lock"):
         if not (folder / "done").exists():
-            write_synthetic_corpus(folder / "singing", n_singers=N_SINGERS, clips_per_singer=CLIPS_PER_SINGER)
+            write_corpus(folder / "singing", TINY_PART)
             (folder / "singing" / "FULL" / "notes.txt").write_text("not a recording\n")
             for name in ("ast", "hubert"):
                 write_random_checkpoint(name, folder / f"random-{name}", size="small", seed=0)

@@ -15,7 +15,7 @@ from explorer.store_lock import LOCK, is_locked
 from precompute import commands, demo
 from precompute.__main__ import EXIT_BUSY, EXIT_FAILED, EXIT_INTERRUPTED, EXIT_OK, EXIT_USAGE, main
 from precompute.datasets import Skipped
-from precompute.datasets.synthetic import write_synthetic_corpus
+from precompute.datasets.singing.parts import crossed
 from precompute.lock import locked
 
 Say = Callable[..., tuple[int, str, str]]
@@ -249,9 +249,7 @@ def test_one_sae_is_written_for_saelens(say: Say, tiny_store: Path, tmp_path: Pa
 
 
 def test_the_demo_needs_nothing_but_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(
-        demo, "write_synthetic_corpus", lambda root: write_synthetic_corpus(root, n_singers=2, clips_per_singer=1)
-    )
+    monkeypatch.setattr(demo, "crossed", lambda: crossed(n_singers=2, exercises=("scales",), n_vowels=1))
     config = demo.demo_config(tmp_path / "demo")
     assert (config.dataset, config.preset, config.store) == ("synthetic", "quick", tmp_path / "demo")
     assert [encoder.split("=")[0] for encoder in config.encoders] == ["ast", "wavlm", "hubert", "mert"]

@@ -14,8 +14,10 @@ import soundfile as sf
 
 from explorer.audio import load_waveform
 from explorer.errors import ConfigError, DatasetError
-from precompute.datasets import DATASETS, Corpus, read_corpus, synthetic, vocalset
-from precompute.datasets.synthetic import write_synthetic_corpus
+from precompute.datasets import DATASETS, Corpus, read_corpus, vocalset
+from precompute.datasets.singing.corpus import MARKER, write_corpus
+from precompute.datasets.singing.parts import crossed
+from precompute.datasets.singing.truth import TABLE
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = Path(os.environ.get("SONOSCOPE_SHARED", ROOT.parent / "shared")) / "data"
@@ -189,9 +191,12 @@ def test_esc50_says_what_is_wrong(tmp_path: Path):
         read_corpus("esc50", root)
 
 
+SMALL = crossed(n_singers=4, techniques=("belt", "straight", "vibrato"), exercises=("long_tones", "scales"), n_vowels=1)
+
+
 @pytest.fixture
 def generated(tmp_path: Path) -> Path:
-    write_synthetic_corpus(tmp_path / "syn", n_singers=4, clips_per_singer=6)
+    write_corpus(tmp_path / "syn", SMALL)
     return tmp_path / "syn"
 
 
@@ -199,62 +204,41 @@ def test_the_generated_corpus_says_that_it_is_one(generated: Path):
     corpus = read_corpus("synthetic", generated)
     assert corpus.is_synthetic
     assert "no real voice" in corpus.note
-    assert Counter(clip.label for clip in corpus.clips) == dict.fromkeys(synthetic.TECHNIQUES, 4)
+    assert Counter(clip.label for clip in corpus.clips) == {"belt": 8, "straight": 8, "vibrato": 8}
     assert {clip.group for clip in corpus.clips} == {"female1", "female2", "male1", "male2"}
-    assert {clip.split for clip in corpus.clips} == {"train", "held-out"}
-    assert all(2.0 <= clip.duration_s <= 3.0 and 0.29 < clip.peak < 0.91 for clip in corpus.clips)
+    assert {clip.group for clip in corpus.clips if clip.split == "held-out"} == {"female2"}
+    assert all(2.0 <= clip.duration_s <= 3.2 and 0.0 < clip.peak < 1.0 for clip in corpus.clips)
+    assert {clip.file.attributes["exercise"] for clip in corpus.clips} == {"long_tones", "scales"}
     assert not read_corpus("vocalset", generated).is_synthetic
-    with pytest.raises(DatasetError, match="precompute demo"):
+    with pytest.raises(DatasetError, match="precompute generate"):
         read_corpus("synthetic", generated / "FULL")
 
 
 def test_the_generated_corpus_is_the_same_again_and_written_once(generated: Path, tmp_path: Path):
-    write_synthetic_corpus(tmp_path / "again", n_singers=4, clips_per_singer=6)
+    write_corpus(tmp_path / "again", SMALL, n_workers=2)
     assert read_corpus("synthetic", generated).corpus_id == read_corpus("synthetic", tmp_path / "again").corpus_id
+    assert (generated / TABLE).read_bytes() == (tmp_path / "again" / TABLE).read_bytes()
     before = {path: path.stat().st_mtime_ns for path in generated.rglob("*.wav")}
-    write_synthetic_corpus(generated, n_singers=4, clips_per_singer=6)
+    write_corpus(generated, SMALL)
     assert {path: path.stat().st_mtime_ns for path in generated.rglob("*.wav")} == before
     with pytest.raises(DatasetError, match="another generated corpus"):
-        write_synthetic_corpus(generated, n_singers=4, clips_per_singer=6, seed=1)
+        write_corpus(generated, SMALL, seed=1)
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "thesis.txt").touch()
     with pytest.raises(DatasetError, match="not empty"):
-        write_synthetic_corpus(tmp_path / "full")
-    with pytest.raises(ConfigError):
-        write_synthetic_corpus(tmp_path / "few", n_singers=1)
+        write_corpus(tmp_path / "full", SMALL)
 
 
 def test_an_interrupted_generated_corpus_is_finished(generated: Path):
     whole = read_corpus("synthetic", generated).corpus_id
-    (generated / synthetic.MARKER).unlink()
+    (generated / MARKER).unlink()
     next(generated.rglob("*.wav")).unlink()
-    for path in generated.glob("*.txt"):
+    for path in (*generated.glob("*.txt"), *generated.glob("truth*")):
         path.unlink()
     with pytest.raises(DatasetError, match="no finished generated corpus"):
         read_corpus("synthetic", generated)
-    write_synthetic_corpus(generated, n_singers=4, clips_per_singer=6)
+    write_corpus(generated, SMALL)
     assert read_corpus("synthetic", generated).corpus_id == whole
-
-
-def modulation(technique: str, singer: synthetic.Singer) -> float:
-    """Standard deviation, in cents, of the pitch over the settled middle of a long tone, by zero crossings."""
-    samples = synthetic.sing(singer, technique, "long_tones", "u", seed=1)[12_000:28_000]
-    spectrum = np.fft.rfft(samples)
-    low = np.fft.irfft(spectrum * (np.fft.rfftfreq(len(samples), 1 / 16_000) < 1.4 * singer.tonic_hz))
-    ups = np.flatnonzero((low[:-1] < 0) & (low[1:] >= 0))
-    exact = ups + low[ups] / (low[ups] - low[ups + 1])
-    periods = np.diff(exact)[3:-3]
-    return float(np.std(1200 * np.log2(periods)))
-
-
-def test_a_generated_voice_has_the_pitch_and_modulation_it_should():
-    singer = synthetic.make_singers(2, seed=0)[0]
-    straight, vibrato, trill = (modulation(name, singer) for name in ("straight", "vibrato", "trill"))
-    assert straight < 15 < 35 < vibrato < trill
-    samples = synthetic.sing(singer, "straight", "long_tones", "a", seed=3)[8000:24_000]
-    correlation = np.correlate(samples, samples, "full")[len(samples) - 1 :]
-    lag = 40 + int(correlation[40:200].argmax())
-    assert 16_000 / lag == pytest.approx(singer.tonic_hz, rel=0.03)
 
 
 def test_cuts_ids_and_titles(tmp_path: Path):

@@ -20,7 +20,9 @@ from explorer.store import Store, open_store
 from precompute import sae_stage
 from precompute.artefacts import Artefacts
 from precompute.config import RunConfig
-from precompute.datasets.synthetic import write_synthetic_corpus
+from precompute.datasets.singing.corpus import write_corpus
+from precompute.datasets.singing.parts import crossed
+from precompute.datasets.singing.voice import RATE_HZ
 from precompute.encode_stage import States, open_encoder
 from precompute.hidden_states import CROPS_STAGE, ClipSource, Shard, crops_key, encode_crops
 from precompute.lasso_stage import lasso
@@ -31,19 +33,20 @@ from precompute.sae_stage import LAST_STATE
 from tests.conftest import tiny_config
 
 LONG_S = 11.5  # more than AST sees at once
-LONG = "FULL/male2/arpeggios/straight/m2_arpeggios_long_straight_a.wav"  # of the test singer
+LONG = "FULL/female2/arpeggios/straight/f2_arpeggios_long_straight_a.wav"  # of the test singer
 
 
 @pytest.fixture(scope="module")
 def sources(tiny_sources: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Four singers with six short files each, one of them a test singer with a long file; the small checkpoints."""
     folder = tmp_path_factory.mktemp("paper_sources")
-    write_synthetic_corpus(folder / "singing", n_singers=4, clips_per_singer=6)
-    parts = [sf.read(path)[0] for path in sorted((folder / "singing" / "FULL" / "male2").rglob("*.wav"))]
-    samples = np.concatenate(parts)[: round(LONG_S * 16_000)]
-    assert len(samples) == LONG_S * 16_000
+    techniques = ("belt", "breathy", "straight", "vibrato", "vocal_fry", "trill")
+    write_corpus(folder / "singing", crossed(n_singers=4, techniques=techniques, exercises=("arpeggios",), n_vowels=1))
+    parts = [sf.read(path)[0] for path in sorted((folder / "singing" / "FULL" / "female2").rglob("*.wav"))]
+    samples = np.concatenate(parts)[: round(LONG_S * RATE_HZ)]
+    assert len(samples) == LONG_S * RATE_HZ
     (folder / "singing" / LONG).parent.mkdir(parents=True, exist_ok=True)
-    sf.write(folder / "singing" / LONG, samples, 16_000)
+    sf.write(folder / "singing" / LONG, samples, RATE_HZ)
     for name in ("ast", "hubert"):
         (folder / f"random-{name}").symlink_to(tiny_sources / f"random-{name}")
     return folder
@@ -240,13 +243,13 @@ def test_probes_and_lasso_are_named_by_the_states_they_stand_on(sources: Path, t
 
 
 def test_a_corpus_without_files_to_choose_the_epoch_on_is_refused(tmp_path: Path, sources: Path) -> None:
-    for singer in ("female1", "male2"):
+    for singer in ("female1", "female2"):
         (tmp_path / "in" / "FULL" / singer / "scales" / "belt").mkdir(parents=True)
         rng = np.random.default_rng(len(singer))
         short = singer.replace("female", "f").replace("male", "m")
         path = tmp_path / "in" / "FULL" / singer / "scales" / "belt" / f"{short}_scales_belt_a.wav"
         sf.write(path, rng.normal(0, 0.1, 16_000), 16_000)
-    for part, singer in (("train", "female1"), ("test", "male2")):
+    for part, singer in (("train", "female1"), ("test", "female2")):
         (tmp_path / "in" / f"{part}_singers_technique.txt").write_text(singer)
     with pytest.raises(ConfigError, match="none for train"):
         run(paper_config(sources, tmp_path / "store", dataset="vocalset", root=tmp_path / "in"), command="few")

@@ -1,8 +1,8 @@
 """The truth beside a generated corpus: what was planted in each clip, as numbers and as contours in time.
 
 `truth.csv` has a row for each file: the words (singer, technique, exercise, vowel) and every number that the clip was
-made from, an empty cell where a parameter has no meaning (the vibrato rate of a straight tone). `truth_contours.parquet`
-has what moves within the clip, a list of values for each contour, CONTOUR_HOP_S apart from the file's start.
+made from, an empty cell where a parameter has no meaning (the vibrato rate of a straight tone).
+`truth_contours.parquet` has what moves within the clip: lists of values, CONTOUR_HOP_S apart from the file's start.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Parameter:
 PLANTED: tuple[Parameter, ...] = (
     Parameter("f0_st", "pitch", "semitones re 27.5 Hz", "number", "median f0 while the voice sounds"),
     Parameter("vibrato_rate_hz", "vibrato rate", "Hz", "number", "of the pitch modulation, where there is one"),
-    Parameter("vibrato_extent_cents", "vibrato extent", "cents", "number", "amplitude of the pitch modulation, 0 if none"),
+    Parameter("vibrato_extent_cents", "vibrato extent", "cents", "number", "amplitude of the pitch modulation"),
     Parameter("breathiness_db", "breathiness", "dB", "number", "aspiration noise against the pulses, at the source"),
     Parameter("tract_cm", "tract length", "cm", "number", "which scales all formants"),
     Parameter("vowel", "vowel", "", "category", "a, e, i, o, u: the targets of the formants"),
