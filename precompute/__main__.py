@@ -1,4 +1,4 @@
-"""The command line: `python -m precompute run|demo|status|verify|publish|list`."""
+"""The command line: `python -m precompute run|demo|generate|status|verify|publish|list`."""
 
 from __future__ import annotations
 
@@ -49,6 +49,7 @@ def build_parser() -> argparse.ArgumentParser:
     demo.add_argument(
         "--store", type=Path, default=Path("demo_store"), help="folder of the store (default: demo_store)"
     )
+    _add_generate(commands.add_parser("generate", help="write generated singing with known truth, as VocalSet lies"))
     for name, text in (
         ("status", "what the store holds and whether a run is at work"),
         ("verify", "check every file of the store against its hash, and the tables against each other"),
@@ -64,6 +65,25 @@ def build_parser() -> argparse.ArgumentParser:
     listing = commands.add_parser("list", help="the encoders, data sets or presets there are")
     listing.add_argument("what", choices=("encoders", "datasets", "presets"))
     return parser
+
+
+def _add_generate(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--root", type=Path, required=True, help="folder to write; read it with --dataset synthetic")
+    parser.add_argument(
+        "--part",
+        choices=("crossed", "vocalset-shaped"),
+        default="crossed",
+        help="crossed: every technique by exercise by vowel by singer; vocalset-shaped: VocalSet's own cells",
+    )
+    parser.add_argument("--seed", type=int, default=0, help="other singers and takes (default: 0)")
+    parser.add_argument("--singers", type=int, help="crossed: how many (default: 20)")
+    parser.add_argument("--vowels", type=int, help="crossed: of five, for each singer and exercise (default: 2)")
+    parser.add_argument("--exercises", type=_words, help="crossed: such as long_tones,scales")
+    parser.add_argument("--n-workers", type=int, default=2, help="processes (default: 2)")
+
+
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(text.split(","))
 
 
 def _add_run(parser: argparse.ArgumentParser) -> None:

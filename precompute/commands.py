@@ -6,9 +6,10 @@ import tempfile
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from explorer.encoders import ENCODERS
-from explorer.errors import NotInStoreError, StoreError
+from explorer.errors import ConfigError, NotInStoreError, StoreError
 from explorer.sae import export_for_saelens, load_sae
 from explorer.store import ARTEFACTS, POINTER, current_generation, open_store
 from explorer.store_lock import is_locked
@@ -17,6 +18,8 @@ from precompute.artefacts import Artefacts, explained, sha256_of
 from precompute.config import PRESET_NOTES, RunConfig
 from precompute.datasets import DATASETS, Skipped
 from precompute.datasets.base import REJECTED
+from precompute.datasets.singing.parts import crossed, vocalset_shaped
+from precompute.demo import write_generated
 from precompute.encoder_choice import open_encoders
 from precompute.lock import locked
 from precompute.pipeline import RunSummary, open_job, run
@@ -75,6 +78,31 @@ def demo(store: Path) -> list[str]:
     """The demo: a generated corpus and untrained small encoders, through the same pipeline as anything else."""
     config = demo_corpus.demo_config(store)
     return _report(run(config, command=command_line()), config)
+
+
+def generate(
+    root: Path,
+    part: str,
+    seed: int,
+    singers: int | None,
+    vowels: int | None,
+    exercises: tuple[str, ...] | None,
+    n_workers: int,
+) -> list[str]:
+    """Write a generated corpus. Raises ConfigError for options that the part does not take."""
+    given: dict[str, Any] = {"n_singers": singers, "n_vowels": vowels, "exercises": exercises}
+    given = {name: value for name, value in given.items() if value is not None}
+    if part != "crossed" and given:
+        raise ConfigError(f"--part {part} has VocalSet's own cells: leave --singers, --vowels and --exercises out.")
+    if seed < 0:
+        raise ConfigError(f"--seed {seed}: give a whole number from 0 on.")
+    design = crossed(**given) if part == "crossed" else vocalset_shaped()
+    write_generated(root, design, seed=seed, n_workers=n_workers, reporter=Reporter())
+    return [
+        f"{len(design.cells)} clips of {len(design.singers)} singers in {root}, {len(design.test_singers)} held out.",
+        "Every parameter is in truth.csv, what moves within a clip in truth_contours.parquet. Compute a store with:",
+        f"  python -m precompute run --dataset synthetic --root {root} --store STORE --encoder NAME",
+    ]
 
 
 def status(store: Path) -> list[str]:

@@ -54,7 +54,7 @@ def sing(cell: Cell, *, seed: int, gain_is_by_singer: bool = False) -> Clip:
         singer, cell.technique, way=generator(seed, "way", cell.singer, cell.technique), take=take
     )
     room = generator(seed, "recording", cell.relative)
-    gain_db = (-6.0, 6.0)
+    gain_db = (-5.0, 5.0)
     if gain_is_by_singer:
         session_db = float(generator(seed, "session", cell.singer).uniform(-_SESSION_DB, _SESSION_DB))
         gain_db = (session_db - _CLIP_DB, session_db + _CLIP_DB)
@@ -70,7 +70,7 @@ def write_corpus(
     *,
     seed: int = 0,
     n_workers: int = 1,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Callable[[int, int], object] | None = None,
 ) -> None:
     """Write a generated corpus: FULL, the two singer lists, truth.csv and truth_contours.parquet, 16-bit mono files.
 

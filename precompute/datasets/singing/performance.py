@@ -32,7 +32,7 @@ def perform(
     cents += _WANDER_CENTS * 2**style.wander_oct * _slow_noise(n, 0.07, rng)
     cents += style.speech * (200 * syllables - 600 * (share - 0.5))
     f0_hz = singer.tonic_hz * 2 ** ((style.pitch_st + step) / 12 + cents / 1200)
-    effort_db = style.effort_db + 0.35 * (step - 5) + 2.5 * np.sin(np.pi * share) + 3.0 * style.speech * syllables
+    effort_db = style.effort_db + 0.25 * (step - 5) + 2.5 * np.sin(np.pi * share) + 3.0 * style.speech * syllables
     gate = _note_gate(since_s, left_s, share * duration_s, style) * _strokes(style, n, rng)
     return Controls(
         f0_hz=f0_hz,

@@ -8,7 +8,7 @@ import numpy as np
 
 from precompute.datasets.singing.voice import RATE_HZ
 
-_FULL_DB = -35.0  # what the renderer's unit is in the file at gain 0
+_FULL_DB = -36.0  # what the renderer's unit is in the file at gain 0
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,7 @@ class Recording:
     lead_s: float
     tail_s: float
     gain_db: float
-    noise_floor_db: float  # of full scale, before the gain
+    noise_floor_db: float  # root mean square of the room's noise, of full scale, before the gain
 
     @property
     def sung_s(self) -> float:
@@ -27,14 +27,14 @@ class Recording:
         return self.duration_s - self.lead_s - self.tail_s
 
 
-def draw_recording(rng: np.random.Generator, *, gain_db: tuple[float, float] = (-6.0, 6.0)) -> Recording:
+def draw_recording(rng: np.random.Generator, *, gain_db: tuple[float, float] = (-5.0, 5.0)) -> Recording:
     """2 to 3.2 seconds, with up to 0.25 s of silence at each end, a gain between two values, a quiet room."""
     return Recording(
         duration_s=round(float(rng.uniform(2.0, 3.2)), 3),
         lead_s=round(float(rng.uniform(0.03, 0.25)), 3),
         tail_s=round(float(rng.uniform(0.03, 0.25)), 3),
         gain_db=float(rng.uniform(*gain_db)),
-        noise_floor_db=float(rng.uniform(-78.0, -66.0)),
+        noise_floor_db=float(rng.uniform(-72.0, -58.0)),
     )
 
 
@@ -45,7 +45,7 @@ def recorded(sung: np.ndarray, recording: Recording, rng: np.random.Generator) -
     start = round(recording.lead_s * RATE_HZ)
     stop = min(start + len(sung), n)
     samples[start:stop] = sung[: stop - start] * 10 ** (_FULL_DB / 20)
-    samples += 10 ** (recording.noise_floor_db / 20) * rng.standard_normal(n, dtype=np.float32)
+    samples += 10 ** (recording.noise_floor_db / 20) * _room_noise(n, rng)
     samples *= 10 ** (recording.gain_db / 20)
     knee = 0.8
     over = np.abs(samples) > knee
@@ -53,3 +53,11 @@ def recorded(sung: np.ndarray, recording: Recording, rng: np.random.Generator) -
         knee + (1 - knee) * np.tanh((np.abs(samples[over]) - knee) / (1 - knee)) * 0.99
     )
     return samples
+
+
+def _room_noise(n: int, rng: np.random.Generator) -> np.ndarray:
+    """Noise of deviation 1 that falls by 6 dB an octave above 60 Hz, as rooms and ventilation do; float32 (n,)."""
+    from scipy.signal import lfilter
+
+    pole = np.exp(-2 * np.pi * 60.0 / RATE_HZ)
+    return lfilter([np.sqrt(1 - pole**2)], [1.0, -pole], rng.standard_normal(n)).astype(np.float32)

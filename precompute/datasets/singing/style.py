@@ -31,7 +31,7 @@ class Style:
     effort_db: float
     rd: float  # of the glottal pulse at effort 0
     noise_db: float  # aspiration against the pulses
-    tilt_db: float  # an octave above 1 kHz
+    tilt_db: float  # an octave between 1 and 3.5 kHz
     ring: float  # 0 to 1: how far the third to fifth formants cluster, the singer's formant
     first_formant_oct: float
     tract_oct: float  # raised larynx below 0
@@ -67,7 +67,7 @@ _STRAIGHT: Mapping[str, Shift] = MappingProxyType(
         "noise_db": Shift(-40.0, 4.0, 1.2),
         "tilt_db": Shift(4.0, 2.5, 0.5),
         "ring": Shift(0.5, 0.3, 0.04),
-        "first_formant_oct": Shift(0.0, 0.08, 0.03),
+        "first_formant_oct": Shift(0.4, 0.08, 0.03),
         "tract_oct": Shift(0.0, 0.0, 0.015),
         "jitter_oct": Shift(-0.7, 0.6, 0.25),
         "shimmer_oct": Shift(-1.3, 0.6, 0.25),
@@ -86,9 +86,9 @@ _STRAIGHT: Mapping[str, Shift] = MappingProxyType(
 TECHNIQUES: Mapping[str, Mapping[str, Shift]] = MappingProxyType(
     {
         "belt": {
-            "effort_db": Shift(7.0, 2.0, 0.5),
-            "rd": Shift(-0.2, 0.12, 0.04),
-            "tilt_db": Shift(3.0, 1.2, 0.3),
+            "effort_db": Shift(3.0, 1.5, 0.5),
+            "rd": Shift(-0.25, 0.12, 0.04),
+            "tilt_db": Shift(3.5, 1.2, 0.3),
             "ring": Shift(-0.1, 0.2),
             "first_formant_oct": Shift(0.15, 0.1, 0.02),
             "tract_oct": Shift(-0.05, 0.03),
@@ -98,9 +98,9 @@ TECHNIQUES: Mapping[str, Mapping[str, Shift]] = MappingProxyType(
             "shimmer_oct": Shift(1.0, 0.8),
         },
         "breathy": {
-            "effort_db": Shift(-5.5, 3.0, 0.6),
+            "effort_db": Shift(-4.5, 3.0, 0.6),
             "rd": Shift(0.5, 0.35, 0.1),
-            "noise_db": Shift(8.0, 5.0, 1.5),
+            "noise_db": Shift(7.0, 5.0, 1.5),
             "tilt_db": Shift(-2.0, 3.0),
             "ring": Shift(-0.2, 0.2),
         },
@@ -126,20 +126,21 @@ TECHNIQUES: Mapping[str, Mapping[str, Shift]] = MappingProxyType(
             "tilt_db": Shift(0.0, 1.5),
         },
         "spoken": {
-            "pitch_st": Shift(-6.0, 1.5, 0.5),
+            "pitch_st": Shift(-8.0, 1.5, 0.5),
             "effort_db": Shift(-5.0, 2.0, 1.0),
             "speech": Shift(1.0, 0.05),
-            "jitter_oct": Shift(1.2, 0.4, 0.2),
-            "noise_db": Shift(3.0, 2.0),
+            "jitter_oct": Shift(1.5, 0.4, 0.2),
+            "noise_db": Shift(5.0, 2.0),
+            "gaps": Shift(0.1, 0.03),
             "tilt_db": Shift(0.0, 1.0),
         },
         "straight": {},
         "trill": {
             "modulation_hz": Shift(0.3, 0.9, 0.3),
-            "modulation_oct": Shift(3.0, 0.5, 0.2),
+            "modulation_oct": Shift(2.7, 0.7, 0.25),
             "squareness": Shift(0.8, 0.3, 0.1),
             "effort_db": Shift(3.0, 2.0),
-            "strokes": Shift(0.25, 0.25, 0.08),
+            "strokes": Shift(0.25, 0.28, 0.08),
             "gaps": Shift(0.02, 0.06, 0.02),
             "tilt_db": Shift(0.4, 1.2),
         },
@@ -153,19 +154,19 @@ TECHNIQUES: Mapping[str, Mapping[str, Shift]] = MappingProxyType(
             "gaps": Shift(0.08, 0.08, 0.03),
         },
         "vibrato": {
-            "modulation_oct": Shift(2.8, 0.45, 0.2),
+            "modulation_oct": Shift(3.0, 0.4, 0.2),
             "effort_db": Shift(2.5, 1.8),
             "tilt_db": Shift(1.0, 1.2),
-            "ring": Shift(0.15, 0.15),
+            "ring": Shift(0.25, 0.15),
             "rd": Shift(-0.1, 0.1),
         },
         "vocal_fry": {
-            "pitch_st": Shift(-5.0, 4.0, 1.0),
-            "effort_db": Shift(-7.0, 4.0, 1.0),
+            "pitch_st": Shift(-4.0, 4.0, 1.0),
+            "effort_db": Shift(-4.0, 4.0, 1.0),
             "rd": Shift(-0.2, 0.3, 0.08),
-            "jitter_oct": Shift(2.2, 1.5, 0.5),
-            "shimmer_oct": Shift(1.5, 1.0, 0.3),
-            "subharmonic": Shift(0.25, 0.3, 0.08),
+            "jitter_oct": Shift(1.3, 1.6, 0.5),
+            "shimmer_oct": Shift(0.9, 1.1, 0.3),
+            "subharmonic": Shift(0.12, 0.3, 0.08),
             "noise_db": Shift(5.0, 4.0),
             "tilt_db": Shift(-0.5, 2.0),
             "wander_oct": Shift(1.0, 1.0, 0.3),
@@ -175,7 +176,7 @@ TECHNIQUES: Mapping[str, Mapping[str, Shift]] = MappingProxyType(
 _BOUNDS: Mapping[str, tuple[float, float]] = MappingProxyType(
     {
         "pitch_st": (-36.0, 14.0),
-        "effort_db": (-16.0, 12.0),
+        "effort_db": (-16.0, 8.0),
         "rd": (0.35, 2.6),
         "noise_db": (-50.0, -6.0),
         "tilt_db": (-9.0, 12.0),

@@ -19,7 +19,7 @@ FORMANTS_HZ = {
     "o": (570.0, 840.0, 2410.0, 3300.0, 4350.0),
     "u": (300.0, 870.0, 2240.0, 3250.0, 4300.0),
 }
-BANDWIDTHS_HZ = (80.0, 95.0, 130.0, 200.0, 280.0)
+BANDWIDTHS_HZ = (110.0, 120.0, 150.0, 220.0, 300.0)
 N_FORMANTS = 5
 _FRAME, _FFT = 1024, 2048
 
@@ -41,12 +41,12 @@ def frame_times_s(n_samples: int, rate_hz: int) -> np.ndarray:
 
 
 def transfer(formants_hz: np.ndarray, tract_cm: float, tilt_db: np.ndarray, rate_hz: int) -> np.ndarray:
-    """The complex gain (frames, bins) of formants (frames, 5) and a tilt (frames,) in dB an octave above 1 kHz.
+    """The complex gain (frames, bins) of formants (frames, 5) and a tilt (frames,) in dB an octave between 1 and 3.5 kHz.
 
     Radiation at the lips is part of the source, which is the flow's derivative.
     """
     hz = np.fft.rfftfreq(_FFT, 1 / rate_hz).astype(np.float32)
-    octaves = np.log2(1 + (hz / 1000) ** 2) / 2
+    octaves = np.log2((1 + (hz / 1000) ** 2) / (1 + (hz / 3500) ** 2)) / 2
     gain = np.exp(np.outer(np.log(10) / 20 * tilt_db, octaves)).astype(np.complex64)
     formants_hz = formants_hz.astype(np.float32)
     for place in range(N_FORMANTS):

@@ -26,7 +26,7 @@ class Controls:
     level_db: np.ndarray  # (t,)
     noise_db: np.ndarray  # (t,)
     gate: np.ndarray  # (t,)
-    tilt_db: np.ndarray  # (t,) dB an octave above 1 kHz
+    tilt_db: np.ndarray  # (t,) dB an octave between 1 and 3.5 kHz
     formants_hz: np.ndarray  # (t, 5)
     tract_cm: float
     jitter: float
