@@ -6,10 +6,11 @@ import os
 from pathlib import Path
 
 from precompute.artefacts import explained
+from precompute.checkpoint_folder import CONFIG
 from precompute.config import RunConfig, make_config
 from precompute.datasets.singing.corpus import write_corpus
 from precompute.datasets.singing.parts import Part, crossed
-from precompute.random_checkpoints import CONFIG, write_random_checkpoint
+from precompute.random_checkpoints import write_random_checkpoint
 from precompute.reporting import Reporter
 
 NAMES = ("ast", "wavlm", "hubert", "mert")

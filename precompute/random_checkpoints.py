@@ -1,4 +1,4 @@
-"""Checkpoints with random weights in the real classes and file layouts, for the demo and the tests.
+"""Checkpoints with random weights in the real classes and file layouts: for tests, and to hold trained ones against.
 
 They show that the whole way works; what they say about sound is what an untrained network says. Each carries a marker,
 so that every number made with one can be shown as untrained.
@@ -6,201 +6,29 @@ so that every number made with one can be shown as untrained.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
 from pathlib import Path
-from types import MappingProxyType
-from typing import Any, Literal
 
-import torch
-
-from explorer.encoders import (
-    AST_FAMILY,
-    ENCODERS,
-    FAMILIES,
-    HUBERT_FAMILY,
-    MARKER,
-    MERT_FAMILY,
-    WAVLM_FAMILY,
-    untrained_network,
-)
+from explorer.encoders import AST_FAMILY, ENCODERS, MERT_FAMILY, untrained_network
 from explorer.errors import ConfigError
-from explorer.tensors import save_tensors
-
-Size = Literal["base", "small"]
-CONFIG = "config.json"
-
-_CONVOLUTIONS = {
-    "conv_bias": False,
-    "conv_dim": [512] * 7,
-    "conv_kernel": [10, 3, 3, 3, 3, 2, 2],
-    "conv_stride": [5, 2, 2, 2, 2, 2, 2],
-    "feat_extract_activation": "gelu",
-    "feat_extract_norm": "group",
-    "num_feat_extract_layers": 7,
-}
-_TRANSFORMER = {
-    "hidden_size": 768,
-    "num_hidden_layers": 12,
-    "num_attention_heads": 12,
-    "intermediate_size": 3072,
-    "hidden_act": "gelu",
-    "layer_norm_eps": 1e-5,
-    "initializer_range": 0.02,
-    "activation_dropout": 0.1,
-    "attention_dropout": 0.1,
-    "hidden_dropout": 0.1,
-    "feat_proj_dropout": 0.1,
-    "final_dropout": 0.1,
-    "layerdrop": 0.05,
-    "do_stable_layer_norm": False,
-    "num_conv_pos_embeddings": 128,
-    "num_conv_pos_embedding_groups": 16,
-    "apply_spec_augment": True,
-    "mask_time_prob": 0.05,
-    "mask_time_length": 10,
-    "mask_feature_prob": 0.0,
-    "mask_feature_length": 10,
-}
-# The published geometries; MERT's as at revision 12af15fef9d0ac838c3f475bfbbf26d2060dd4f5.
-_BASE: Mapping[str, Mapping[str, Any]] = MappingProxyType(
-    {
-        AST_FAMILY: {
-            "model_type": AST_FAMILY,
-            "architectures": ["ASTForAudioClassification"],
-            "hidden_size": 768,
-            "num_hidden_layers": 12,
-            "num_attention_heads": 12,
-            "intermediate_size": 3072,
-            "hidden_act": "gelu",
-            "hidden_dropout_prob": 0.0,
-            "attention_probs_dropout_prob": 0.0,
-            "initializer_range": 0.02,
-            "layer_norm_eps": 1e-12,
-            "patch_size": 16,
-            "qkv_bias": True,
-            "frequency_stride": 10,
-            "time_stride": 10,
-            "max_length": 1024,
-            "num_mel_bins": 128,
-        },
-        WAVLM_FAMILY: {
-            "model_type": WAVLM_FAMILY,
-            "architectures": ["WavLMModel"],
-            **_CONVOLUTIONS,
-            **_TRANSFORMER,
-            "num_buckets": 320,
-            "max_bucket_distance": 800,
-        },
-        HUBERT_FAMILY: {
-            "model_type": HUBERT_FAMILY,
-            "architectures": ["HubertModel"],
-            **_CONVOLUTIONS,
-            **_TRANSFORMER,
-            "feat_proj_layer_norm": True,
-        },
-        MERT_FAMILY: {
-            "model_type": MERT_FAMILY,
-            "architectures": ["MERTModel"],
-            "auto_map": {"AutoConfig": "configuration_MERT.MERTConfig", "AutoModel": "modeling_MERT.MERTModel"},
-            **_CONVOLUTIONS,
-            **_TRANSFORMER,
-            "feat_proj_layer_norm": True,
-            "feature_extractor_cqt": False,
-            "feature_extractor_cqt_bins": 336,
-            "deepnorm": False,
-            "attention_relax": -1.0,
-            "sample_rate": 24_000,
-        },
-    }
-)
-# Real strides, so that frame rates are true; everything else as little as quick tests need.
-_SMALL: Mapping[str, Any] = MappingProxyType(
-    {
-        "hidden_size": 48,
-        "num_hidden_layers": 4,
-        "num_attention_heads": 4,
-        "intermediate_size": 96,
-        "initializer_range": 0.08,  # 0.02 * sqrt(768 / 48): blocks change their input as much as at base width
-    }
-)
-_SMALL_CONVOLUTIONS: Mapping[str, Any] = MappingProxyType(
-    {"conv_dim": [16] * 7, "num_conv_pos_embeddings": 16, "num_conv_pos_embedding_groups": 4}
-)
+from precompute.checkpoint_folder import Size, geometry, save_checkpoint
 
 
 def write_random_checkpoint(name: str, folder: Path | str, *, size: Size = "base", seed: int = 0) -> Path:
     """Write an untrained checkpoint of encoder `name` (ast, wavlm, hubert, mert) into `folder` and return the folder.
 
-    size "base" is the published geometry (12 layers, width 768: about 380 MB), "small" has 4 layers of width 48 behind
-    the same strides. AST is saved with its classification head and MERT as a .bin with its own model_type and
-    `auto_map`, as on the hub. config.json comes last: a folder that has one is complete. Raises ConfigError for another
-    name or size.
+    size "base" is the published geometry (12 layers, width 768: about 380 MB), "demo" that of the trained encoders of
+    the demo (6 layers, width 128), "small" has 4 layers of width 48; all behind the same strides. AST is saved with its
+    classification head and MERT as a .bin with its own model_type and `auto_map`, as on the hub. config.json comes
+    last: a folder that has one is complete. Raises ConfigError for another name or size.
     """
-    if name not in ENCODERS or size not in ("base", "small"):
+    if name not in ENCODERS or size not in ("base", "demo", "small"):
         raise ConfigError(
-            f"No random checkpoint {name!r} of size {size!r}: allowed are {', '.join(ENCODERS)} and base, small."
+            f"No random checkpoint {name!r} of size {size!r}: allowed are {', '.join(ENCODERS)} and base, demo, small."
         )
     family = ENCODERS[name].family
-    config = dict(_BASE[family])
-    if size == "small":
-        config |= _SMALL if family == AST_FAMILY else {**_SMALL, **_SMALL_CONVOLUTIONS}
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / CONFIG).unlink(missing_ok=True)
+    config = geometry(family, size)
     network = untrained_network(config, seed=seed, with_head=family == AST_FAMILY)
-    weights = _hub_layout(network.state_dict())
-    if family == MERT_FAMILY:
-        torch.save(weights, folder / "pytorch_model.bin")
-    else:
-        arrays = {key: tensor.numpy() for key, tensor in weights.items()}
-        save_tensors(folder / "model.safetensors", arrays, {"format": "pt"})
-    _write_json(folder / "preprocessor_config.json", _preprocessor(family))
-    _write_json(
-        folder / MARKER,
-        {"is_trained": False, "note": f"Untrained: random weights (seed {seed}) in a {size} {name} network."},
-    )
-    _write_json(folder / CONFIG, config)
+    folder = Path(folder)
+    marker = {"is_trained": False, "note": f"Untrained: random weights (seed {seed}) in a {size} {name} network."}
+    save_checkpoint(folder, config, network, marker, as_bin=family == MERT_FAMILY)
     return folder
-
-
-def _hub_layout(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """The weights under the names that published files have: the weight norm's old ones."""
-    names = {
-        "encoder.pos_conv_embed.conv.parametrizations.weight.original0": "encoder.pos_conv_embed.conv.weight_g",
-        "encoder.pos_conv_embed.conv.parametrizations.weight.original1": "encoder.pos_conv_embed.conv.weight_v",
-    }
-    return {names.get(key, key): value.detach().contiguous().clone() for key, value in state.items()}
-
-
-def _preprocessor(family: str) -> dict[str, Any]:
-    defaults = FAMILIES[family]
-    if family == AST_FAMILY:
-        return {
-            "feature_extractor_type": "ASTFeatureExtractor",
-            "sampling_rate": defaults.sample_rate_hz,
-            "do_normalize": True,
-            "mean": -4.2677393,
-            "std": 4.5689974,
-            "max_length": 1024,
-            "num_mel_bins": 128,
-            "feature_size": 1,
-            "padding_side": "right",
-            "padding_value": 0.0,
-            "return_attention_mask": False,
-        }
-    return {
-        "feature_extractor_type": "Wav2Vec2FeatureExtractor",
-        "sampling_rate": defaults.sample_rate_hz,
-        "do_normalize": defaults.do_normalize,
-        "feature_size": 1,
-        "padding_side": "right",
-        "padding_value": 0,
-        "return_attention_mask": family != HUBERT_FAMILY,
-    }
-
-
-def _write_json(path: Path, values: Mapping[str, Any]) -> None:
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
-    partial.replace(path)

@@ -41,7 +41,7 @@ def frame_times_s(n_samples: int, rate_hz: int) -> np.ndarray:
 
 
 def transfer(formants_hz: np.ndarray, tract_cm: float, tilt_db: np.ndarray, rate_hz: int) -> np.ndarray:
-    """The complex gain (frames, bins) of formants (frames, 5) and a tilt (frames,) in dB an octave between 1 and 3.5 kHz.
+    """The complex gain (frames, bins) of formants (frames, 5) and a tilt (frames,) in dB an octave from 1 to 3.5 kHz.
 
     Radiation at the lips is part of the source, which is the flow's derivative.
     """
