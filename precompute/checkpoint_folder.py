@@ -124,7 +124,12 @@ _DEMO: Mapping[str, Any] = MappingProxyType(
     }
 )
 _DEMO_CONVOLUTIONS: Mapping[str, Any] = MappingProxyType(
-    {"conv_dim": [32, 32, 64, 64, 64, 64, 64], "num_conv_pos_embeddings": 64, "num_conv_pos_embedding_groups": 8, "layerdrop": 0.0}
+    {
+        "conv_dim": [32, 32, 64, 64, 64, 64, 64],
+        "num_conv_pos_embeddings": 64,
+        "num_conv_pos_embedding_groups": 8,
+        "layerdrop": 0.0,
+    }
     | dict.fromkeys(
         ("activation_dropout", "attention_dropout", "hidden_dropout", "feat_proj_dropout", "final_dropout"), 0.0
     )

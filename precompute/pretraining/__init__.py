@@ -3,5 +3,5 @@
     python -m precompute.pretraining train --work DIR
     python -m precompute.pretraining evaluate --work DIR
 
-They see no demo clip, no singer of it and no planted parameter. Progress is kept: a stopped command goes on where it was.
+They see no demo clip, no singer of it, no planted parameter. Progress is kept: a stopped command goes on where it was.
 """

@@ -1,0 +1,167 @@
+"""How each of the four is made, from voices to a checkpoint folder; what was done is recorded beside it."""
+
+from __future__ import annotations
+
+import logging
+import os
+import platform
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from explorer.encoders import AST_FAMILY, ENCODERS
+from precompute.checkpoint_folder import geometry, save_checkpoint, write_json
+from precompute.pretraining import teachers
+from precompute.pretraining.objectives import BATCH, MaskedPatches, MaskedPrediction, filter_banks, layer_states
+from precompute.pretraining.sound import CLIP_S, Voices, voices
+from precompute.pretraining.training import Schedule, train
+
+NAMES = ("ast", "wavlm", "hubert", "mert")
+RECORD = "training.json"
+LICENCE = "this repository's (LICENSE): weights made by its code from generated sound"
+NOTE = "Small, trained by this project on generated voices: not the published {name}, and nothing here is about that."
+OBJECTIVES = {
+    "ast": "masked spectrogram patches (60 % of 16 x 16 patches hidden, mean squared error in each patch's deviations)",
+    "wavlm": "masked prediction of 100 clusters of MFCCs, then of 100 clusters of its own layer-4 features; half of the "
+    "crops mixed with another voice or with noise",
+    "hubert": "masked prediction of 100 clusters of MFCCs, then of 100 clusters of its own layer-4 features",
+    "mert": "masked prediction of 100 clusters of log-mel and 50 of chroma at 24 kHz, and regression of a constant-Q "
+    "spectrum",
+}
+_FEATURE_LAYER, _N_CLUSTERS, _N_CHROMA_CLUSTERS, _FIT_FRAMES = 4, 100, 50, 60_000
+log = logging.getLogger("precompute")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How much of everything. `n_steps` of the last round; a first round (HuBERT, WavLM) has half as many."""
+
+    n_clips: int = 2400
+    n_steps: int = 1600
+    seed: int = 0
+    device: str = "cpu"
+
+
+def pretrain(name: str, work: Path, out: Path, plan: Plan) -> Path:
+    """Train one encoder and write its checkpoint folder below `out`; returns it. Finished rounds are found again."""
+    spec = ENCODERS[name]
+    folder = out / name
+    sound = voices(work, n_clips=plan.n_clips, seed=plan.seed + 1, sample_rate_hz=spec.sample_rate_hz)
+    started = time.monotonic()
+    rounds, module, preprocessor = _ROUNDS[name](name, sound, work, plan)
+    record = {
+        "objective": OBJECTIVES[name],
+        "plan": asdict(plan),
+        "voices": {"seconds": plan.n_clips * CLIP_S, "seed": plan.seed + 1, "sample_rate_hz": spec.sample_rate_hz},
+        "batch": BATCH,
+        "rounds": [{"name": title, "n_steps": len(losses), "loss": _thinned(losses)} for title, losses in rounds],
+        "teacher_carries": list(teachers.CARRIED.get(name, ())),
+        "seconds_of_this_command": round(time.monotonic() - started),
+        "versions": {"python": platform.python_version(), "torch": torch.__version__, "numpy": np.__version__,
+                     "transformers": version("transformers")},
+        "hardware": f"{platform.machine()}, {os.cpu_count()} cores, {plan.device}",
+    }  # fmt: skip
+    marker = {
+        "is_trained": True,
+        "note": NOTE.format(name=spec.display_name),
+        "licence": LICENCE,
+        "teacher_carries": record["teacher_carries"],
+        "objective": OBJECTIVES[name],
+    }
+    config = geometry(spec.family, "demo")
+    save_checkpoint(folder, config, module.network, marker, preprocessor=preprocessor)
+    write_json(folder / RECORD, record)
+    return folder
+
+
+def _thinned(losses: list[float], every: int = 50) -> list[float]:
+    """The mean loss of every so many steps."""
+    return [round(float(np.mean(losses[at : at + every])), 4) for at in range(0, len(losses), every)]
+
+
+_Made = tuple[list[tuple[str, list[float]]], Any, dict[str, float]]
+
+
+def _two_rounds(name: str, sound: Voices, work: Path, plan: Plan) -> _Made:
+    """HuBERT and WavLM: MFCC clusters, then a new network on the first one's features."""
+
+    def trained(title: str, number: int, n_steps: int, features: Iterator[np.ndarray]) -> MaskedPrediction:
+        targets = _targets(work, f"{name}-{number}", features, _N_CLUSTERS, plan)
+        seed = plan.seed + number
+        module = MaskedPrediction(
+            family, sound, (targets,), seed=seed, is_normalized=is_normalized, is_mixed=name == "wavlm"
+        ).to(plan.device)
+        state = work / f"{name}-{number}.pt"
+        rounds.append(
+            (title, train(f"{name}, {title}", module, module.loss, Schedule(n_steps), seed=seed, state=state))
+        )
+        return module
+
+    family, is_normalized = ENCODERS[name].family, name == "hubert"
+    rounds: list[tuple[str, list[float]]] = []
+    cepstra = _batches(sound, lambda batch: teachers.mfcc(batch, sound.sample_rate_hz))
+    first = trained("MFCC clusters", 1, plan.n_steps // 2, cepstra)
+    own = layer_states(first.network, sound, _FEATURE_LAYER, is_normalized=is_normalized)
+    return rounds, trained("own features", 2, plan.n_steps, own), {}
+
+
+def _musical(name: str, sound: Voices, work: Path, plan: Plan) -> _Made:
+    """MERT: clusters of log-mel and of chroma, and the constant-Q spectrum."""
+    rate = sound.sample_rate_hz
+    mel = _batches(sound, lambda batch: teachers.log_mel(batch, rate))
+    tonal = _batches(sound, lambda batch: teachers.chroma(batch, rate))
+    targets = (
+        _targets(work, f"{name}-mel", mel, _N_CLUSTERS, plan),
+        _targets(work, f"{name}-chroma", tonal, _N_CHROMA_CLUSTERS, plan),
+    )
+    module = MaskedPrediction(
+        ENCODERS[name].family, sound, targets, seed=plan.seed, is_normalized=True, cqt=True
+    ).to(plan.device)  # fmt: skip
+    state = work / f"{name}-1.pt"
+    losses = train(f"{name}, musical teacher", module, module.loss, Schedule(plan.n_steps), seed=plan.seed, state=state)
+    return [("musical teacher", losses)], module, {}
+
+
+def _patches(name: str, sound: Voices, work: Path, plan: Plan) -> _Made:
+    """AST: masked patches, in the level of its own training set."""
+    clips = np.arange(0, len(sound.samples), max(len(sound.samples) // 200, 1))
+    some = sound.crops(clips, np.zeros(len(clips), dtype=np.int64), sound.samples.shape[1])
+    n_frames = int(geometry(AST_FAMILY, "demo")["max_length"])
+    banks = filter_banks(some, sound.sample_rate_hz, n_frames, (0.0, 0.5))
+    level = (round(float(banks.mean()), 3), round(float(banks.std()), 3))
+    module = MaskedPatches(sound, seed=plan.seed, level=level).to(plan.device)
+    state = work / f"{name}-1.pt"
+    losses = train(f"{name}, patches", module, module.loss, Schedule(plan.n_steps), seed=plan.seed, state=state)
+    return [("masked patches", losses)], module, {"mean": level[0], "std": level[1]}
+
+
+_ROUNDS = {"ast": _patches, "wavlm": _two_rounds, "hubert": _two_rounds, "mert": _musical}
+
+
+def _batches(sound: Voices, teacher: Any, batch: int = 32) -> Iterator[np.ndarray]:
+    whole = sound.samples.shape[1]
+    for start in range(0, len(sound.samples), batch):
+        clips = np.arange(start, min(start + batch, len(sound.samples)))
+        yield teacher(torch.from_numpy(sound.crops(clips, np.zeros(len(clips), dtype=np.int64), whole))).numpy()
+
+
+def _targets(work: Path, title: str, features: Iterator[np.ndarray], n_clusters: int, plan: Plan) -> np.ndarray:
+    """The clusters of a teacher, int16 (c, t), computed once."""
+    path = work / f"targets-{title}-{plan.n_clips}-{plan.seed}.npy"
+    if not path.is_file():
+        log.info("%s: features and clusters", title)
+        every = list(features)
+        flat = np.concatenate([batch.reshape(-1, batch.shape[-1]) for batch in every])
+        rng = np.random.default_rng([plan.seed, 17])
+        some = flat[rng.choice(len(flat), min(_FIT_FRAMES, len(flat)), replace=False)]
+        found = teachers.clustered(iter(every), fit_on=some, n_clusters=n_clusters, seed=plan.seed)
+        partial = path.with_suffix(".part.npy")
+        np.save(partial, found)
+        os.replace(partial, path)
+    return np.load(path)
