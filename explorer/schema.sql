@@ -1,4 +1,4 @@
--- Sonoscope store, schema version 1. One database file = one immutable generation.
+-- Sonoscope store, schema version 2. One database file = one immutable generation.
 -- Words: see docs/glossary.md. NULL always means "undefined or not computed", and a `reason` column says why.
 
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL);
@@ -131,6 +131,23 @@ CREATE TABLE lasso_models (representation_id TEXT, protocol TEXT, factor_index I
 CREATE TABLE lasso_scalers (representation_id TEXT, protocol TEXT, x_mean FLOAT[], x_scale FLOAT[]);
 CREATE TABLE factor_predictions (representation_id TEXT, protocol TEXT, factor_index INTEGER, clip_index INTEGER, measured DOUBLE, predicted DOUBLE);
 
+-- Generated corpora only: what was planted in each clip, and how well it is recovered on held-out groups.
+CREATE TABLE planted_parameters (
+    name TEXT PRIMARY KEY, display_name TEXT, unit TEXT, kind TEXT,   -- kind: 'number' or 'category'
+    description TEXT, is_nuisance BOOLEAN);                           -- of the recording, independent of everything else
+CREATE TABLE planted_values (clip_index INTEGER, parameter TEXT, value DOUBLE, word TEXT);
+CREATE TABLE planted_scores (
+    encoder_id TEXT, layer INTEGER,         -- NULL for kind 'factors'
+    representation_id TEXT,
+    kind TEXT,                              -- 'dense', 'lasso' (an SAE's codes), 'feature' (its best one), 'factors'
+    parameter TEXT, score DOUBLE,
+    score_kind TEXT,                        -- 'r2' (numbers), 'accuracy' (categories), 'f1' (categories by one feature each)
+    control DOUBLE,                         -- what chance reaches by the same steps
+    n_train INTEGER, n_clips INTEGER, n_groups INTEGER, n_weights INTEGER,
+    feature INTEGER, direction TEXT,        -- kind 'feature'; a category: its clearest value and that value's feature
+    is_found BOOLEAN,                       -- (score - chance) / (1 - chance) >= 0.25
+    in_teacher BOOLEAN,                     -- the encoder's training targets were a function of it
+    reason TEXT);
 CREATE TABLE pca_baselines (encoder_id TEXT, layer INTEGER, n_components INTEGER, fvu_train DOUBLE, fvu_heldout DOUBLE);
 CREATE TABLE diagnostics (run_id TEXT, encoder_id TEXT, layer INTEGER, sae_id TEXT, code TEXT, severity TEXT,
     value DOUBLE, limit_ DOUBLE, message TEXT);              -- severity: 'ok', 'note', 'warning'

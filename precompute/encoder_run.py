@@ -25,6 +25,7 @@ from precompute.job import HELD_OUT
 from precompute.lasso_stage import lasso
 from precompute.layer_choice import choose_layers
 from precompute.match_stage import Dictionary, match_seeds
+from precompute.planted_stage import Truth, find_planted
 from precompute.probe_stage import dense_id, probe_layers
 from precompute.reporting import log
 from precompute.sae_stage import TrainedSAE, analyse, analysis_key, train_saes
@@ -33,8 +34,11 @@ from precompute.trace_stage import TRACE_STAGE, keep_traces, trace_key
 MAX_CODES_BYTES = 2e9  # dense codes of SAEs that are in memory together
 
 
-def process_encoder(work: EncoderAtWork, factors_cg: np.ndarray) -> tuple[list[Dictionary], pd.DataFrame]:
-    """Everything about one encoder. Returns its reference dictionaries and the rows of `layer_choices`.
+def process_encoder(
+    work: EncoderAtWork, factors_cg: np.ndarray, truth: Truth | None
+) -> tuple[list[Dictionary], pd.DataFrame]:
+    """Everything about one encoder. Returns its reference dictionaries and the rows of `layer_choices`. truth: of a
+    generated corpus.
 
     SAEs are analysed for as many layers at a time as MAX_CODES_BYTES of codes allow.
     """
@@ -52,6 +56,8 @@ def process_encoder(work: EncoderAtWork, factors_cg: np.ndarray) -> tuple[list[D
         _predict_factors(work, states, group, dictionaries, factors_cg)
         match_seeds(job, dictionaries)
         references += [item for item in dictionaries if item.is_reference]
+    if truth is not None:
+        find_planted(work, truth, states, references)
     if config.dense_lasso_all_layers:
         _predict_from_dense(work, states, [layer for layer in work.layers() if layer not in layers], factors_cg)
     for layer in layers:

@@ -24,6 +24,7 @@ from precompute.lock import locked
 from precompute.match_stage import Dictionary, match_references
 from precompute.places import check_places, check_space
 from precompute.plan import estimate
+from precompute.planted_stage import keep_planted, read_planted
 from precompute.probe_stage import probe_attributes
 from precompute.provenance import Sittings, hardware, versions
 from precompute.publish import load_runs, publish, save_run
@@ -62,6 +63,9 @@ def run(config: RunConfig, *, command: str) -> RunSummary:
         sittings = Sittings.of(artefacts, job.run_id, reporter)
         factors_cg = make_factors(job, meanwhile=plans[0].prepare)
         probe_attributes(job)
+        truth = read_planted(job)
+        if truth is not None:
+            keep_planted(job, truth, factors_cg)
         dictionaries: list[Dictionary] = []
         earlier = dictionaries_of_other_runs(
             artefacts, load_runs(artefacts), run_id=job.run_id, protocol=job.protocol, n_clips=len(job.corpus.clips)
@@ -70,7 +74,7 @@ def run(config: RunConfig, *, command: str) -> RunSummary:
         generation = 0
         known = _recorded_bundles(artefacts, job.run_id)
         for number, work in enumerate(plans, start=1):
-            found, chosen = process_encoder(work, factors_cg)
+            found, chosen = process_encoder(work, factors_cg, truth)
             dictionaries += found
             choices += chosen.to_dict("records")
             work.release()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 from collections.abc import Mapping
@@ -24,7 +25,8 @@ from explorer.errors import EncoderError
 Loader = Literal["own class", "paper"]
 
 MARKER = "sonoscope.json"
-"""Beside a checkpoint: {"is_trained": false, "note": "..."}; says what the weights cannot say themselves."""
+"""Beside a checkpoint, what the weights cannot say themselves, any of: is_trained, note, licence, display_name, and
+teacher_carries (names of planted parameters, see Checkpoint)."""
 
 # Written by tools, without effect on the numbers: left out of the fingerprint.
 _CONFIG_NOISE = frozenset(
@@ -52,7 +54,8 @@ class Checkpoint:
     config: the parsed config.json. preprocessor: the values in use (the file's, else the family's defaults).
     preprocessor_sha256: of the file, None where there is none. revision: the commit, None for a plain folder.
     fingerprint: SHA-256 over the weights' hash, the preprocessor values, the configuration, the loader and the
-    family. encoder_id: name and the fingerprint's first 8 digits. is_trained: None where nothing says.
+    family. encoder_id: name and the fingerprint's first 8 digits. is_trained: None where nothing says. teacher_carries:
+    planted parameters of generated corpora that its training targets were functions of.
     """
 
     spec: EncoderSpec
@@ -69,6 +72,7 @@ class Checkpoint:
     fingerprint: str
     is_trained: bool | None
     note: str
+    teacher_carries: tuple[str, ...] = ()
 
     @property
     def encoder_id(self) -> str:
@@ -116,6 +120,9 @@ def find_checkpoint(
     weights_sha256 = _sha256_of_files(weight_files)
     marker = _read_json(folder / MARKER) if (folder / MARKER).is_file() else {}
     is_trained = marker.get("is_trained")
+    spec = dataclasses.replace(
+        spec, **{name: str(marker[name]) for name in ("licence", "display_name") if name in marker}
+    )
     notes = [spec.note, str(marker.get("note", ""))]
     if preprocessor_file is None:
         notes.append(f"No preprocessor_config.json: the {FAMILIES[family].display_name} defaults are used.")
@@ -136,6 +143,7 @@ def find_checkpoint(
         fingerprint=_fingerprint(weights_sha256, preprocessor, config, used_loader, family),
         is_trained=is_trained if isinstance(is_trained, bool) else None,
         note=" ".join(note for note in notes if note),
+        teacher_carries=tuple(map(str, marker.get("teacher_carries", ()))),
     )
 
 

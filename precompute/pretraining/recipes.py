@@ -28,8 +28,8 @@ LICENCE = "this repository's (LICENSE): weights made by its code from generated 
 NOTE = "Small, trained by this project on generated voices: not the published {name}, and nothing here is about that."
 OBJECTIVES = {
     "ast": "masked spectrogram patches (60 % of 16 x 16 patches hidden, mean squared error in each patch's deviations)",
-    "wavlm": "masked prediction of 100 clusters of MFCCs, then of 100 clusters of its own layer-4 features; half of the "
-    "crops mixed with another voice or with noise",
+    "wavlm": "masked prediction of 100 clusters of MFCCs, then of 100 clusters of its own layer-4 features; half of "
+    "the crops mixed with another voice or with noise",
     "hubert": "masked prediction of 100 clusters of MFCCs, then of 100 clusters of its own layer-4 features",
     "mert": "masked prediction of 100 clusters of log-mel and 50 of chroma at 24 kHz, and regression of a constant-Q "
     "spectrum",
@@ -71,6 +71,7 @@ def pretrain(name: str, work: Path, out: Path, plan: Plan) -> Path:
         "is_trained": True,
         "note": NOTE.format(name=spec.display_name),
         "licence": LICENCE,
+        "display_name": f"{spec.display_name} (small)",
         "teacher_carries": record["teacher_carries"],
         "objective": OBJECTIVES[name],
     }

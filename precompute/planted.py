@@ -1,0 +1,222 @@
+"""How well what was planted in a generated corpus is recovered on unseen singers: from all dimensions, and from one.
+
+Numbers by the Lasso of `attribution` (R2 held out, SST about the training mean), categories by the probe of `probes`
+(accuracy); from a single feature by a line fitted on the training clips, or by the rules of `feature_labels` (F1). Each
+beside what permuted values, the commonest class or the best of permuted labels reach.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from precompute.attribution import fit_factors
+from precompute.factor_fit import NAN, LassoSettings, Target, make_target, permuted_limit
+from precompute.feature_labels import LabelSettings, label_features
+from precompute.metrics import Array, Floats, r2_score
+from precompute.probes import run_probe
+
+FOUND_SHARE = 0.25
+Mask = NDArray[np.bool_]
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """Who trains and who is held out: groups, masks and folds (-1: in none) of all clips."""
+
+    groups_c: NDArray
+    train_c: Mask
+    heldout_c: Mask
+    folds_c: NDArray[np.integer]
+
+
+@dataclass(frozen=True)
+class How:
+    """How alpha and C are found, over which folds `Split` says; and on how many threads."""
+
+    lasso: LassoSettings
+    c_grid: Sequence[float]
+    n_jobs: int = 1
+
+
+@dataclass(frozen=True)
+class Recovery:
+    """One parameter from one representation. score_kind: 'r2', 'accuracy' or 'f1'; NaN with a reason where undefined.
+
+    control is what chance reaches by the same steps; a perfect score is 1 for all three kinds.
+    """
+
+    parameter: str
+    score_kind: str
+    score: float = NAN
+    control: float = NAN
+    n_train: int = 0
+    n_clips: int = 0
+    n_groups: int = 0
+    n_weights: int | None = None
+    feature: int | None = None
+    direction: str | None = None
+    reason: str | None = None
+
+    @property
+    def is_found(self) -> bool:
+        """Whether a quarter of what chance leaves is recovered: (score - chance) / (1 - chance) >= 0.25.
+
+        Chance is the control where it is above 0: an R2 that is negative for permuted values takes nothing off.
+        """
+        chance = max(self.control, 0.0) if np.isfinite(self.control) else 0.0
+        return bool(np.isfinite(self.score) and chance < 1 and (self.score - chance) / (1 - chance) >= FOUND_SHARE)
+
+
+def from_all(
+    x_cd: Array,
+    numbers: Mapping[str, Floats],
+    words: Mapping[str, NDArray],
+    split: Split,
+    how: How,
+) -> list[Recovery]:
+    """Every parameter from all dimensions of `x_cd`. numbers: (c,) floats, NaN where undefined; words: (c,) or None."""
+    found = []
+    if numbers:
+        y_cp = np.stack(list(numbers.values()), axis=1)
+        fits = fit_factors(
+            x_cd,
+            y_cp,
+            split.groups_c,
+            train_mask=split.train_c,
+            heldout_mask=split.heldout_c,
+            folds_c=split.folds_c,
+            settings=how.lasso,
+            n_jobs=how.n_jobs,
+        )
+        found += [
+            Recovery(
+                name, "r2", fit.r2, fit.r2_permuted, fit.n_train, fit.n_clips, fit.n_groups, fit.n_weights,
+                reason=fit.reason,
+            )
+            for name, fit in zip(numbers, fits, strict=True)
+        ]  # fmt: skip
+    for name, values_c in words.items():
+        probe = run_probe(
+            x_cd,
+            values_c,
+            split.groups_c,
+            protocol="held-out",
+            train_mask_c=split.train_c,
+            heldout_mask_c=split.heldout_c,
+            folds_c=split.folds_c,
+            c_grid=how.c_grid,
+            seed=how.lasso.seed,
+        )
+        score, chance = (NAN if value is None else float(value) for value in (probe.accuracy, probe.chance))
+        n_train = int(np.sum(split.train_c & _known(values_c)))
+        found.append(
+            Recovery(name, "accuracy", score, chance, n_train, probe.n_clips, probe.n_groups, reason=probe.reason)
+        )
+    return found
+
+
+def from_one(
+    codes_cf: Array,
+    numbers: Mapping[str, Floats],
+    words: Mapping[str, NDArray],
+    split: Split,
+    *,
+    n_permutations: int,
+    seed: int,
+) -> list[Recovery]:
+    """Every parameter from the one feature that fits it best on the training clips (a category: one a value)."""
+    codes = np.asarray(codes_cf, np.float64)
+    found = [
+        _line(codes, name, values_c, split, n_permutations=n_permutations, rng=np.random.default_rng([seed, place]))
+        for place, (name, values_c) in enumerate(numbers.items())
+    ]
+    return found + [_rules(codes, name, values_c, split, n_permutations, seed) for name, values_c in words.items()]
+
+
+def _line(
+    codes_cf: Floats, name: str, values_c: Floats, split: Split, *, n_permutations: int, rng: np.random.Generator
+) -> Recovery:
+    present = np.isfinite(values_c)
+    train, heldout = np.flatnonzero(split.train_c & present), np.flatnonzero(split.heldout_c & present)
+    groups = np.asarray(split.groups_c, dtype=object).astype(str)
+    n_groups = len(set(groups[heldout]))
+    blank = Recovery(name, "r2", n_train=len(train), n_clips=len(heldout), n_groups=n_groups)
+    target = make_target(values_c[train], values_c[heldout], len(set(groups[np.concatenate([train, heldout])])))
+    if isinstance(target, str):
+        return replace(blank, reason=target)
+    best = _best_line(codes_cf[train], target.train)
+    if best is None:
+        return replace(blank, reason="no feature varies over the training clips")
+    feature, slope = best
+    permuted = []
+    for _ in range(n_permutations):
+        chance = _best_line(codes_cf[train], rng.permutation(target.train))
+        permuted += [] if chance is None else [_line_r2(codes_cf, train, heldout, target, *chance)]
+    return replace(
+        blank,
+        score=_line_r2(codes_cf, train, heldout, target, feature, slope),
+        control=permuted_limit(permuted),
+        feature=feature,
+        direction="rises" if slope > 0 else "falls",
+    )
+
+
+def _best_line(codes_cf: Floats, target_c: Floats) -> tuple[int, float] | None:
+    """(feature, slope) of the largest absolute correlation with a target of mean 0; None where no feature varies."""
+    centred = codes_cf - codes_cf.mean(axis=0)
+    spread = np.sqrt((centred**2).sum(axis=0))
+    live = spread > 1e-9 * max(float(spread.max(initial=0.0)), 1e-12)
+    if not live.any():
+        return None
+    products = target_c @ centred
+    r = np.where(live, np.abs(products) / np.where(live, spread, 1.0), -1.0)
+    feature = int(np.argmax(r))
+    return feature, float(products[feature] / spread[feature] ** 2)
+
+
+def _line_r2(codes_cf: Floats, train: NDArray, heldout: NDArray, target: Target, feature: int, slope: float) -> float:
+    said = slope * (codes_cf[heldout, feature] - codes_cf[train, feature].mean())
+    return r2_score(target.heldout, said * target.scale + target.mean, target.mean)
+
+
+def _rules(codes_cf: Floats, name: str, values_c: NDArray, split: Split, n_permutations: int, seed: int) -> Recovery:
+    labels = label_features(
+        codes_cf,
+        values_c,
+        split.groups_c,
+        train_mask_c=split.train_c,
+        heldout_mask_c=split.heldout_c,
+        settings=LabelSettings(n_permutations=max(n_permutations, 20), seed=seed),
+    )
+    known = _known(values_c)
+    groups = np.asarray(split.groups_c, dtype=object).astype(str)
+    heldout = split.heldout_c & known
+    blank = Recovery(
+        name, "f1", n_train=int(np.sum(split.train_c & known)), n_clips=int(heldout.sum()),
+        n_groups=len(set(groups[heldout])),
+    )  # fmt: skip
+    names = sorted({str(value) for value in values_c[split.train_c & known]})
+    best = {}
+    for value in names:
+        rows = np.flatnonzero([label == value for label in labels.label])
+        if len(rows):
+            best[value] = int(rows[np.argmax(labels.f1_train[rows])])
+    if not best:
+        return replace(blank, reason=str(labels.reason[0]) if len(labels.reason) else "no feature")
+    scores = [labels.f1[best[value]] if value in best else 0.0 for value in names]
+    clearest = max(best, key=lambda value: labels.f1_train[best[value]])
+    return replace(
+        blank,
+        score=float(np.mean(np.nan_to_num(scores))),
+        control=labels.null_f1,
+        feature=best[clearest],
+        direction=clearest,
+    )
+
+
+def _known(values_c: NDArray) -> Mask:
+    return np.array([value is not None for value in values_c], dtype=bool)

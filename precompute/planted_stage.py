@@ -1,0 +1,172 @@
+"""What was planted in a generated corpus and what was found of it, as the store's tables."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+
+import numpy as np
+import pandas as pd
+
+from precompute.artefacts import Bundle, key_of, sha256_of
+from precompute.datasets.singing.truth import PLANTED, TABLE, read_truth
+from precompute.encode_stage import EncoderAtWork, States
+from precompute.factor_fit import LassoSettings
+from precompute.job import Job
+from precompute.match_stage import Dictionary
+from precompute.planted import How, Recovery, Split, from_all, from_one
+from precompute.probe_stage import dense_id
+
+PLANTED_STAGE = "planted"
+FACTORS_ID = "factors"
+VERSION = 1
+_WHOLE_S = 0.01  # a clip that ends so near its file's end is the whole file
+
+
+@dataclass(frozen=True, eq=False)
+class Truth:
+    """The planted values of a run's clips: numbers (c,) NaN where undefined, words (c,) None where undefined."""
+
+    numbers: Mapping[str, np.ndarray]
+    words: Mapping[str, np.ndarray]
+    sha256: str
+
+
+def read_planted(job: Job) -> Truth | None:
+    """The truth of the run's corpus; None where there is none, or under preset `paper`, which has its own split."""
+    path = job.corpus.root / TABLE
+    if job.corpus.kind != "synthetic" or job.config.is_paper or not path.is_file():
+        return None
+    clips = job.corpus.clips
+    whole = np.array([clip.start_s == 0 and clip.duration_s >= clip.file.info.duration_s - _WHOLE_S for clip in clips])
+    table = read_truth(job.corpus.root).reindex([clip.file.relative for clip in clips])
+    numbers = {
+        item.name: np.where(whole, table[item.name].to_numpy(dtype=np.float64), np.nan)
+        for item in PLANTED
+        if item.kind == "number"
+    }
+    words: dict[str, np.ndarray] = {}
+    for item in PLANTED:
+        if item.kind == "category":
+            values = table[item.name].to_numpy(dtype=object)
+            known = whole & np.array([isinstance(value, str) for value in values])
+            words[item.name] = np.array(np.where(known, values, None), dtype=object)
+    return Truth(numbers, words, sha256_of(path))
+
+
+def keep_planted(job: Job, truth: Truth, factors_cg: np.ndarray) -> Bundle:
+    """What was planted, and how well openSMILE's factors recover it: what a score of an encoder is held against."""
+    key = _key(job, truth, representations=[FACTORS_ID])
+    found = job.artefacts.find(PLANTED_STAGE, key)
+    if found is not None:
+        return job.record.use(found)
+    filled = np.where(np.isfinite(factors_cg), factors_cg, np.nanmean(factors_cg[job.arrays.train_c], axis=0))
+    recovered = from_all(np.nan_to_num(filled), truth.numbers, truth.words, _split(job), _how(job))
+    rows = _rows(recovered, kind="factors", id_=FACTORS_ID)
+    with job.artefacts.writing(PLANTED_STAGE, key) as bundle:
+        bundle.add_facts({"subject": "planted values"})
+        bundle.add_table("planted_parameters", pd.DataFrame([asdict(item) for item in PLANTED]))
+        bundle.add_table("planted_values", _values(truth))
+        bundle.add_table("planted_scores", _scores(rows))
+    return job.record.use(job.artefacts.get(PLANTED_STAGE, key))
+
+
+def find_planted(work: EncoderAtWork, truth: Truth, states: States, references: Sequence[Dictionary]) -> Bundle:
+    """How well every layer of one encoder, and its reference SAEs, recover what was planted."""
+    job = work.job
+    key = _key(
+        job,
+        truth,
+        representations=[work.encoder_id, work.pooling, *(item.sae_id for item in references)],
+        carried=work.checkpoint.teacher_carries,
+    )
+    found = job.artefacts.find(PLANTED_STAGE, key)
+    if found is not None:
+        return job.record.use(found)
+    given = truth.numbers, truth.words, _split(job)
+    rows: list[dict[str, object]] = []
+    layers = work.layers()
+    n_tables = len(layers) + len(references)
+    with job.reporter.stage(f"planted in {work.checkpoint.spec.name}", n_tables, "tables") as stage:
+        for layer in layers:
+            recovered = from_all(states.pooled_cld[:, layer], *given, _how(job))
+            rows += _rows(recovered, kind="dense", id_=dense_id(work.encoder_id, layer), layer=layer)
+            stage.advance()
+        for item in references:
+            recovered = from_all(item.codes_cf, *given, _how(job))
+            rows += _rows(recovered, kind="lasso", id_=item.sae_id, layer=item.layer)
+            single = from_one(item.codes_cf, *given, n_permutations=job.config.lasso_permutations, seed=item.seed)
+            rows += _rows(single, kind="feature", id_=item.sae_id, layer=item.layer)
+            stage.advance()
+    for row in rows:
+        row["encoder_id"] = work.encoder_id
+        row["in_teacher"] = row["parameter"] in work.checkpoint.teacher_carries
+    with job.artefacts.writing(PLANTED_STAGE, key) as bundle:
+        bundle.add_facts({"subject": f"planted {work.encoder_id}"})
+        bundle.add_table("planted_scores", _scores(rows))
+    return job.record.use(job.artefacts.get(PLANTED_STAGE, key))
+
+
+def _key(job: Job, truth: Truth, *, representations: Sequence[str], carried: Sequence[str] = ()) -> str:
+    config = job.config
+    return key_of(
+        version=VERSION,
+        corpus=job.corpus.corpus_id,
+        truth=truth.sha256,
+        representations=representations,
+        carried=carried,
+        settings=[config.lasso_folds, config.lasso_alphas, config.lasso_eps, config.lasso_permutations],
+        c_grid=config.probe_c_grid,
+    )
+
+
+def _split(job: Job) -> Split:
+    arrays = job.arrays
+    folds_c = np.where(arrays.fold_group_c >= 0, arrays.fold_group_c % job.config.lasso_folds, -1)
+    return Split(arrays.groups_c, arrays.train_c, arrays.heldout_c, folds_c)
+
+
+def _how(job: Job) -> How:
+    config = job.config
+    lasso = LassoSettings(
+        alphas=config.lasso_alphas,
+        eps=config.lasso_eps,
+        n_permutations=config.lasso_permutations,
+        count_codes=False,
+    )
+    return How(lasso, config.probe_c_grid, config.workers())
+
+
+def _rows(found: Sequence[Recovery], *, kind: str, id_: str, layer: int | None = None) -> list[dict[str, object]]:
+    names = ("parameter", "score", "score_kind", "n_train", "n_clips", "n_groups", "feature", "direction", "n_weights")
+    return [
+        {
+            "encoder_id": None,
+            "layer": layer,
+            "representation_id": id_,
+            "kind": kind,
+            **{name: getattr(item, name) for name in names},
+            "control": item.control,
+            "is_found": item.is_found,
+            "in_teacher": False,
+            "reason": item.reason,
+        }
+        for item in found
+    ]
+
+
+def _scores(rows: Sequence[Mapping[str, object]]) -> pd.DataFrame:
+    whole = dict.fromkeys(("layer", "feature", "n_weights"), "Int64")
+    text = dict.fromkeys(("encoder_id", "direction", "reason"), "string")
+    return pd.DataFrame(rows).astype({**whole, **text})
+
+
+def _values(truth: Truth) -> pd.DataFrame:
+    parts = []
+    for name, values_c in truth.numbers.items():
+        rows = np.flatnonzero(np.isfinite(values_c))
+        parts.append(pd.DataFrame({"clip_index": rows, "parameter": name, "value": values_c[rows]}))
+    for name, words_c in truth.words.items():
+        rows = np.flatnonzero([word is not None for word in words_c])
+        parts.append(pd.DataFrame({"clip_index": rows, "parameter": name, "word": words_c[rows].astype(str)}))
+    return pd.concat(parts, ignore_index=True).astype({"word": "string"})

@@ -1,0 +1,111 @@
+"""What was planted and what was found: on perfect, chance and hand-worked input, and in a real store."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from explorer.store import Store
+from precompute.datasets.singing.truth import PLANTED
+from precompute.factor_fit import LassoSettings
+from precompute.planted import How, Recovery, Split, from_all, from_one
+
+N_GROUPS, PER_GROUP = 10, 24
+HOW = How(LassoSettings(alphas=8, eps=0.01, n_permutations=3, count_codes=False), (0.1,))
+
+
+def split() -> Split:
+    groups = np.repeat([f"singer{number}" for number in range(N_GROUPS)], PER_GROUP).astype(object)
+    number = np.repeat(np.arange(N_GROUPS), PER_GROUP)
+    return Split(groups, number < 7, number >= 7, np.where(number < 7, number % 2, -1))
+
+
+def noise(n_dims: int = 12, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).standard_normal((N_GROUPS * PER_GROUP, n_dims))
+
+
+def vowels(seed: int = 1) -> np.ndarray:
+    values = np.array(list("aeiou"), dtype=object)
+    return values[np.random.default_rng(seed).integers(0, 5, N_GROUPS * PER_GROUP)]
+
+
+def test_what_is_there_is_found_and_what_is_not_is_not():
+    x, rng = noise(), np.random.default_rng(2)
+    numbers = {"there": 3.0 + x[:, 0] - 2 * x[:, 5], "not": rng.standard_normal(len(x))}
+    there, absent = from_all(x, numbers, {}, split(), HOW)
+    assert there.score > 0.95 and there.is_found and there.score_kind == "r2"
+    assert there.n_train == 7 * PER_GROUP and there.n_clips == 3 * PER_GROUP and there.n_groups == 3
+    assert absent.score < 0.1 and not absent.is_found
+
+
+def test_a_vowel_is_found_in_states_that_carry_it_and_not_in_noise():
+    said = vowels()
+    carrying = noise()
+    for place, vowel in enumerate("aeiou"):
+        carrying[:, place] += 4.0 * (said == vowel)
+    (found,) = from_all(carrying, {}, {"vowel": said}, split(), HOW)
+    (missed,) = from_all(noise(), {}, {"vowel": said}, split(), HOW)
+    assert found.score_kind == "accuracy" and found.score > 0.8 and found.is_found
+    assert missed.score < 0.45 and not missed.is_found
+    assert 0.15 < found.control < 0.35
+
+
+def test_one_feature_is_a_line_through_its_training_clips():
+    codes = np.maximum(noise(), 0.0)
+    line = from_one(codes, {"p": 10 - 2.0 * codes[:, 3]}, {}, split(), n_permutations=3, seed=0)[0]
+    assert (line.feature, line.direction) == (3, "falls")
+    assert line.score > 0.99 and line.is_found
+    rng = np.random.default_rng(5)
+    chance = from_one(codes, {"p": rng.standard_normal(len(codes))}, {}, split(), n_permutations=3, seed=0)[0]
+    assert chance.score < 0.1 and not chance.is_found
+    dead = from_one(np.zeros_like(codes), {"p": codes[:, 0]}, {}, split(), n_permutations=3, seed=0)[0]
+    assert dead.reason is not None and "no feature" in dead.reason and not dead.is_found
+
+
+def test_one_feature_a_vowel():
+    said = vowels()
+    codes = np.zeros((len(said), 8))
+    for place, vowel in enumerate("aeiou"):
+        codes[:, place] = 1.0 * (said == vowel)
+    (found,) = from_one(codes, {}, {"vowel": said}, split(), n_permutations=20, seed=0)
+    assert found.score_kind == "f1" and found.score == pytest.approx(1.0) and found.is_found
+    assert found.direction in tuple("aeiou")
+
+
+def test_too_little_to_judge_says_why():
+    x = noise()
+    few = np.where(np.arange(len(x)) < 30, x[:, 0], np.nan)
+    numbers = {"constant": np.full(len(x), 15.0), "few": few}
+    for item in (*from_all(x, numbers, {}, split(), HOW), *from_one(x, numbers, {}, split(), n_permutations=2, seed=0)):
+        assert np.isnan(item.score) and item.reason and not item.is_found
+
+
+@pytest.mark.parametrize(
+    ("score", "control", "is_found"),
+    [(0.25, -0.4, True), (0.24, -0.4, False), (0.40, 0.20, True), (0.39, 0.20, False), (float("nan"), 0.0, False)],
+)
+def test_found_is_a_quarter_of_what_chance_leaves(score: float, control: float, is_found: bool):
+    assert Recovery("p", "r2", score, control).is_found == is_found
+
+
+def test_a_store_of_generated_singing_has_the_table(store: Store):
+    parameters = store.query("SELECT * FROM planted_parameters")
+    assert set(parameters["name"]) == {item.name for item in PLANTED}
+    scores = store.query("SELECT * FROM planted_scores")
+    assert set(scores["kind"]) == {"dense", "lasso", "feature", "factors"}
+    n_layers = store.query("SELECT sum(n_layers + 1) AS n FROM encoders")["n"].iloc[0]
+    assert len(scores[scores["kind"] == "dense"]) == n_layers * len(PLANTED)
+    assert scores[scores["score"].isna()]["reason"].notna().all()
+    assert not scores["in_teacher"].any()
+    values = store.query("SELECT parameter, count(*) AS n FROM planted_values GROUP BY parameter").set_index(
+        "parameter"
+    )
+    n_clips = store.query("SELECT count(*) AS n FROM clips")["n"].iloc[0]
+    assert values.loc["f0_st", "n"] == values.loc["vowel", "n"] == n_clips
+    assert 0 < values.loc["vibrato_rate_hz", "n"] < n_clips
+
+
+def test_the_measured_factors_find_pitch(store: Store):
+    """The baseline that is no encoder: mean f0 is one of the factors."""
+    rows = store.query("SELECT * FROM planted_scores WHERE kind = 'factors'").set_index("parameter")
+    assert rows.loc["f0_st", "is_found"]
