@@ -14,6 +14,7 @@ from explorer.text import count, number, sentence, series_name
 from explorer.ui.choices import section
 from explorer.ui.context import cached, get_store
 from explorer.ui.markup import as_written
+from explorer.ui.planted import planted_section
 from explorer.ui.style import caption, download_csv, empty_state, page_header, stat_cards
 from explorer.ui.url import page_file
 
@@ -37,6 +38,7 @@ def main() -> None:
             _first_looks(store)
             _encoders(encoders, saes)
             _diagnostics(store)
+    planted_section(store)
 
 
 def _counts(facts: CorpusFacts, n_encoders: int, n_saes: int, n_runs: int) -> None:

@@ -77,6 +77,7 @@ def dry_run(config: RunConfig) -> list[str]:
 def demo(store: Path) -> list[str]:
     """The demo: a generated corpus and untrained small encoders, through the same pipeline as anything else."""
     config = demo_corpus.demo_config(store)
+    demo_corpus.write_demo_corpus(config)
     return _report(run(config, command=command_line()), config)
 
 

@@ -120,9 +120,8 @@ def find_checkpoint(
     weights_sha256 = _sha256_of_files(weight_files)
     marker = _read_json(folder / MARKER) if (folder / MARKER).is_file() else {}
     is_trained = marker.get("is_trained")
-    spec = dataclasses.replace(
-        spec, **{name: str(marker[name]) for name in ("licence", "display_name") if name in marker}
-    )
+    licence, shown = str(marker.get("licence", spec.licence)), str(marker.get("display_name", spec.display_name))
+    spec = dataclasses.replace(spec, licence=licence, display_name=shown)
     notes = [spec.note, str(marker.get("note", ""))]
     if preprocessor_file is None:
         notes.append(f"No preprocessor_config.json: the {FAMILIES[family].display_name} defaults are used.")

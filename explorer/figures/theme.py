@@ -7,6 +7,7 @@ The four encoders keep one colour each everywhere (Okabe and Ito's colour-blind-
 from __future__ import annotations
 
 import hashlib
+import re
 from dataclasses import dataclass
 
 import plotly.graph_objects as go
@@ -46,13 +47,13 @@ def palette(dark: bool) -> Palette:
 
 
 def encoder_color(name: str) -> str:
-    """The hex colour of an encoder by its short name ('hubert', 'hubert-1a2b3c4d' and 'HuBERT' give the same one).
+    """The hex colour of an encoder by its short name ('hubert', 'hubert-1a2b3c4d', 'HuBERT (small)': the same one).
 
     Names that are not among the four known ones get a further colour, always the same for the same name.
     """
     key = name.strip().lower()
     for known, color in _ENCODERS.items():
-        if key == known or key.startswith(f"{known}-"):
+        if re.match(rf"{known}(?![a-z0-9])", key):
             return color
     digest = hashlib.sha256(key.encode("utf-8")).digest()
     return _OTHERS[digest[0] % len(_OTHERS)]

@@ -1,0 +1,107 @@
+"""What was planted in a generated corpus against what was found of it, as a heatmap."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+import plotly.graph_objects as go
+
+from explorer.figures.theme import base_layout, encoder_color, palette, shown, with_alpha
+from explorer.text import count, is_defined, number, series_name
+
+_KINDS = {"r2": "R²", "accuracy": "accuracy", "f1": "mean F1"}
+
+
+def planted_map(rows: pd.DataFrame, dark: bool) -> go.Figure:
+    """A cell for each parameter (row) and encoder and layer (column), encoders side by side.
+
+    rows: of `fetch_planted`. Shaded by how much of what chance leaves is recovered; what counts as found has its number
+    in full colour, "T" says that the encoder's teacher carried it.
+    """
+    colors = palette(dark)
+    parameters = list(dict.fromkeys(rows["parameter_name"]))
+    encoders = list(dict.fromkeys(rows["encoder_display"]))
+    fig = go.Figure()
+    widths = [rows.loc[rows["encoder_display"] == name, "layer"].nunique() for name in encoders]
+    gap = 0.012
+    unit = (1 - gap * (len(encoders) - 1)) / sum(widths)
+    left = 0.0
+    for place, (encoder, width) in enumerate(zip(encoders, widths, strict=True), start=1):
+        part = rows[rows["encoder_display"] == encoder]
+        layers = sorted(part["layer"].unique())
+        cells = {(row["parameter_name"], row["layer"]): row for row in part.to_dict("records")}
+        axis = "" if place == 1 else str(place)
+        color = encoder_color(str(part["encoder_name"].iloc[0]))
+        grid = [[cells.get((parameter, layer)) for layer in layers] for parameter in parameters]
+        fig.add_trace(
+            go.Heatmap(
+                z=[[_share(cell) for cell in line] for line in grid],
+                x=[f"L{layer}" for layer in layers],
+                y=[shown(name) for name in parameters],
+                xaxis=f"x{axis}",
+                zmin=0,
+                zmax=1,
+                colorscale=[[0, with_alpha(color, 0.0)], [1, with_alpha(color, 0.75)]],
+                text=[[_text(cell, colors.muted) for cell in line] for line in grid],
+                texttemplate="%{text}",
+                textfont={"color": colors.text, "size": 11},
+                hovertext=[[_words(cell) for cell in line] for line in grid],
+                hovertemplate="%{hovertext}<extra></extra>",
+                showscale=False,
+                xgap=1,
+                ygap=1,
+            )
+        )
+        right = left + width * unit
+        fig.update_layout({f"xaxis{axis}": {"domain": [left, right], "anchor": "y"}})
+        fig.add_annotation(
+            x=(left + right) / 2, y=1.0, xref="paper", yref="paper", yanchor="bottom", showarrow=False,
+            text=f"<b>{shown(encoder)}</b>", font={"color": color, "size": 12},
+        )  # fmt: skip
+        left = right + gap
+    base_layout(fig, dark)
+    fig.update_xaxes(type="category", showgrid=False, title_text=None)
+    fig.update_yaxes(type="category", autorange="reversed", showgrid=False)
+    fig.update_layout(height=80 + 34 * len(parameters), margin={"t": 30, "b": 30})
+    return fig
+
+
+def _share(cell: dict[str, Any] | None) -> float | None:
+    """How much of what chance leaves, 0 to 1; None where undefined."""
+    if cell is None or not is_defined(cell["score"]):
+        return None
+    chance = max(float(cell["control"]), 0.0) if is_defined(cell["control"]) else 0.0
+    return max((float(cell["score"]) - chance) / max(1 - chance, 1e-9), 0.0)
+
+
+def _text(cell: dict[str, Any] | None, muted: str) -> str:
+    if cell is None or not is_defined(cell["score"]):
+        return f'<span style="color:{muted}">–</span>'
+    score = float(cell["score"])
+    said = "&lt;0" if score < 0 else number(score)
+    said = f"<b>{said}</b>" if cell["is_found"] else f'<span style="color:{muted}">{said}</span>'
+    return f"{said} T" if cell["in_teacher"] else said
+
+
+def _words(cell: dict[str, Any] | None) -> str:
+    if cell is None:
+        return "not computed"
+    name = f"{shown(cell['parameter_name'])} in {series_name(cell['encoder_display'], cell['layer'])}"
+    if not is_defined(cell["score"]):
+        return f"{name}: undefined, {shown(cell['reason'])}"
+    kind = _KINDS[str(cell["score_kind"])]
+    verdict = "found" if cell["is_found"] else "not found"
+    lines = [
+        f"<b>{name}: {verdict}</b>",
+        f"{kind} {number(cell['score'])}",
+        f"on {count(cell['n_clips'], 'clip')} of {count(cell['n_groups'], 'unseen singer')}",
+        f"chance reaches {number(cell['control'])}",
+    ]
+    if cell["kind"] == "feature":
+        lines.append(f"feature {cell['feature']}, {shown(cell['direction'])}")
+    elif is_defined(cell["n_weights"]):
+        lines.append(count(cell["n_weights"], "weight"))
+    if cell["in_teacher"]:
+        lines.append("in the teacher: what it was trained to predict was a function of this")
+    return "<br>".join(lines)

@@ -1,0 +1,36 @@
+"""Rows behind "what we planted, what was found": generated corpora only."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from explorer.queries.names import NAMED_ENCODERS
+from explorer.store import Store
+
+KINDS = {"dense": "all dimensions of a layer", "lasso": "an SAE's codes", "feature": "one feature"}
+
+
+def fetch_planted(store: Store, kind: str) -> pd.DataFrame:
+    """One row a parameter, encoder and layer: names, unit, score, control, n, is_found, in_teacher, feature, sae_id.
+
+    kind: one of KINDS. Parameters in the order they are planted in, nuisances of the recording last; empty where the
+    corpus is not a generated one.
+    """
+    return store.query(
+        f"""SELECT p.display_name AS parameter_name, p.unit, p.description, p.is_nuisance, s.*,
+                   e.name AS encoder_name, e.display_name AS encoder_display, e.is_trained,
+                   CASE WHEN s.kind = 'dense' THEN NULL ELSE s.representation_id END AS sae_id
+            FROM planted_scores s JOIN planted_parameters p ON p.name = s.parameter
+            JOIN {NAMED_ENCODERS} e USING (encoder_id)
+            WHERE s.kind = $kind ORDER BY p.is_nuisance, p.rowid, e.display_name, s.layer""",  # noqa: S608
+        {"kind": kind},
+    )
+
+
+def fetch_planted_baseline(store: Store) -> pd.DataFrame:
+    """One row a parameter: what openSMILE's measured factors say of it, which no encoder made."""
+    return store.query(
+        """SELECT p.display_name AS parameter_name, s.* FROM planted_scores s
+           JOIN planted_parameters p ON p.name = s.parameter
+           WHERE s.kind = 'factors' ORDER BY p.is_nuisance, p.rowid"""
+    )
