@@ -17,7 +17,7 @@ _EXPLAINED = r"""
 Every clip of this corpus was generated, so what is in it is known. Each parameter is predicted on singers that nothing
 was fitted on. Numbers: the Lasso's $R^2 = 1 - \sum (y - \hat y)^2 / \sum (y - \bar y_\text{train})^2$, its penalty
 chosen by folds of training singers; from one feature, a line fitted on training clips, the feature being the one with
-the largest $|r|$ there. The vowel: accuracy of a linear probe; from single features, the mean F1 of each vowel's best one.
+the largest $|r|$ there. The vowel: accuracy of a linear probe; from single features, the mean F1 of the vowels' best.
 *Chance* is what permuted values reach by the same steps, for the probe the commonest vowel's share.
 **Found**: at least a quarter of what chance leaves, $(s - c) / (1 - c) \ge 0.25$. **T**: what the encoder was trained
 to predict was itself a function of this parameter, so finding it is no discovery.
