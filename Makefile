@@ -39,13 +39,8 @@ $(INSTALLED_DEV): requirements-dev.txt $(INSTALLED)
 
 install: $(INSTALLED)  ## Make .venv and install what Sonoscope needs
 
-demo: $(INSTALLED)  ## Build a small store from generated singing, then open it in the browser
-	$(PY) -m precompute demo --store "$(DEMO_STORE)"
-ifeq ($(DEMO_NO_OPEN),)
-	$(PY) -m streamlit run app.py --server.showEmailPrompt=false -- --store "$(DEMO_STORE)"
-else
-	@echo "The store is in $(DEMO_STORE). Open it: $(PY) -m streamlit run app.py -- --store $(DEMO_STORE)"
-endif
+demo: $(INSTALLED)  ## Generate singing, compute a store from it, and open it in the browser as soon as it can be
+	$(PY) -m precompute demo --store "$(DEMO_STORE)" $(if $(DEMO_NO_OPEN),,--open)
 
 lint: $(INSTALLED_DEV)  ## Check style, format and types
 	$(PY) -m ruff check .

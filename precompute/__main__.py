@@ -45,11 +45,12 @@ def build_parser() -> argparse.ArgumentParser:
             "run", help="compute, or go on where a run stopped", epilog=EPILOG, formatter_class=formatter
         )
     )
-    demo = commands.add_parser("demo", help="a small generated corpus and untrained small encoders, in a few minutes")
+    demo = commands.add_parser("demo", help="generated singing with known truth and four small encoders, in minutes")
     demo.add_argument(
         "--store", type=Path, default=Path("demo_store"), help="folder of the store (default: demo_store)"
     )
     _add_generate(commands.add_parser("generate", help="write generated singing with known truth, as VocalSet lies"))
+    demo.add_argument("--open", action="store_true", help="open the app as soon as there is something to see")
     for name, text in (
         ("status", "what the store holds and whether a run is at work"),
         ("verify", "check every file of the store against its hash, and the tables against each other"),
@@ -140,6 +141,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     level = logging.WARNING if options.pop("quiet", False) else logging.INFO
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     logging.getLogger("precompute").setLevel(level)
+    if command == "demo" and _demo_is_built(options["store"], is_opened=options["open"]):
+        return EXIT_OK
     from precompute import commands  # after --help: it imports torch
 
     keep_freed_memory()
@@ -171,6 +174,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return EXIT_INTERRUPTED
     sys.stdout.write("\n".join(lines) + "\n")
     return EXIT_OK
+
+
+def _demo_is_built(store: Path, *, is_opened: bool) -> bool:
+    """Whether there is nothing to build; then the app is opened at once, without torch."""
+    from precompute import demo
+
+    if not all((demo.ENCODERS / name).is_dir() for name in demo.NAMES):
+        return False  # said where it is built
+    if not demo.is_built(demo.demo_config(store)):
+        return False
+    sys.stdout.write(f"The demo is in {store}. Browse it with:\n  streamlit run app.py -- --store {store}\n")
+    sys.stdout.flush()
+    with demo.opened_app(store, is_wanted=is_opened) as app:
+        app.open()
+        app.wait()
+    return True
 
 
 def _fail(error: ExplorerError, code: int) -> int:

@@ -28,7 +28,7 @@ from precompute.plan import estimate
 from precompute.provenance import command_line
 from precompute.publish import load_runs, recorded_runs
 from precompute.publish import publish as publish_store
-from precompute.reporting import Reporter
+from precompute.reporting import Reporter, log
 
 
 def run_and_report(config: RunConfig) -> list[str]:
@@ -74,11 +74,19 @@ def dry_run(config: RunConfig) -> list[str]:
     return [*lines, "Nothing was written. Run it without --dry-run."]
 
 
-def demo(store: Path) -> list[str]:
-    """The demo: a generated corpus and untrained small encoders, through the same pipeline as anything else."""
+def demo(store: Path, open: bool = False) -> list[str]:
+    """The demo, through the same pipeline as anything else; `open`: with the app, once there is something to see."""
     config = demo_corpus.demo_config(store)
-    demo_corpus.write_demo_corpus(config)
-    return _report(run(config, command=command_line()), config)
+    with demo_corpus.opened_app(store, is_wanted=open) as app:
+        demo_corpus.write_demo_corpus(config)
+        summary = run(config, command=command_line(), on_published=app.open)
+        demo_corpus.remember_built(config)
+        lines = _report(summary, config)
+        if open:
+            log.info("The demo is whole.")
+        app.open()
+        app.wait()
+    return lines
 
 
 def generate(

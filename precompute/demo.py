@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from explorer.errors import StoreError
+from explorer.errors import ExplorerError, StoreError
+from explorer.store import POINTER
+from precompute.artefacts import key_of, sha256_of
 from precompute.config import PAPER_SPARSITIES, RunConfig, make_config
 from precompute.datasets.singing.corpus import write_corpus
 from precompute.datasets.singing.parts import Part, crossed
-from precompute.reporting import Reporter
+from precompute.reporting import Reporter, log
 
 NAMES = ("hubert", "mert", "wavlm", "ast")
 ENCODERS = Path(__file__).parent / "demo_encoders"
-SOURCES = "demo_sources"
-
-
-def write_generated(root: Path, part: Part, *, seed: int, n_workers: int, reporter: Reporter) -> None:
-    """Write a generated corpus, with progress."""
-    with reporter.stage("singing", len(part.cells), "clips") as stage:
-        write_corpus(root, part, seed=seed, n_workers=n_workers, progress=lambda *_: stage.advance())
+SOURCES, BUILT = "demo_sources", "built.json"
+APP = Path(__file__).parent.parent / "app.py"
 
 
 def demo_config(store: Path) -> RunConfig:
@@ -48,3 +50,80 @@ def demo_config(store: Path) -> RunConfig:
 def write_demo_corpus(config: RunConfig) -> None:
     """The crossed part, 1200 clips of 20 singers; found again when it is there."""
     write_generated(config.root, crossed(), seed=0, n_workers=config.workers(), reporter=Reporter())
+
+
+def write_generated(root: Path, part: Part, *, seed: int, n_workers: int, reporter: Reporter) -> None:
+    """Write a generated corpus, with progress."""
+    with reporter.stage("singing", len(part.cells), "clips") as stage:
+        write_corpus(root, part, seed=seed, n_workers=n_workers, progress=lambda *_: stage.advance())
+
+
+def is_built(config: RunConfig) -> bool:
+    """Whether the store holds this very demo, finished: the same options and encoders."""
+    path = config.store / SOURCES / BUILT
+    if not path.is_file() or not (config.store / POINTER).is_file():
+        return False
+    return json.loads(path.read_text(encoding="utf-8")) == _recipe(config)
+
+
+def remember_built(config: RunConfig) -> None:
+    """Note that the store holds this demo whole."""
+    path = config.store / SOURCES / BUILT
+    path.write_text(json.dumps(_recipe(config)) + "\n", encoding="utf-8")
+
+
+def _recipe(config: RunConfig) -> dict[str, str]:
+    options = {name: value for name, value in config.as_dict().items() if name not in ("store", "root", "encoders")}
+    files = [path for name in NAMES for path in sorted((ENCODERS / name).iterdir()) if path.is_file()]
+    return {"options": key_of(options=options), "encoders": key_of(files=[sha256_of(path) for path in files])}
+
+
+class App:
+    """The app as a process of its own, started once the store can be browsed."""
+
+    def __init__(self, store: Path, *, is_wanted: bool) -> None:
+        self._store, self._is_wanted = store, is_wanted
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def open(self, _generation: int = 0) -> None:
+        """Start it, unless it runs already or is not wanted."""
+        if self._is_wanted and self._process is None:
+            log.info(
+                "The store can be browsed: the app opens. What is still being computed appears there as it is done."
+            )
+            words = (
+                "-m",
+                "streamlit",
+                "run",
+                str(APP),
+                "--server.showEmailPrompt=false",
+                "--",
+                "--store",
+                str(self._store),
+            )
+            self._process = subprocess.Popen([sys.executable, *words], cwd=APP.parent)  # noqa: S603
+
+    def wait(self) -> None:
+        """Until it is closed; at once where it does not run."""
+        if self._process is not None:
+            self._process.wait()
+
+    def close(self) -> None:
+        """Stop it."""
+        if self._process is not None and self._process.poll() is None:
+            self._process.terminate()
+            self._process.wait()
+
+
+@contextmanager
+def opened_app(store: Path, *, is_wanted: bool) -> Iterator[App]:
+    """An App that stays open when what is inside fails, with the reason in the terminal, and closes with Ctrl-C."""
+    app = App(store, is_wanted=is_wanted)
+    try:
+        yield app
+    except ExplorerError as error:
+        log.warning("error: %s", error)
+        app.wait()
+        raise
+    finally:
+        app.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -44,8 +45,10 @@ class RunSummary:
     where_the_time_went: str
 
 
-def run(config: RunConfig, *, command: str) -> RunSummary:
+def run(config: RunConfig, *, command: str, on_published: Callable[[int], object] = lambda _: None) -> RunSummary:
     """Compute everything that `config` asks for and publish it. Finished work of earlier runs is taken over.
+
+    `on_published` gets each new generation's number.
 
     Raises an ExplorerError for anything a person can mend; what was finished by then is kept.
     """
@@ -87,6 +90,7 @@ def run(config: RunConfig, *, command: str) -> RunSummary:
                 generation = publish(config.store)
                 stage.advance()
             log.info("%s is in the store: generation %d can be browsed", work.encoder_id, generation)
+            on_published(generation)
         _remember(config.store)
         return RunSummary(job.run_id, generation, job.corpus, reporter.where_the_time_went())
 

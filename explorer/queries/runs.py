@@ -13,6 +13,15 @@ def fetch_runs(store: Store) -> pd.DataFrame:
     return store.query("SELECT * FROM runs ORDER BY started_at DESC NULLS LAST, run_id")
 
 
+def fetch_unfinished(store: Store) -> int | None:
+    """How many encoders the newest unfinished run asks for; None where every run has finished."""
+    rows = store.query(
+        """SELECT len(json_extract(config_json, '$.encoders')::JSON[])::INTEGER AS n FROM runs
+           WHERE finished_at IS NULL ORDER BY started_at DESC LIMIT 1"""
+    )
+    return None if rows.empty or pd.isna(rows["n"].iloc[0]) else int(rows["n"].iloc[0])
+
+
 def fetch_timings(store: Store, run_id: str) -> pd.DataFrame:
     """Stages of one run in the order they were stored: stage, seconds, n_done, n_reused."""
     return store.query(

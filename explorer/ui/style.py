@@ -13,7 +13,9 @@ import streamlit as st
 
 from explorer.figures.theme import encoder_color, palette
 from explorer.queries.corpus import CorpusFacts, fetch_corpus, fetch_encoders
+from explorer.queries.runs import fetch_unfinished
 from explorer.store import Store
+from explorer.store_lock import is_locked
 from explorer.text import is_false
 from explorer.ui.context import get_store, is_dark
 from explorer.ui.markup import as_written
@@ -61,8 +63,16 @@ def banners(store: Store, *, encoder_id: str | None = None) -> None:
             f"Untrained weights: {', '.join(untrained)}. These numbers show what an untrained network of that shape "
             "gives, not what the published model knows."
         )
+    if is_locked(store.folder):
+        lines.append(_at_work(fetch_unfinished(store), len(fetch_encoders(store))))
     if lines:
         st.html(f'<div class="so-notices">{"".join(_notice_html(line, "note") for line in lines)}</div>')
+
+
+def _at_work(n_wanted: int | None, n_there: int) -> str:
+    """What is said while a run adds to the store."""
+    done = "" if n_wanted is None else f" {n_there} of {n_wanted} encoders are here."
+    return f"A run is at work in this store.{done} What it finishes appears with your next click."
 
 
 def _notice_html(text: str, kind: str) -> str:
