@@ -51,7 +51,7 @@ def _counts(facts: CorpusFacts, n_encoders: int, n_saes: int, n_runs: int) -> No
         (f"{n_saes}", "SAE" if n_saes == 1 else "SAEs"),
         (f"{n_runs}", "run" if n_runs == 1 else "runs"),
     ])  # fmt: skip
-    words = [facts.dataset_note] if facts.dataset_note and facts.dataset_note != facts.demo_note else []
+    words = [facts.dataset_note] if facts.dataset_note and not facts.is_synthetic else []
     if facts.n_skipped:
         words.append(f"{count(facts.n_skipped, 'file')} found and not used; the Runs page says why.")
     if words:

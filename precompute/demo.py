@@ -88,19 +88,9 @@ class App:
     def open(self, _generation: int = 0) -> None:
         """Start it, unless it runs already or is not wanted."""
         if self._is_wanted and self._process is None:
-            log.info(
-                "The store can be browsed: the app opens. What is still being computed appears there as it is done."
-            )
-            words = (
-                "-m",
-                "streamlit",
-                "run",
-                str(APP),
-                "--server.showEmailPrompt=false",
-                "--",
-                "--store",
-                str(self._store),
-            )
+            log.info("The store can be browsed: the app opens. What is still computed appears there as it is done.")
+            words = ["-m", "streamlit", "run", str(APP), "--server.showEmailPrompt=false"]
+            words += ["--", "--store", str(self._store.resolve())]
             self._process = subprocess.Popen([sys.executable, *words], cwd=APP.parent)  # noqa: S603
 
     def wait(self) -> None:

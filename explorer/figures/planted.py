@@ -17,7 +17,7 @@ def planted_map(rows: pd.DataFrame, dark: bool) -> go.Figure:
     """A cell for each parameter (row) and encoder and layer (column), encoders side by side.
 
     rows: of `fetch_planted`. Shaded by how much of what chance leaves is recovered; what counts as found has its number
-    in full colour, "T" says that the encoder's teacher carried it.
+    in bold, a raised T says that the encoder's teacher carried it.
     """
     colors = palette(dark)
     parameters = list(dict.fromkeys(rows["parameter_name"]))
@@ -45,7 +45,7 @@ def planted_map(rows: pd.DataFrame, dark: bool) -> go.Figure:
                 colorscale=[[0, with_alpha(color, 0.0)], [1, with_alpha(color, 0.75)]],
                 text=[[_text(cell, colors.muted) for cell in line] for line in grid],
                 texttemplate="%{text}",
-                textfont={"color": colors.text, "size": 11},
+                textfont={"color": colors.text, "size": 10.5},
                 hovertext=[[_words(cell) for cell in line] for line in grid],
                 hovertemplate="%{hovertext}<extra></extra>",
                 showscale=False,
@@ -78,10 +78,16 @@ def _share(cell: dict[str, Any] | None) -> float | None:
 def _text(cell: dict[str, Any] | None, muted: str) -> str:
     if cell is None or not is_defined(cell["score"]):
         return f'<span style="color:{muted}">–</span>'
-    score = float(cell["score"])
-    said = "&lt;0" if score < 0 else number(score)
+    said = short_score(float(cell["score"]))
     said = f"<b>{said}</b>" if cell["is_found"] else f'<span style="color:{muted}">{said}</span>'
-    return f"{said} T" if cell["in_teacher"] else said
+    return f"{said}ᵀ" if cell["in_teacher"] else said
+
+
+def short_score(score: float) -> str:
+    """'.61', '1', '<0' (as markup): what fits into a cell, to two decimals."""
+    if round(score, 2) <= 0:
+        return "0" if score > -0.005 else "&lt;0"
+    return f"{score:.2f}".lstrip("0") if score < 0.995 else "1"
 
 
 def _words(cell: dict[str, Any] | None) -> str:

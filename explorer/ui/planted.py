@@ -8,7 +8,7 @@ import streamlit as st
 from explorer.figures.planted import planted_map
 from explorer.queries.planted import KINDS, fetch_planted, fetch_planted_baseline
 from explorer.store import Store
-from explorer.text import count, number, series_name
+from explorer.text import count, series_name
 from explorer.ui.choices import chart, choose_one, section
 from explorer.ui.context import cached, is_dark
 from explorer.ui.style import caption
@@ -19,7 +19,7 @@ was fitted on. Numbers: the Lasso's $R^2 = 1 - \sum (y - \hat y)^2 / \sum (y - \
 chosen by folds of training singers; from one feature, a line fitted on training clips, the feature being the one with
 the largest $|r|$ there. The vowel: accuracy of a linear probe; from single features, the mean F1 of the vowels' best.
 *Chance* is what permuted values reach by the same steps, for the probe the commonest vowel's share.
-**Found**: at least a quarter of what chance leaves, $(s - c) / (1 - c) \ge 0.25$. **T**: what the encoder was trained
+**Found**: at least a quarter of what chance leaves, $(s - c) / (1 - c) \ge 0.25$. **ᵀ**: what the encoder was trained
 to predict was itself a function of this parameter, so finding it is no discovery.
 """
 
@@ -38,7 +38,7 @@ def planted_section(store: Store) -> None:
     scored = rows[rows["score"].notna()]
     n = (
         f"{count(scored['n_clips'].max(), 'clip')} of {count(scored['n_groups'].max(), 'unseen singer')}; bold: found; "
-        "T: in the teacher; –: undefined. "
+        "ᵀ: in the teacher; –: undefined. "
         if len(scored)
         else ""
     )
@@ -89,7 +89,7 @@ def _baseline(rows: pd.DataFrame) -> str:
     scored = rows[rows["score"].notna()]
     if scored.empty:
         return ""
-    said = ", ".join(f"{row['parameter_name']} {number(row['score'])}" for row in scored.to_dict("records"))
+    said = ", ".join(f"{row['parameter_name']} {max(row['score'], 0.0):.2f}" for row in scored.to_dict("records"))
     return f"For comparison, from openSMILE's 88 factors: {said}."
 
 
@@ -104,9 +104,13 @@ def _links(rows: pd.DataFrame) -> None:
             "Parameter": found["parameter_name"],
             "Encoder and layer": [series_name(row.encoder_display, row.layer) for row in found.itertuples()],
             "Feature": [f"/features?sae={row.sae_id}&feature={row.feature}" for row in found.itertuples()],
-            "It": found["direction"],
+            "Activation": [_direction(row.parameter, row.direction) for row in found.itertuples()],
             "Score": [round(float(score), 2) for score in found["score"]],
         }
     )
     link = st.column_config.LinkColumn(display_text=r"feature=(\d+)")
     st.dataframe(table, hide_index=True, column_config={"Feature": link})
+
+
+def _direction(parameter: str, direction: str) -> str:
+    return f"{direction} with it" if direction in ("rises", "falls") else f"clearest for {parameter} {direction}"

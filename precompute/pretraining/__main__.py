@@ -47,6 +47,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for name in asked.encoder or recipes.NAMES:
             folder = recipes.pretrain(name, asked.work, asked.out, plan)
             sys.stdout.write(f"{name}: {folder}\n")
+    else:
+        from precompute.pretraining.card import write_card
+        from precompute.pretraining.evaluation import evaluate
+
+        evaluate(asked.work, asked.out)
+        sys.stdout.write(f"{write_card(asked.out)}\n")
     return 0
 
 

@@ -26,7 +26,7 @@ from precompute.datasets.singing.truth import CONTOUR_HOP_S, write_truth
 from precompute.datasets.singing.voice import CONTROL_HZ, RATE_HZ, Controls, render
 
 MARKER = "SYNTHETIC.txt"
-NOTE = "generated singing, no real voice: its numbers show how the pages work and say nothing about singers"
+NOTE = "generated singing, no real voice: what is in every clip is known, and no number here is about real singers"
 _Rows = tuple[dict[str, object], dict[str, object]]  # of truth.csv and of its contours
 _VERSION = 2
 _MODULATED_CENTS = 25.0  # from here on a clip has a vibrato or trill whose rate can be asked for

@@ -1,0 +1,187 @@
+"""What the trained encoders are worth: a probe of technique beside the same networks untrained and plain log-mel.
+
+Layer and penalty are chosen on training singers of one generated corpus, by folds of singers; everything is scored on
+another corpus, of another seed, whose singers nothing has seen.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from explorer.audio import Waveform, load_waveform
+from explorer.encoders import load_encoder
+from precompute.checkpoint_folder import write_json
+from precompute.datasets.singing.corpus import write_corpus
+from precompute.datasets.singing.parts import crossed
+from precompute.datasets.singing.truth import read_truth
+from precompute.metrics import t_interval
+from precompute.pretraining.recipes import NAMES
+from precompute.probes import run_probe
+from precompute.random_checkpoints import write_random_checkpoint
+
+RESULT = "evaluation.json"
+C_GRID = (0.001, 0.01, 0.1)
+LOG_MEL_RATE_HZ, N_MELS = 16_000, 64
+MARGIN = 0.10
+_N_FOLDS = 5
+log = logging.getLogger("precompute")
+
+
+@dataclass(frozen=True, eq=False)
+class Clips:
+    """The clips of both corpora: the demo's training singers, then every singer of the other one."""
+
+    paths: tuple[Path, ...]
+    labels_c: np.ndarray
+    groups_c: np.ndarray
+    train_c: np.ndarray
+    folds_c: np.ndarray
+
+
+@dataclass(frozen=True)
+class Score:
+    """One representation: its out-of-fold accuracy on training singers, and its accuracy on each unseen singer."""
+
+    folds: float
+    accuracy: float
+    by_singer: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Mean of the unseen singers' accuracy differences, with a paired 95 % t interval over singers."""
+
+    mean: float
+    low: float
+    high: float
+
+
+def evaluate(work: Path, out: Path, *, n_workers: int = 2) -> dict[str, Any]:
+    """Probe everything and write `evaluation.json` into `out`; finished encodings are found again in `work`."""
+    clips = corpora(work, n_workers=n_workers)
+    log_mel_score = score(_kept(work, "log-mel", partial(log_mel_pooled, clips.paths))[:, 0], clips)
+    encoders = {}
+    for name in NAMES:
+        untrained = write_random_checkpoint(name, work / "untrained" / name, size="demo", seed=0)
+        trained_cld = _kept(work, f"{name}-trained", partial(pooled, f"{name}={out / name}", clips.paths))
+        untrained_cld = _kept(work, f"{name}-untrained", partial(pooled, f"{name}={untrained}", clips.paths))
+        layers = {kind: [score(x[:, layer], clips) for layer in range(x.shape[1])]
+                  for kind, x in (("trained", trained_cld), ("untrained", untrained_cld))}  # fmt: skip
+        best = {kind: max(range(len(found)), key=lambda at: found[at].folds) for kind, found in layers.items()}
+        chosen, rival = layers["trained"][best["trained"]], layers["untrained"][best["untrained"]]
+        encoders[name] = {
+            "layers": {kind: [asdict(item) for item in found] for kind, found in layers.items()},
+            "best_layer": best,
+            "against_untrained": asdict(paired(chosen, rival)),
+            "against_log_mel": asdict(paired(chosen, log_mel_score)),
+        }
+        log.info(
+            "%s: %.3f trained, %.3f untrained, %.3f log-mel",
+            name,
+            chosen.accuracy,
+            rival.accuracy,
+            log_mel_score.accuracy,
+        )
+    result = {
+        "n_train_clips": int(clips.train_c.sum()),
+        "n_test_clips": int((~clips.train_c).sum()),
+        "n_train_singers": len(set(clips.groups_c[clips.train_c])),
+        "n_test_singers": len(set(clips.groups_c[~clips.train_c])),
+        "n_classes": len(set(clips.labels_c)),
+        "log_mel": asdict(log_mel_score),
+        "encoders": encoders,
+    }
+    write_json(out / RESULT, result)
+    return result
+
+
+def corpora(work: Path, *, n_workers: int) -> Clips:
+    """The demo's corpus and one of seed 1, half its size."""
+    parts = {0: crossed(), 1: crossed(n_vowels=1)}
+    paths, labels, groups, trains = [], [], [], []
+    for seed, part in parts.items():
+        root = work / f"corpus-{seed}"
+        write_corpus(root, part, seed=seed, n_workers=n_workers)
+        for file, row in read_truth(root).iterrows():
+            if seed == 0 and row["singer"] in part.test_singers:
+                continue
+            paths.append(root / str(file))
+            labels.append(row["technique"])
+            groups.append(f"{row['singer']} of seed {seed}")
+            trains.append(seed == 0)
+    train_c = np.array(trains)
+    numbers = {
+        name: place % _N_FOLDS
+        for place, name in enumerate(sorted({g for g, t in zip(groups, trains, strict=True) if t}))
+    }
+    folds_c = np.array([numbers.get(group, -1) for group in groups])
+    return Clips(tuple(paths), np.array(labels, dtype=object), np.array(groups, dtype=object), train_c, folds_c)
+
+
+def score(x_cd: np.ndarray, clips: Clips) -> Score:
+    """Probe one representation: its folds choose the layer, its accuracies by singer are compared."""
+    folds, heldout = (
+        run_probe(
+            x_cd, clips.labels_c, clips.groups_c, protocol=protocol, train_mask_c=clips.train_c,
+            heldout_mask_c=~clips.train_c, folds_c=clips.folds_c, c_grid=C_GRID, seed=0,
+        )
+        for protocol in ("group-folds", "held-out")
+    )  # fmt: skip
+    by_singer = {str(group): float(accuracy) for group, accuracy, _ in heldout.groups}
+    return Score(float(folds.accuracy or 0.0), float(heldout.accuracy or 0.0), by_singer)
+
+
+def paired(one: Score, other: Score) -> Difference:
+    """How much better `one` is, singer by singer."""
+    apart = [one.by_singer[singer] - other.by_singer[singer] for singer in sorted(one.by_singer)]
+    low, high = t_interval(np.array(apart))
+    return Difference(float(np.mean(apart)), float(low), float(high))
+
+
+def pooled(encoder: str, paths: tuple[Path, ...]) -> np.ndarray:
+    """(c, layers, d) pooled states of a checkpoint."""
+    loaded = load_encoder(encoder, device="auto")
+    layers = range(loaded.n_layers + 1)
+    found = []
+    for start in range(0, len(paths), 32):
+        waves = [load_waveform(path, sample_rate_hz=loaded.sample_rate_hz) for path in paths[start : start + 32]]
+        by_layer = loaded.pooled_states(waves, tuple(layers))
+        found.append(np.stack([by_layer[layer] for layer in layers], axis=1))
+    return np.concatenate(found)
+
+
+def log_mel_pooled(paths: tuple[Path, ...]) -> np.ndarray:
+    """(c, 1, 2 x 64) mean and standard deviation over time of log-mel energies in dB: what needs no network."""
+    return np.stack([_log_mel(load_waveform(path, sample_rate_hz=LOG_MEL_RATE_HZ)) for path in paths])[:, None]
+
+
+def _log_mel(wave: Waveform) -> np.ndarray:
+    import torch
+    from torchaudio.transforms import MelSpectrogram
+
+    mel = MelSpectrogram(LOG_MEL_RATE_HZ, n_fft=512, win_length=400, hop_length=160, n_mels=N_MELS)
+    levels_db = 10 * torch.log10(mel(torch.from_numpy(wave.samples)) + 1e-8)
+    return torch.cat([levels_db.mean(dim=1), levels_db.std(dim=1)]).numpy()
+
+
+def _kept(work: Path, name: str, make: Callable[[], np.ndarray]) -> np.ndarray:
+    path = work / f"pooled-{name}.npy"
+    if not path.is_file():
+        log.info("encoding: %s", name)
+        unfinished = path.with_suffix(".part.npy")
+        np.save(unfinished, make())
+        unfinished.replace(path)
+    return np.load(path)
+
+
+def read_result(out: Path) -> dict[str, Any]:
+    """What `evaluate` wrote."""
+    return json.loads((out / RESULT).read_text(encoding="utf-8"))
