@@ -12,10 +12,9 @@ import soundfile as sf
 
 from explorer.store import open_store
 from explorer.store_lock import LOCK, is_locked
-from precompute import commands, demo
+from precompute import commands
 from precompute.__main__ import EXIT_BUSY, EXIT_FAILED, EXIT_INTERRUPTED, EXIT_OK, EXIT_USAGE, main
 from precompute.datasets import Skipped
-from precompute.datasets.singing.parts import crossed
 from precompute.lock import locked
 
 Say = Callable[..., tuple[int, str, str]]
@@ -248,14 +247,15 @@ def test_one_sae_is_written_for_saelens(say: Say, tiny_store: Path, tmp_path: Pa
     assert code == EXIT_FAILED and "no SAE 'nothing'" in err
 
 
-def test_the_demo_needs_nothing_but_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(demo, "crossed", lambda: crossed(n_singers=2, exercises=("scales",), n_vowels=1))
-    config = demo.demo_config(tmp_path / "demo")
-    assert (config.dataset, config.preset, config.store) == ("synthetic", "quick", tmp_path / "demo")
-    assert [encoder.split("=")[0] for encoder in config.encoders] == ["ast", "wavlm", "hubert", "mert"]
-    before = tree(tmp_path)
-    assert demo.demo_config(tmp_path / "demo") == config
-    assert tree(tmp_path) == before
+def test_a_generated_corpus_is_written_and_its_options_are_checked(say: Say, tmp_path: Path) -> None:
+    words = ["generate", "--root", tmp_path / "sung", "--singers", "2", "--vowels", "1", "--exercises", "scales"]
+    code, out, _ = say(*words, "--n-workers", "1")
+    assert code == EXIT_OK and "20 clips of 2 singers" in out and "--dataset synthetic" in out
+    assert len(list((tmp_path / "sung").rglob("*.wav"))) == 20
+    code, _, err = say("generate", "--root", tmp_path / "other", "--part", "vocalset-shaped", "--vowels", "2")
+    assert code == EXIT_USAGE and "VocalSet's own cells" in err
+    code, _, err = say("generate", "--root", tmp_path / "other", "--singers", "40")
+    assert code == EXIT_USAGE and "give 2 to 20" in err
 
 
 def test_a_config_file_takes_the_same_names_and_options_win(
