@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
+import pandas as pd
 import pytest
 
+from explorer.figures.planted import short_score
 from explorer.store import Store
+from explorer.ui.planted import conclusion
 from precompute.datasets.singing.truth import PLANTED
 from precompute.factor_fit import LassoSettings
 from precompute.planted import How, Recovery, Split, from_all, from_one
+from tests.hand_store import write_scored_store
+from tests.test_pages import at, charts, no_trouble, words
 
 N_GROUPS, PER_GROUP = 10, 24
 HOW = How(LassoSettings(alphas=8, eps=0.01, n_permutations=3, count_codes=False), (0.1,))
@@ -109,3 +116,46 @@ def test_the_measured_factors_find_pitch(store: Store):
     """The baseline that is no encoder: mean f0 is one of the factors."""
     rows = store.query("SELECT * FROM planted_scores WHERE kind = 'factors'").set_index("parameter")
     assert rows.loc["f0_st", "is_found"]
+
+
+@pytest.mark.parametrize(("read_from", "kind"), [(None, "dense"), ("one feature", "feature")])
+def test_the_page_says_what_was_planted_and_what_was_found(
+    tiny_store: Path, store: Store, monkeypatch: pytest.MonkeyPatch, read_from: str | None, kind: str
+) -> None:
+    params = {} if read_from is None else {"planted": read_from}
+    page = at("overview", tiny_store, monkeypatch, **params)
+    no_trouble(page)
+    assert "What we planted, what was found" in words(page) and "How this is measured" in words(page)
+    (figure,) = [spec for spec in charts(page) if spec["data"][0]["type"] == "heatmap"]
+    wanted = store.query("SELECT DISTINCT encoder_id, layer FROM planted_scores WHERE kind = $kind", {"kind": kind})
+    assert sum(len(trace["x"]) for trace in figure["data"]) == len(wanted)
+    assert {name for trace in figure["data"] for name in trace["y"]} == {item.display_name for item in PLANTED}
+
+
+def test_a_store_of_recordings_has_no_such_section(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    write_scored_store(tmp_path)
+    page = at("overview", tmp_path, monkeypatch)
+    no_trouble(page)
+    assert "What we planted" not in words(page)
+
+
+def test_a_conclusion_names_who_finds_what() -> None:
+    rows = pd.DataFrame(
+        [
+            ("pitch", "A", True, False),
+            ("pitch", "B", True, False),
+            ("vowel", "A", False, False),
+            ("vowel", "B", True, False),
+            ("gain", "A", False, True),
+            ("gain", "B", False, True),
+        ],
+        columns=["parameter_name", "encoder_display", "is_found", "is_nuisance"],
+    )
+    assert conclusion(rows) == (
+        "Found in some layer of every encoder: pitch. By some only: vowel by B. By none: gain (of the recording)."
+    )
+
+
+@pytest.mark.parametrize(("score", "text"), [(0.614, ".61"), (1.0, "1"), (0.0, "0"), (-0.3, "&lt;0"), (7e-4, "0")])
+def test_a_cell_is_short(score: float, text: str) -> None:
+    assert short_score(score) == text
