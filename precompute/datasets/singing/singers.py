@@ -25,11 +25,6 @@ class Singer:
     accent_oct: Mapping[str, np.ndarray]  # vowel -> (5,) octaves
     habits: Mapping[str, float]
 
-    @property
-    def sex(self) -> str:
-        """'female' or 'male'."""
-        return self.name.rstrip("0123456789")
-
     def formants_hz(self, vowel: str, tract_oct: float = 0.0) -> np.ndarray:
         """This singer's five formants of a vowel, shape (5,), with the tract that much longer."""
         return formants_of(vowel, self.tract_cm * 2**tract_oct) * 2 ** self.accent_oct[vowel]
