@@ -1,4 +1,4 @@
-"""What must hold of the demo's encoders on generated singing: f0 is found, and gain is not where it is normalised away."""
+"""What must hold of the demo's encoders on generated singing: f0 is found, gain is not where it is normalised away."""
 
 from __future__ import annotations
 
