@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from explorer.audio import Waveform, load_waveform
-from explorer.encoders import load_encoder
+from explorer.encoders import find_checkpoint, load_encoder
 from precompute.checkpoint_folder import write_json
 from precompute.datasets.singing.corpus import write_corpus
 from precompute.datasets.singing.parts import crossed
@@ -71,8 +71,10 @@ def evaluate(work: Path, out: Path, *, n_workers: int = 2) -> dict[str, Any]:
     encoders = {}
     for name in NAMES:
         untrained = write_random_checkpoint(name, work / "untrained" / name, size="demo", seed=0)
-        trained_cld = _kept(work, f"{name}-trained", partial(pooled, f"{name}={out / name}", clips.paths))
-        untrained_cld = _kept(work, f"{name}-untrained", partial(pooled, f"{name}={untrained}", clips.paths))
+        trained_cld, untrained_cld = (
+            _kept(work, find_checkpoint(encoder).encoder_id, partial(pooled, encoder, clips.paths))
+            for encoder in (f"{name}={out / name}", f"{name}={untrained}")
+        )
         layers = {kind: [score(x[:, layer], clips) for layer in range(x.shape[1])]
                   for kind, x in (("trained", trained_cld), ("untrained", untrained_cld))}  # fmt: skip
         best = {kind: max(range(len(found)), key=lambda at: found[at].folds) for kind, found in layers.items()}
