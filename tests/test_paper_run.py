@@ -243,13 +243,13 @@ def test_probes_and_lasso_are_named_by_the_states_they_stand_on(sources: Path, t
 
 
 def test_a_corpus_without_files_to_choose_the_epoch_on_is_refused(tmp_path: Path, sources: Path) -> None:
-    for singer in ("female1", "female2"):
+    for singer in ("female1", "male2"):
         (tmp_path / "in" / "FULL" / singer / "scales" / "belt").mkdir(parents=True)
         rng = np.random.default_rng(len(singer))
         short = singer.replace("female", "f").replace("male", "m")
         path = tmp_path / "in" / "FULL" / singer / "scales" / "belt" / f"{short}_scales_belt_a.wav"
         sf.write(path, rng.normal(0, 0.1, 16_000), 16_000)
-    for part, singer in (("train", "female1"), ("test", "female2")):
+    for part, singer in (("train", "female1"), ("test", "male2")):
         (tmp_path / "in" / f"{part}_singers_technique.txt").write_text(singer)
     with pytest.raises(ConfigError, match="none for train"):
         run(paper_config(sources, tmp_path / "store", dataset="vocalset", root=tmp_path / "in"), command="few")

