@@ -26,7 +26,7 @@ APP = Path(__file__).parent.parent / "app.py"
 def demo_config(store: Path) -> RunConfig:
     """The demo's run: every layer probed, the two best with SAEs at six sparsities, three seeds at 95 %.
 
-    Lasso, probes and labels are those of preset `quick`. Raises StoreError when the encoders are not there.
+    Lasso and labels are those of preset `quick`. Raises StoreError when the encoders are not there.
     """
     missing = [name for name in NAMES if not (ENCODERS / name).is_dir()]
     if missing:
@@ -43,6 +43,7 @@ def demo_config(store: Path) -> RunConfig:
             "preset": "quick",
             "sparsities": PAPER_SPARSITIES,
             "seeds": (0, 1, 2),
+            "probe_c_grid": (0.3,),  # trained states need a weaker penalty than the preset's
         }
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from streamlit.testing.v1 import AppTest
 
 from explorer.store import Store, open_store
 from explorer.ui.url import page_file
+from precompute.lock import locked
 from tests.hand_store import HAND_SAE, write_scored_store
 
 MAIN = page_file("overview").with_name("main.py")
@@ -227,3 +229,13 @@ def test_runs_show_the_command_and_every_skipped_file(
     skipped = store.query("SELECT path FROM skipped_files")
     shown = [frame.value for frame in test.dataframe if "Reason" in frame.value.columns]
     assert sorted(path for frame in shown for path in frame["Path"]) == sorted(skipped["path"])
+
+
+def test_a_page_says_that_a_run_adds_to_the_store(
+    tiny_store: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    store = tmp_path / "store"
+    shutil.copytree(tiny_store, store)
+    assert "A run is at work" not in words(at("overview", store, monkeypatch))
+    with locked(store):
+        assert "A run is at work in this store." in words(at("overview", store, monkeypatch))
