@@ -141,12 +141,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     level = logging.WARNING if options.pop("quiet", False) else logging.INFO
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     logging.getLogger("precompute").setLevel(level)
-    if command == "demo" and _demo_is_built(options["store"], is_opened=options["open"]):
-        return EXIT_OK
-    from precompute import commands  # after --help: it imports torch
-
     keep_freed_memory()
     try:
+        if command == "demo" and _show_built_demo(**options):
+            return EXIT_OK
+        from precompute import commands  # after --help and a finished demo: it imports torch
+
         if command == "run":
             given = {
                 name: value
@@ -176,17 +176,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return EXIT_OK
 
 
-def _demo_is_built(store: Path, *, is_opened: bool) -> bool:
-    """Whether there is nothing to build; then the app is opened at once, without torch."""
+def _show_built_demo(store: Path, *, open: bool) -> bool:
+    """Whether the demo is built already; then say where, and with `open` stay with the app until it is closed."""
     from precompute import demo
 
-    if not all((demo.ENCODERS / name).is_dir() for name in demo.NAMES):
-        return False  # said where it is built
     if not demo.is_built(demo.demo_config(store)):
         return False
     sys.stdout.write(f"The demo is in {store}. Browse it with:\n  streamlit run app.py -- --store {store}\n")
     sys.stdout.flush()
-    with demo.opened_app(store, is_wanted=is_opened) as app:
+    with demo.opened_app(store, is_wanted=open) as app:
         app.open()
         app.wait()
     return True

@@ -19,7 +19,6 @@ from precompute.config import PRESET_NOTES, RunConfig
 from precompute.datasets import DATASETS, Skipped
 from precompute.datasets.base import REJECTED
 from precompute.datasets.singing.parts import crossed, vocalset_shaped
-from precompute.demo import write_generated
 from precompute.encoder_choice import open_encoders
 from precompute.lock import locked
 from precompute.pipeline import RunSummary, open_job, run
@@ -106,7 +105,7 @@ def generate(
     if seed < 0:
         raise ConfigError(f"--seed {seed}: give a whole number from 0 on.")
     design = crossed(**given) if part == "crossed" else vocalset_shaped()
-    write_generated(root, design, seed=seed, n_workers=n_workers, reporter=Reporter())
+    demo_corpus.write_generated(root, design, seed=seed, n_workers=n_workers, reporter=Reporter())
     return [
         f"{len(design.cells)} clips of {len(design.singers)} singers in {root}, {len(design.test_singers)} held out.",
         "Every parameter is in truth.csv, what moves within a clip in truth_contours.parquet. Compute a store with:",

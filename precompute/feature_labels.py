@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from precompute.metrics import Array, Floats
-from precompute.probe_result import as_labels
+from precompute.probe_result import as_labels, is_known
 
 Mask = NDArray[np.bool_]
 Single = NDArray[np.float32]
@@ -81,7 +81,7 @@ def label_features(
     """
     settings = settings or LabelSettings()
     labels = as_labels(labels_c)
-    known = np.array([label is not None for label in labels], dtype=bool)
+    known = is_known(labels)
     train = np.flatnonzero(np.asarray(train_mask_c, bool) & known)
     heldout = np.flatnonzero(np.asarray(heldout_mask_c, bool) & known)
     groups = np.asarray(groups_c, dtype=object).astype(str)

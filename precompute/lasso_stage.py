@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -71,15 +72,8 @@ def lasso(
             job.arrays.groups_c,
             train_mask=job.arrays.train_c,
             heldout_mask=job.arrays.heldout_c,
-            folds_c=np.where(job.arrays.fold_group_c >= 0, job.arrays.fold_group_c % config.lasso_folds, -1),
-            settings=LassoSettings(
-                mode="cv" if given is None else "given",
-                alphas=config.lasso_alphas,
-                eps=config.lasso_eps,
-                n_permutations=config.lasso_permutations,
-                seed=seed,
-                count_codes=config.lasso_counts_codes,
-            ),
+            folds_c=lasso_folds(job),
+            settings=replace(lasso_settings(job), mode="cv" if given is None else "given", seed=seed),
             given_alphas_g=None if given is None else _alphas(given, factors_cg.shape[1]),
             n_jobs=config.workers(),
         )
@@ -87,6 +81,23 @@ def lasso(
         bundle.add_facts({"subject": f"{representation_id} {protocol}"})
         _add_tables(bundle, fits, representation_id, protocol, seed, rows_c)
     return job.record.use(job.artefacts.get(LASSO_STAGE, key))
+
+
+def lasso_folds(job: Job) -> np.ndarray:
+    """(c,) the run's folds of training groups that choose alpha; -1: in none."""
+    fold_c = job.arrays.fold_group_c
+    return np.where(fold_c >= 0, fold_c % job.config.lasso_folds, -1)
+
+
+def lasso_settings(job: Job) -> LassoSettings:
+    """How the run finds alpha by cross-validation."""
+    config = job.config
+    return LassoSettings(
+        alphas=config.lasso_alphas,
+        eps=config.lasso_eps,
+        n_permutations=config.lasso_permutations,
+        count_codes=config.lasso_counts_codes,
+    )
 
 
 def _alphas(bundle: Bundle, n_factors: int) -> list[float]:

@@ -13,10 +13,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from explorer.chance import above_chance
 from precompute.attribution import fit_factors
 from precompute.factor_fit import NAN, LassoSettings, Target, make_target, permuted_limit
 from precompute.feature_labels import LabelSettings, label_features
 from precompute.metrics import Array, Floats, r2_score
+from precompute.probe_result import is_known
 from precompute.probes import run_probe
 
 FOUND_SHARE = 0.25
@@ -63,12 +65,8 @@ class Recovery:
 
     @property
     def is_found(self) -> bool:
-        """Whether a quarter of what chance leaves is recovered: (score - chance) / (1 - chance) >= 0.25.
-
-        Chance is the control where it is above 0: an R2 that is negative for permuted values takes nothing off.
-        """
-        chance = max(self.control, 0.0) if np.isfinite(self.control) else 0.0
-        return bool(np.isfinite(self.score) and chance < 1 and (self.score - chance) / (1 - chance) >= FOUND_SHARE)
+        """Whether a quarter of what chance leaves is recovered; never where the score is undefined."""
+        return above_chance(self.score, self.control) >= FOUND_SHARE
 
 
 def from_all(
@@ -112,7 +110,7 @@ def from_all(
             seed=how.lasso.seed,
         )
         score, chance = (NAN if value is None else float(value) for value in (probe.accuracy, probe.chance))
-        n_train = int(np.sum(split.train_c & _known(values_c)))
+        n_train = int(np.sum(split.train_c & is_known(values_c)))
         found.append(
             Recovery(name, "accuracy", score, chance, n_train, probe.n_clips, probe.n_groups, reason=probe.reason)
         )
@@ -192,7 +190,7 @@ def _rules(codes_cf: Floats, name: str, values_c: NDArray, split: Split, n_permu
         heldout_mask_c=split.heldout_c,
         settings=LabelSettings(n_permutations=max(n_permutations, 20), seed=seed),
     )
-    known = _known(values_c)
+    known = is_known(values_c)
     groups = np.asarray(split.groups_c, dtype=object).astype(str)
     heldout = split.heldout_c & known
     blank = Recovery(
@@ -216,7 +214,3 @@ def _rules(codes_cf: Floats, name: str, values_c: NDArray, split: Split, n_permu
         feature=best[clearest],
         direction=clearest,
     )
-
-
-def _known(values_c: NDArray) -> Mask:
-    return np.array([value is not None for value in values_c], dtype=bool)

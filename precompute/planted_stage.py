@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -11,10 +11,11 @@ import pandas as pd
 from precompute.artefacts import Bundle, key_of, sha256_of
 from precompute.datasets.singing.truth import PLANTED, TABLE, read_truth
 from precompute.encode_stage import EncoderAtWork, States
-from precompute.factor_fit import LassoSettings
 from precompute.job import Job
+from precompute.lasso_stage import lasso_folds, lasso_settings
 from precompute.match_stage import Dictionary
 from precompute.planted import How, Recovery, Split, from_all, from_one
+from precompute.probe_result import is_known
 from precompute.probe_stage import dense_id
 
 PLANTED_STAGE = "planted"
@@ -122,19 +123,11 @@ def _key(job: Job, truth: Truth, *, representations: Sequence[str], carried: Seq
 
 def _split(job: Job) -> Split:
     arrays = job.arrays
-    folds_c = np.where(arrays.fold_group_c >= 0, arrays.fold_group_c % job.config.lasso_folds, -1)
-    return Split(arrays.groups_c, arrays.train_c, arrays.heldout_c, folds_c)
+    return Split(arrays.groups_c, arrays.train_c, arrays.heldout_c, lasso_folds(job))
 
 
 def _how(job: Job) -> How:
-    config = job.config
-    lasso = LassoSettings(
-        alphas=config.lasso_alphas,
-        eps=config.lasso_eps,
-        n_permutations=config.lasso_permutations,
-        count_codes=False,
-    )
-    return How(lasso, config.probe_c_grid, config.workers())
+    return How(replace(lasso_settings(job), count_codes=False), job.config.probe_c_grid, job.config.workers())
 
 
 def _rows(found: Sequence[Recovery], *, kind: str, id_: str, layer: int | None = None) -> list[dict[str, object]]:
@@ -167,6 +160,6 @@ def _values(truth: Truth) -> pd.DataFrame:
         rows = np.flatnonzero(np.isfinite(values_c))
         parts.append(pd.DataFrame({"clip_index": rows, "parameter": name, "value": values_c[rows]}))
     for name, words_c in truth.words.items():
-        rows = np.flatnonzero([word is not None for word in words_c])
+        rows = np.flatnonzero(is_known(words_c))
         parts.append(pd.DataFrame({"clip_index": rows, "parameter": name, "word": words_c[rows].astype(str)}))
     return pd.concat(parts, ignore_index=True).astype({"word": "string"})

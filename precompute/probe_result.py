@@ -74,6 +74,11 @@ class ProbeResult:
     predictions: NDArray[np.object_] | None = None
 
 
+def is_known(values_c: NDArray) -> Mask:
+    """(c,) bool: which clips have a value, as None stands for none."""
+    return np.array([value is not None for value in values_c], dtype=bool)
+
+
 def as_labels(labels_c: NDArray) -> NDArray[np.object_]:
     """An object array of str or None; None, NaN and '' all mean 'no label'."""
     return np.array([None if v is None or v != v or v == "" else str(v) for v in labels_c], dtype=object)
@@ -87,7 +92,7 @@ def score_predictions(
     Balanced accuracy is the mean recall of the classes present; macro-F1 is over the classes present or predicted, 0
     for one never rightly predicted (both as scikit-learn's). `unseen`: clips that could not be scored, for the reason.
     """
-    scored = np.array([p is not None for p in predictions], dtype=bool)
+    scored = is_known(predictions)
     reason = None
     if unseen.any():
         names = ", ".join(sorted(set(labels[unseen])))

@@ -12,7 +12,7 @@ import pandas as pd
 from precompute.artefacts import Bundle, key_of
 from precompute.encode_stage import EncoderAtWork, States
 from precompute.job import GROUP_FOLDS, HELD_OUT, PAPER, RANDOM_FOLDS, Job, is_categorical
-from precompute.probe_result import ProbeResult
+from precompute.probe_result import ProbeResult, is_known
 from precompute.probes import attribute_baseline, run_paper_probe, run_probe
 
 PROBE_STAGE, BASELINE_STAGE = "probes", "attribute_baselines"
@@ -64,7 +64,7 @@ def paper_probe(job: Job, first_cd: np.ndarray, crops_cnd: np.ndarray, *, seed: 
     arrays = job.arrays
     results = []
     for label_name, labels_c in arrays.labels.items():
-        labelled = np.array([label is not None for label in labels_c])
+        labelled = is_known(labels_c)
         train, valid, test = ((arrays.paper_split_c == part) & labelled for part in ("train", "valid", "test"))
         result = run_paper_probe(
             crops_cnd[train],

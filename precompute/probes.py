@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 
 from precompute.metrics import Array, Floats, shared_groups
-from precompute.probe_result import ClassScore, LinearProbe, Mask, ProbeResult, as_labels, score_predictions
+from precompute.probe_result import ClassScore, LinearProbe, Mask, ProbeResult, as_labels, is_known, score_predictions
 
 __all__ = ["ClassScore", "LinearProbe", "ProbeResult", "attribute_baseline", "fit_probe", "fit_probes", "one_hot"]
 __all__ += ["run_paper_probe", "run_probe", "standardiser"]
@@ -134,7 +134,7 @@ def run_probe(
     is by group) a group on both sides. Never raises for such data; ValueError for an unknown protocol.
     """
     labels = as_labels(labels_c)
-    known = np.array([label is not None for label in labels], dtype=bool)
+    known = is_known(labels)
     groups = np.asarray(groups_c, dtype=object).astype(str)
     train, heldout = np.asarray(train_mask_c, bool) & known, np.asarray(heldout_mask_c, bool) & known
     folds = np.where(train, np.asarray(folds_c), -1)

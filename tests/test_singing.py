@@ -20,7 +20,7 @@ from explorer.errors import ConfigError, DatasetError
 from precompute.datasets import vocalset
 from precompute.datasets.singing import glottis, tract
 from precompute.datasets.singing.corpus import sing, write_corpus
-from precompute.datasets.singing.exercises import EXERCISES, melody
+from precompute.datasets.singing.exercises import melody
 from precompute.datasets.singing.free import free_clip
 from precompute.datasets.singing.parts import SINGERS, Cell, crossed, vocalset_shaped
 from precompute.datasets.singing.performance import modulation_cents
@@ -209,7 +209,7 @@ def test_the_crossed_part_has_every_minimal_pair():
         by_context.setdefault((cell.singer, cell.exercise, cell.vowel), set()).add(cell.technique)
     assert all(found == set(TECHNIQUES) for found in by_context.values())
     assert Counter(cell.vowel for cell in part.cells) == dict.fromkeys(tract.VOWELS, 240)
-    whole = crossed(exercises=EXERCISES, n_vowels=5)
+    whole = crossed(exercises=vocalset.EXERCISES, n_vowels=5)
     assert len({cell.relative for cell in whole.cells}) == 20 * 10 * 4 * 5
     wrongs: tuple[dict[str, Any], ...] = (
         {"n_singers": 1},

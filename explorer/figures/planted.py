@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pandas as pd
 import plotly.graph_objects as go
 
+from explorer.chance import above_chance
 from explorer.figures.theme import base_layout, encoder_color, palette, shown, with_alpha
 from explorer.text import count, is_defined, number, series_name
 
@@ -71,8 +73,8 @@ def _share(cell: dict[str, Any] | None) -> float | None:
     """How much of what chance leaves, 0 to 1; None where undefined."""
     if cell is None or not is_defined(cell["score"]):
         return None
-    chance = max(float(cell["control"]), 0.0) if is_defined(cell["control"]) else 0.0
-    return max((float(cell["score"]) - chance) / max(1 - chance, 1e-9), 0.0)
+    share = above_chance(float(cell["score"]), float(cell["control"]) if is_defined(cell["control"]) else math.nan)
+    return None if math.isnan(share) else max(share, 0.0)
 
 
 def _text(cell: dict[str, Any] | None, muted: str) -> str:

@@ -55,16 +55,15 @@ def banners(store: Store, *, encoder_id: str | None = None) -> None:
     elif facts.demo_note:
         lines.append(facts.demo_note)
     encoders = fetch_encoders(store)
-    if encoder_id is not None:
-        encoders = encoders[encoders["encoder_id"] == encoder_id]
-    untrained = [row.display_name for row in encoders.itertuples() if is_false(row.is_trained)]
+    named = encoders if encoder_id is None else encoders[encoders["encoder_id"] == encoder_id]
+    untrained = [row.display_name for row in named.itertuples() if is_false(row.is_trained)]
     if untrained:
         lines.append(
             f"Untrained weights: {', '.join(untrained)}. These numbers show what an untrained network of that shape "
             "gives, not what the published model knows."
         )
     if is_locked(store.folder):
-        lines.append(_at_work(fetch_unfinished(store), len(fetch_encoders(store))))
+        lines.append(_at_work(fetch_unfinished(store), len(encoders)))
     if lines:
         st.html(f'<div class="so-notices">{"".join(_notice_html(line, "note") for line in lines)}</div>')
 

@@ -23,6 +23,7 @@ from precompute.datasets.singing.corpus import write_corpus
 from precompute.datasets.singing.parts import crossed
 from precompute.datasets.singing.truth import read_truth
 from precompute.metrics import t_interval
+from precompute.pretraining.kept import kept
 from precompute.pretraining.recipes import NAMES
 from precompute.probes import run_probe
 from precompute.random_checkpoints import write_random_checkpoint
@@ -67,12 +68,12 @@ class Difference:
 def evaluate(work: Path, out: Path, *, n_workers: int = 2) -> dict[str, Any]:
     """Probe everything and write `evaluation.json` into `out`; finished encodings are found again in `work`."""
     clips = corpora(work, n_workers=n_workers)
-    log_mel_score = score(_kept(work, "log-mel", partial(log_mel_pooled, clips.paths))[:, 0], clips)
+    log_mel_score = score(_pooled_once(work, "log-mel", partial(log_mel_pooled, clips.paths))[:, 0], clips)
     encoders = {}
     for name in NAMES:
         untrained = write_random_checkpoint(name, work / "untrained" / name, size="demo", seed=0)
         trained_cld, untrained_cld = (
-            _kept(work, find_checkpoint(encoder).encoder_id, partial(pooled, encoder, clips.paths))
+            _pooled_once(work, find_checkpoint(encoder).encoder_id, partial(pooled, encoder, clips.paths))
             for encoder in (f"{name}={out / name}", f"{name}={untrained}")
         )
         layers = {kind: [score(x[:, layer], clips) for layer in range(x.shape[1])]
@@ -174,14 +175,8 @@ def _log_mel(wave: Waveform) -> np.ndarray:
     return torch.cat([levels_db.mean(dim=1), levels_db.std(dim=1)]).numpy()
 
 
-def _kept(work: Path, name: str, make: Callable[[], np.ndarray]) -> np.ndarray:
-    path = work / f"pooled-{name}.npy"
-    if not path.is_file():
-        log.info("encoding: %s", name)
-        unfinished = path.with_suffix(".part.npy")
-        np.save(unfinished, make())
-        unfinished.replace(path)
-    return np.load(path)
+def _pooled_once(work: Path, name: str, make: Callable[[], np.ndarray]) -> np.ndarray:
+    return kept(work / f"pooled-{name}.npy", make)
 
 
 def read_result(out: Path) -> dict[str, Any]:

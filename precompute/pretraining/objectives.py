@@ -107,8 +107,7 @@ class MaskedPatches(nn.Module):
     def loss(self, rng: np.random.Generator) -> torch.Tensor:
         """Of BATCH random clips."""
         clips = np.sort(rng.integers(0, len(self._voices.samples), BATCH))
-        n = self._voices.samples.shape[1]
-        sound = self._voices.crops(clips, np.zeros(BATCH, dtype=np.int64), n)
+        sound = self._voices.whole(clips)
         sound *= (10 ** (rng.uniform(-_GAIN_DB, _GAIN_DB, (BATCH, 1)) / 20)).astype(np.float32)
         device = next(self.parameters()).device
         banks = filter_banks(sound, self._voices.sample_rate_hz, self._n_frames, self._level).to(device)
@@ -152,10 +151,7 @@ def layer_states(
 ) -> Iterator[np.ndarray]:
     """float32 (b, t, d), batch by batch over all clips: the states of one layer."""
     device = next(network.parameters()).device
-    whole = voices.samples.shape[1]
-    for start in range(0, len(voices.samples), batch):
-        clips = np.arange(start, min(start + batch, len(voices.samples)))
-        sound = voices.crops(clips, np.zeros(len(clips), dtype=np.int64), whole)
-        sound = normalized(sound) if is_normalized else sound
-        output = network(torch.from_numpy(sound).to(device), output_hidden_states=True)
+    for sound in voices.batches(batch):
+        heard = normalized(sound) if is_normalized else sound
+        output = network(torch.from_numpy(heard).to(device), output_hidden_states=True)
         yield output.hidden_states[layer].float().cpu().numpy()

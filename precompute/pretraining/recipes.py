@@ -6,7 +6,7 @@ import logging
 import os
 import platform
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -18,11 +18,12 @@ import torch
 from explorer.encoders import AST_FAMILY, ENCODERS
 from precompute.checkpoint_folder import geometry, save_checkpoint, write_json
 from precompute.pretraining import teachers
+from precompute.pretraining.kept import kept
 from precompute.pretraining.objectives import BATCH, MaskedPatches, MaskedPrediction, filter_banks, layer_states
 from precompute.pretraining.sound import CLIP_S, Voices, voices
 from precompute.pretraining.training import Schedule, train
 
-NAMES = ("ast", "wavlm", "hubert", "mert")
+NAMES = tuple(ENCODERS)
 RECORD = "training.json"
 LICENCE = "this repository's (LICENSE): weights made by its code from generated sound"
 NOTE = "Small, trained by this project on generated voices: not the published {name}, and nothing here is about that."
@@ -106,7 +107,7 @@ def _two_rounds(name: str, sound: Voices, work: Path, plan: Plan) -> _Made:
 
     family, is_normalized = ENCODERS[name].family, name == "hubert"
     rounds: list[tuple[str, list[float]]] = []
-    cepstra = _batches(sound, lambda batch: teachers.mfcc(batch, sound.sample_rate_hz))
+    cepstra = _heard(sound, teachers.mfcc)
     first = trained("MFCC clusters", 1, plan.n_steps // 2, cepstra)
     own = layer_states(first.network, sound, _FEATURE_LAYER, is_normalized=is_normalized)
     return rounds, trained("own features", 2, plan.n_steps, own), {}
@@ -114,12 +115,9 @@ def _two_rounds(name: str, sound: Voices, work: Path, plan: Plan) -> _Made:
 
 def _musical(name: str, sound: Voices, work: Path, plan: Plan) -> _Made:
     """MERT: clusters of log-mel and of chroma, and the constant-Q spectrum."""
-    rate = sound.sample_rate_hz
-    mel = _batches(sound, lambda batch: teachers.log_mel(batch, rate))
-    tonal = _batches(sound, lambda batch: teachers.chroma(batch, rate))
     targets = (
-        _targets(work, f"{name}-mel", mel, _N_CLUSTERS, plan),
-        _targets(work, f"{name}-chroma", tonal, _N_CHROMA_CLUSTERS, plan),
+        _targets(work, f"{name}-mel", _heard(sound, teachers.log_mel), _N_CLUSTERS, plan),
+        _targets(work, f"{name}-chroma", _heard(sound, teachers.chroma), _N_CHROMA_CLUSTERS, plan),
     )
     module = MaskedPrediction(
         ENCODERS[name].family, sound, targets, seed=plan.seed, is_normalized=True, cqt=True
@@ -132,7 +130,7 @@ def _musical(name: str, sound: Voices, work: Path, plan: Plan) -> _Made:
 def _patches(name: str, sound: Voices, work: Path, plan: Plan) -> _Made:
     """AST: masked patches, in the level of its own training set."""
     clips = np.arange(0, len(sound.samples), max(len(sound.samples) // 200, 1))
-    some = sound.crops(clips, np.zeros(len(clips), dtype=np.int64), sound.samples.shape[1])
+    some = sound.whole(clips)
     n_frames = int(geometry(AST_FAMILY, "demo")["max_length"])
     banks = filter_banks(some, sound.sample_rate_hz, n_frames, (0.0, 0.5))
     level = (round(float(banks.mean()), 3), round(float(banks.std()), 3))
@@ -145,24 +143,20 @@ def _patches(name: str, sound: Voices, work: Path, plan: Plan) -> _Made:
 _ROUNDS = {"ast": _patches, "wavlm": _two_rounds, "hubert": _two_rounds, "mert": _musical}
 
 
-def _batches(sound: Voices, teacher: Any, batch: int = 32) -> Iterator[np.ndarray]:
-    whole = sound.samples.shape[1]
-    for start in range(0, len(sound.samples), batch):
-        clips = np.arange(start, min(start + batch, len(sound.samples)))
-        yield teacher(torch.from_numpy(sound.crops(clips, np.zeros(len(clips), dtype=np.int64), whole))).numpy()
+def _heard(sound: Voices, teacher: Callable[[torch.Tensor, int], torch.Tensor]) -> Iterator[np.ndarray]:
+    """What a teacher makes of every clip, (b, t, d) a batch."""
+    return (teacher(torch.from_numpy(batch), sound.sample_rate_hz).numpy() for batch in sound.batches(32))
 
 
 def _targets(work: Path, title: str, features: Iterator[np.ndarray], n_clusters: int, plan: Plan) -> np.ndarray:
     """The clusters of a teacher, int16 (c, t), computed once."""
-    path = work / f"targets-{title}-{plan.n_clips}-{plan.seed}.npy"
-    if not path.is_file():
+
+    def made() -> np.ndarray:
         log.info("%s: features and clusters", title)
         every = list(features)
         flat = np.concatenate([batch.reshape(-1, batch.shape[-1]) for batch in every])
         rng = np.random.default_rng([plan.seed, 17])
         some = flat[rng.choice(len(flat), min(_FIT_FRAMES, len(flat)), replace=False)]
-        found = teachers.clustered(iter(every), fit_on=some, n_clusters=n_clusters, seed=plan.seed)
-        partial = path.with_suffix(".part.npy")
-        np.save(partial, found)
-        os.replace(partial, path)
-    return np.load(path)
+        return teachers.clustered(iter(every), fit_on=some, n_clusters=n_clusters, seed=plan.seed)
+
+    return kept(work / f"targets-{title}-{plan.n_clips}-{plan.seed}.npy", made)

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import logging
 import os
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +14,7 @@ import numpy as np
 from explorer.audio import Waveform, resample
 from precompute.datasets.singing.free import free_clip
 from precompute.datasets.singing.voice import RATE_HZ
+from precompute.datasets.singing.workers import mapped
 
 CLIP_S = 3.2
 _FULL = 32767.0
@@ -33,6 +33,15 @@ class Voices:
         cut = [self.samples[clip, start : start + n_samples] for clip, start in zip(clips, starts, strict=True)]
         return np.stack(cut).astype(np.float32) / _FULL
 
+    def whole(self, clips: np.ndarray) -> np.ndarray:
+        """float32 (b, n): those clips from end to end, full scale 1.0."""
+        return self.samples[clips].astype(np.float32) / _FULL
+
+    def batches(self, size: int) -> Iterator[np.ndarray]:
+        """Every clip from end to end, in order, so many at a time: float32 (b, n)."""
+        for start in range(0, len(self.samples), size):
+            yield self.whole(np.arange(start, min(start + size, len(self.samples))))
+
 
 def voices(folder: Path, *, n_clips: int, seed: int, sample_rate_hz: int, n_workers: int = 2) -> Voices:
     """Draw the clips, or find them drawn. The same seed gives the same clips; a file that is there is complete."""
@@ -43,12 +52,11 @@ def voices(folder: Path, *, n_clips: int, seed: int, sample_rate_hz: int, n_work
         partial_path = path.with_suffix(".part.npy")
         table = np.lib.format.open_memmap(partial_path, mode="w+", dtype=np.int16, shape=(n_clips, n_samples))
         draw = partial(_drawn, sample_rate_hz=sample_rate_hz)
-        with ProcessPoolExecutor(n_workers, mp_context=get_context("spawn")) as pool:
-            seeds = range(seed * 1_000_000, seed * 1_000_000 + n_clips)
-            for number, samples in enumerate(pool.map(draw, seeds, chunksize=16)):
-                table[number] = samples
-                if number % 400 == 399:
-                    log.info("voices at %d Hz: %d of %d", sample_rate_hz, number + 1, n_clips)
+        seeds = range(seed * 1_000_000, seed * 1_000_000 + n_clips)
+        for number, samples in enumerate(mapped(draw, seeds, n_workers)):
+            table[number] = samples
+            if number % 400 == 399:
+                log.info("voices at %d Hz: %d of %d", sample_rate_hz, number + 1, n_clips)
         table.flush()
         os.replace(partial_path, path)
     return Voices(np.load(path, mmap_mode="r"), sample_rate_hz)

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import os
 import wave
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +22,7 @@ from precompute.datasets.singing.singers import Singer, make_singer
 from precompute.datasets.singing.style import PARAMETERS, Style, draw_style
 from precompute.datasets.singing.truth import CONTOUR_HOP_S, write_truth
 from precompute.datasets.singing.voice import CONTROL_HZ, RATE_HZ, Controls, render
+from precompute.datasets.singing.workers import mapped
 
 MARKER = "SYNTHETIC.txt"
 NOTE = "generated singing, no real voice: what is in every clip is known, and no number here is about real singers"
@@ -91,7 +90,7 @@ def write_corpus(
             folder.mkdir(parents=True, exist_ok=True)
         write = partial(_write_clip, root, seed=seed, gain_is_by_singer=part.gain_is_by_singer)
         rows, contours = [], []
-        for row, curves in _mapped(write, part.cells, n_workers):
+        for row, curves in mapped(write, part.cells, n_workers):
             rows.append(row)
             contours.append(curves)
             if progress is not None:
@@ -105,14 +104,6 @@ def write_corpus(
         os.replace(unfinished, marker)
     except OSError as error:
         raise DatasetError(f"The generated corpus cannot be written to {str(root)!r}: {error.strerror}.") from error
-
-
-def _mapped(write: Callable[[Cell], _Rows], cells: Iterable[Cell], n_workers: int) -> Iterator[_Rows]:
-    if n_workers < 2:
-        yield from map(write, cells)
-        return
-    with ProcessPoolExecutor(n_workers, mp_context=get_context("spawn")) as pool:
-        yield from pool.map(write, cells, chunksize=16)
 
 
 def _write_clip(root: Path, cell: Cell, *, seed: int, gain_is_by_singer: bool) -> _Rows:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 
 from precompute.datasets.singing.tract import VOWELS
 
-EXERCISES = ("arpeggios", "excerpts", "long_tones", "scales")
 _STEPS = {
     "arpeggios": (0, 4, 7, 12, 7, 4, 0),
     "scales": (0, 2, 4, 5, 7, 9, 11, 12),
@@ -46,9 +46,13 @@ def melody(exercise: str, vowel: str, rng: np.random.Generator, *, song: str | N
         words = [vowel] * len(steps)
     lengths = np.exp(rng.normal(0, 0.08, len(steps)))
     lengths[-1] *= 1.25
-    ends = np.cumsum(lengths) / lengths.sum()
+    return notes_of(np.cumsum(lengths) / lengths.sum(), steps, words)
+
+
+def notes_of(ends: np.ndarray, steps: Iterable[float], vowels: Iterable[str]) -> tuple[Note, ...]:
+    """Notes that follow each other without a rest, from where each ends, as a share of the performance."""
     starts = np.append(0.0, ends[:-1])
     return tuple(
-        Note(float(start), float(end), float(step), word)
-        for start, end, step, word in zip(starts, ends, steps, words, strict=True)
+        Note(float(start), float(end), float(step), str(vowel))
+        for start, end, step, vowel in zip(starts, ends, steps, vowels, strict=True)
     )

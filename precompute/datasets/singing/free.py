@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from precompute.datasets.singing.exercises import Note
+from precompute.datasets.singing.exercises import Note, notes_of
 from precompute.datasets.singing.performance import perform
 from precompute.datasets.singing.recording import Recording, recorded
 from precompute.datasets.singing.seeds import generator
@@ -61,8 +61,4 @@ def _notes(rng: np.random.Generator) -> tuple[Note, ...]:
     ends = np.cumsum(rng.uniform(0.4, 1.6, n_notes))
     steps = np.clip(np.cumsum(rng.integers(-5, 6, n_notes)) + rng.integers(0, 8), -5, 17)
     vowels = rng.choice(VOWELS, n_notes if rng.uniform() < 0.5 else 1)
-    starts = np.append(0.0, ends[:-1])
-    return tuple(
-        Note(float(start / ends[-1]), float(end / ends[-1]), float(step), str(vowels[place % len(vowels)]))
-        for place, (start, end, step) in enumerate(zip(starts, ends, steps, strict=True))
-    )
+    return notes_of(ends / ends[-1], steps, np.resize(vowels, n_notes))

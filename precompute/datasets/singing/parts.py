@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from explorer.errors import ConfigError
 from precompute.datasets import vocalset
-from precompute.datasets.singing.exercises import EXERCISES, SONGS
+from precompute.datasets.singing.exercises import SONGS
 from precompute.datasets.singing.style import TECHNIQUES
 from precompute.datasets.singing.tract import VOWELS
 
@@ -68,7 +68,7 @@ def crossed(
         raise ConfigError(f"{n_singers} singers: give 2 to {len(SINGERS)}.")
     if not 1 <= n_vowels <= len(VOWELS):
         raise ConfigError(f"{n_vowels} vowels: give 1 to {len(VOWELS)} of {', '.join(VOWELS)}.")
-    for kind, given, known in (("technique", techniques, TECHNIQUES), ("exercise", exercises, EXERCISES)):
+    for kind, given, known in (("technique", techniques, TECHNIQUES), ("exercise", exercises, vocalset.EXERCISES)):
         unknown = [name for name in given if name not in known]
         if unknown or not given:
             raise ConfigError(f"{kind} {', '.join(unknown) or 'none'}: allowed are {', '.join(known)}.")

@@ -10,7 +10,6 @@ import numpy as np
 
 SOUND_CM_S = 35_000.0
 REFERENCE_CM = 17.5
-VOWELS = ("a", "e", "i", "o", "u")
 # Hz for a tract of 17.5 cm: Peterson and Barney (1952) for the first three, rounded.
 FORMANTS_HZ = {
     "a": (730.0, 1090.0, 2440.0, 3400.0, 4400.0),
@@ -19,6 +18,7 @@ FORMANTS_HZ = {
     "o": (570.0, 840.0, 2410.0, 3300.0, 4350.0),
     "u": (300.0, 870.0, 2240.0, 3250.0, 4300.0),
 }
+VOWELS = tuple(FORMANTS_HZ)
 BANDWIDTHS_HZ = (110.0, 120.0, 150.0, 220.0, 300.0)
 N_FORMANTS = 5
 _FRAME, _FFT = 1024, 2048

@@ -1,0 +1,20 @@
+"""Work that is done clip by clip, on this process or on several."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from typing import TypeVar
+
+Item = TypeVar("Item")
+Made = TypeVar("Made")
+
+
+def mapped(make: Callable[[Item], Made], items: Iterable[Item], n_workers: int) -> Iterator[Made]:
+    """What `make` gives for each item, in order. For 2 workers or more `make` and the items must be picklable."""
+    if n_workers < 2:
+        yield from map(make, items)
+        return
+    with ProcessPoolExecutor(n_workers, mp_context=get_context("spawn")) as pool:
+        yield from pool.map(make, items, chunksize=16)
