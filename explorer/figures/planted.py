@@ -47,7 +47,7 @@ def planted_map(rows: pd.DataFrame, dark: bool) -> go.Figure:
                 colorscale=[[0, with_alpha(color, 0.0)], [1, with_alpha(color, 0.75)]],
                 text=[[_text(cell, colors.muted) for cell in line] for line in grid],
                 texttemplate="%{text}",
-                textfont={"color": colors.text, "size": 10.5},
+                textfont={"color": colors.text, "size": 9.5},
                 hovertext=[[_words(cell) for cell in line] for line in grid],
                 hovertemplate="%{hovertext}<extra></extra>",
                 showscale=False,
@@ -58,7 +58,7 @@ def planted_map(rows: pd.DataFrame, dark: bool) -> go.Figure:
         right = left + width * unit
         fig.update_layout({f"xaxis{axis}": {"domain": [left, right], "anchor": "y"}})
         fig.add_annotation(
-            x=(left + right) / 2, y=1.0, xref="paper", yref="paper", yanchor="bottom", showarrow=False,
+            x=(left + right) / 2, y=1.0, xref="paper", yref="paper", xanchor="center", yanchor="bottom", showarrow=False,
             text=f"<b>{shown(encoder)}</b>", font={"color": color, "size": 12},
         )  # fmt: skip
         left = right + gap
