@@ -1,4 +1,4 @@
--- Sonoscope store, schema version 2. One database file = one immutable generation.
+-- Sonoscope store, schema version 3. One database file = one immutable generation.
 -- Words: see docs/glossary.md. NULL always means "undefined or not computed", and a `reason` column says why.
 
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL);
@@ -18,6 +18,7 @@ CREATE TABLE encoders (
     fingerprint TEXT, weights_sha256 TEXT, preprocessor_sha256 TEXT,
     sample_rate_hz INTEGER, frame_rate_hz DOUBLE, n_layers INTEGER, d_model INTEGER,   -- layers 0..n_layers
     is_trained BOOLEAN,                     -- false: random weights, said wherever its numbers appear; NULL: unknown
+    is_published BOOLEAN,                   -- false: made elsewhere than the published model of that name, said as well; NULL: not said
     licence TEXT, note TEXT);
 
 CREATE TABLE files (

@@ -9,8 +9,8 @@ from explorer.errors import ExplorerError
 from explorer.queries.corpus import fetch_corpus, fetch_saes
 from explorer.ui.context import cached, get_store
 from explorer.ui.sae_links import sae_links
-from explorer.ui.style import apply_style, error_page, sidebar_head
-from explorer.ui.url import PAGES, get_param, note_page, page_file
+from explorer.ui.style import apply_style, empty_state, error_page, no_sae_yet, page_header, sidebar_head
+from explorer.ui.url import ABOUT_SAES, PAGES, get_param, note_page, page_file
 
 ICON = Path(explorer.ui.__file__).with_name("icon.png")
 TITLES = {page: page.capitalize() for page in PAGES}
@@ -39,6 +39,10 @@ def main() -> None:
         for name, page in pages.items():
             st.page_link(page, label=TITLES[name], query_params={"sae": sae} if sae else None, width="stretch")
         st.html('<hr class="so-rule">')
+    if saes.empty and name_now in ABOUT_SAES:
+        page_header(TITLES[name_now], "This page is about sparse autoencoders.")
+        empty_state(*no_sae_yet(get_store()))
+        return
     try:
         current.run()
     except ExplorerError as error:

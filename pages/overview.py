@@ -15,7 +15,7 @@ from explorer.ui.choices import section
 from explorer.ui.context import cached, get_store
 from explorer.ui.markup import as_written
 from explorer.ui.planted import planted_section
-from explorer.ui.style import caption, download_csv, empty_state, page_header, stat_cards
+from explorer.ui.style import caption, download_csv, empty_state, no_sae_yet, page_header, stat_cards
 from explorer.ui.url import page_file
 
 _SIGNS = {HOLDS: "✓", "does not hold here": "✕", "holds in part": "◐", UNSAID: "–"}
@@ -101,7 +101,10 @@ def _first_looks(store: Store) -> None:
     section("Where to look first")
     rows = cached(fetch_first_looks, store)
     if rows.empty:
-        empty_state("No feature stands out: none has a label that holds up held out, or predicts a factor.")
+        if cached(fetch_saes, store).empty:
+            empty_state(*no_sae_yet(store))
+        else:
+            empty_state("No feature stands out: none has a label that holds up held out, or predicts a factor.")
         return
     for row in rows.to_dict("records"):
         name = series_name(row["display_name"], row["layer"])

@@ -44,9 +44,6 @@ def main() -> None:
     with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
         label = choose_label(store)
         points = add_shares(cached(fetch_sae_points, store, label))
-        if points.empty:
-            empty_state("This store holds no SAE yet.", "Run precompute with an --encoder and without --layers none.")
-            return
         protocol = choose_one("Protocol", sorted(set(points["protocol"])), "protocol")
         error = choose_one("Reconstruction", ["FVU", "MSE"], "error").lower()
         over = choose_one(

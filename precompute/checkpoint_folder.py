@@ -170,7 +170,7 @@ def save_checkpoint(
     else:
         arrays = {key: tensor.cpu().numpy() for key, tensor in weights.items()}
         save_tensors(folder / "model.safetensors", arrays, {"format": "pt"})
-    write_json(folder / "preprocessor_config.json", {**_preprocessor(family, config), **(preprocessor or {})})
+    write_json(folder / "preprocessor_config.json", {**preprocessor_of(family, config), **(preprocessor or {})})
     write_json(folder / MARKER, marker)
     write_json(folder / CONFIG, config)
 
@@ -184,7 +184,8 @@ def _hub_layout(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     return {names.get(key, key): value.detach().contiguous().clone() for key, value in state.items()}
 
 
-def _preprocessor(family: str, config: Mapping[str, Any]) -> dict[str, Any]:
+def preprocessor_of(family: str, config: Mapping[str, Any]) -> dict[str, Any]:
+    """The preprocessor_config.json of a family's published checkpoint, for that configuration."""
     defaults = FAMILIES[family]
     if family == AST_FAMILY:
         return {

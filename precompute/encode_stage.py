@@ -261,6 +261,7 @@ def _encoder_bundle(work: EncoderAtWork) -> Bundle:
         source=checkpoint.source,
         revision=checkpoint.revision,
         is_trained=checkpoint.is_trained,
+        is_published=checkpoint.is_published,
         note=checkpoint.note,
     )
     bundle = job.artefacts.find(ENCODER_STAGE, key)
@@ -283,9 +284,12 @@ def _encoder_bundle(work: EncoderAtWork) -> Bundle:
         "n_layers": checkpoint.n_layers,
         "d_model": checkpoint.d_model,
         "is_trained": checkpoint.is_trained,
+        "is_published": checkpoint.is_published,
         "licence": checkpoint.spec.licence,
         "note": checkpoint.note,
     }
     with job.artefacts.writing(ENCODER_STAGE, key) as bundle:
-        bundle.add_table("encoders", pd.DataFrame([row]).astype({"is_trained": "boolean"}))
+        bundle.add_table(
+            "encoders", pd.DataFrame([row]).astype(dict.fromkeys(("is_trained", "is_published"), "boolean"))
+        )
     return job.artefacts.get(ENCODER_STAGE, key)

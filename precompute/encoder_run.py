@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -35,10 +35,10 @@ MAX_CODES_BYTES = 2e9  # dense codes of SAEs that are in memory together
 
 
 def process_encoder(
-    work: EncoderAtWork, factors_cg: np.ndarray, truth: Truth | None
+    work: EncoderAtWork, factors_cg: np.ndarray, truth: Truth | None, on_probed: Callable[[pd.DataFrame], object]
 ) -> tuple[list[Dictionary], pd.DataFrame]:
     """Everything about one encoder. Returns its reference dictionaries and the rows of `layer_choices`. truth: of a
-    generated corpus.
+    generated corpus. `on_probed` gets those rows once all layers are probed, before any SAE is trained.
 
     SAEs are analysed for as many layers at a time as MAX_CODES_BYTES of codes allow.
     """
@@ -47,6 +47,7 @@ def process_encoder(
     states = States(pooled_cld, *encode_training_crops(work)) if config.is_paper else States(pooled_cld)
     layers, choices = choose_layers(work, probe_layers(work, states))
     log.info("%s: layers %s get SAEs (%s)", work.encoder_id, ", ".join(map(str, layers)), choices["reason"].iloc[0])
+    on_probed(choices)
     trained = train_saes(work, states, layers)
     playable = playable_clips(job.corpus, config.n_playable_clips)
     encode_frames(work, _layers_without_traces(work, trained, playable))

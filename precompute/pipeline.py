@@ -9,10 +9,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 from threadpoolctl import threadpool_limits
 
 from explorer.errors import ConfigError, DatasetError, StoreError
 from explorer.recent import remember_store
+from explorer.store import POINTER
 from precompute.artefacts import Artefacts, key_of
 from precompute.config import RunConfig
 from precompute.corpus_stage import find_corpus
@@ -74,10 +76,24 @@ def run(config: RunConfig, *, command: str, on_published: Callable[[int], object
             artefacts, load_runs(artefacts), run_id=job.run_id, protocol=job.protocol, n_clips=len(job.corpus.clips)
         )
         choices: list[dict[str, Any]] = []
-        generation = 0
         known = _recorded_bundles(artefacts, job.run_id)
+
+        def publish_now(choices: list[dict[str, Any]], what: str, *, is_finished: bool) -> int:
+            with reporter.stage("publish", 1, "generation") as stage:
+                _record_run(job, config, command, sittings, choices, is_finished=is_finished)
+                generation = publish(config.store)
+                stage.advance()
+            log.info("%s in the store: generation %d can be browsed", what, generation)
+            on_published(generation)
+            return generation
+
+        def publish_probes(chosen: pd.DataFrame) -> None:
+            """Something to look at soon: where a store is new, its first encoder's layers do not wait for its SAEs."""
+            if not (config.store / POINTER).is_file():
+                publish_now(chosen.to_dict("records"), f"The layers of {plans[0].encoder_id} are", is_finished=False)
+
         for number, work in enumerate(plans, start=1):
-            found, chosen = process_encoder(work, factors_cg, truth)
+            found, chosen = process_encoder(work, factors_cg, truth, publish_probes)
             dictionaries += found
             choices += chosen.to_dict("records")
             work.release()
@@ -85,12 +101,7 @@ def run(config: RunConfig, *, command: str, on_published: Callable[[int], object
             is_last = number == len(plans)
             if not is_last and known.issuperset(job.record.bundles):
                 continue  # people browse it already
-            with reporter.stage("publish", 1, "generation") as stage:
-                _record_run(job, config, command, sittings, choices, is_finished=is_last)
-                generation = publish(config.store)
-                stage.advance()
-            log.info("%s is in the store: generation %d can be browsed", work.encoder_id, generation)
-            on_published(generation)
+            generation = publish_now(choices, f"{work.encoder_id} is", is_finished=is_last)
         _remember(config.store)
         return RunSummary(job.run_id, generation, job.corpus, reporter.where_the_time_went())
 

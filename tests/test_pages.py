@@ -10,8 +10,10 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from explorer.store import Store, open_store
-from explorer.ui.url import page_file
+from explorer.ui.url import ABOUT_SAES, PAGES, page_file
 from precompute.lock import locked
+from precompute.pipeline import run
+from tests.conftest import tiny_config
 from tests.hand_store import HAND_SAE, write_scored_store
 
 MAIN = page_file("overview").with_name("main.py")
@@ -239,3 +241,29 @@ def test_a_page_says_that_a_run_adds_to_the_store(
     assert "A run is at work" not in words(at("overview", store, monkeypatch))
     with locked(store):
         assert "A run is at work in this store." in words(at("overview", store, monkeypatch))
+
+
+@pytest.fixture(scope="module")
+def probed(tiny_sources: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What a new store holds when its first encoder is probed and no SAE is trained yet."""
+    store = tmp_path_factory.mktemp("probed") / "store"
+
+    def stop(_generation: int) -> None:
+        raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        run(tiny_config(tiny_sources, store), command="stopped at its first generation", on_published=stop)
+    return store
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_new_store_can_be_browsed_before_its_first_sae(
+    page: str, probed: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with locked(probed):
+        test = at(page, probed, monkeypatch)
+    no_trouble(test)
+    said = words(test)
+    assert "A run is at work" in said and "1 of 2 encoders" in said
+    assert ("No SAE is here yet" in said) == (page in {*ABOUT_SAES, "overview"})
+    assert bool(charts(test)) == (page == "layers")

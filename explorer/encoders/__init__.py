@@ -6,6 +6,7 @@ This package is the only importer of transformers. Nothing is fetched or loaded 
 from explorer.encoders.checkpoint import MARKER, Checkpoint, Loader, find_checkpoint
 from explorer.encoders.devices import DEVICES, find_device
 from explorer.encoders.encoder import Encoder, load_encoder
+from explorer.encoders.front_ends import FrontEnd, front_end_of
 from explorer.encoders.network import untrained_network
 from explorer.encoders.registry import (
     AST_FAMILY,
@@ -34,9 +35,11 @@ __all__ = [
     "EncoderChoice",
     "EncoderSpec",
     "FrameStates",
+    "FrontEnd",
     "Loader",
     "find_checkpoint",
     "find_device",
+    "front_end_of",
     "load_encoder",
     "parse_encoder",
     "untrained_network",

@@ -25,8 +25,8 @@ from explorer.errors import EncoderError
 Loader = Literal["own class", "paper"]
 
 MARKER = "sonoscope.json"
-"""Beside a checkpoint, what the weights cannot say themselves, any of: is_trained, note, licence, display_name, and
-teacher_carries (names of planted parameters, see Checkpoint)."""
+"""Beside a checkpoint, what the weights cannot say themselves, any of: is_trained, is_published, note, licence,
+display_name, and teacher_carries (names of planted parameters, see Checkpoint)."""
 
 # Written by tools, without effect on the numbers: left out of the fingerprint.
 _CONFIG_NOISE = frozenset(
@@ -71,6 +71,7 @@ class Checkpoint:
     preprocessor_sha256: str | None
     fingerprint: str
     is_trained: bool | None
+    is_published: bool | None
     note: str
     teacher_carries: tuple[str, ...] = ()
 
@@ -119,7 +120,7 @@ def find_checkpoint(
     weight_files = _weight_files(folder)
     weights_sha256 = _sha256_of_files(weight_files)
     marker = _read_json(folder / MARKER) if (folder / MARKER).is_file() else {}
-    is_trained = marker.get("is_trained")
+    is_trained, is_published = (_said(marker, name) for name in ("is_trained", "is_published"))
     licence, shown = str(marker.get("licence", spec.licence)), str(marker.get("display_name", spec.display_name))
     spec = dataclasses.replace(spec, licence=licence, display_name=shown)
     notes = [spec.note, str(marker.get("note", ""))]
@@ -140,10 +141,16 @@ def find_checkpoint(
         weights_sha256=weights_sha256,
         preprocessor_sha256=None if preprocessor_file is None else _sha256(preprocessor_file),
         fingerprint=_fingerprint(weights_sha256, preprocessor, config, used_loader, family),
-        is_trained=is_trained if isinstance(is_trained, bool) else None,
+        is_trained=is_trained,
+        is_published=is_published,
         note=" ".join(note for note in notes if note),
         teacher_carries=tuple(map(str, marker.get("teacher_carries", ()))),
     )
+
+
+def _said(marker: Mapping[str, Any], name: str) -> bool | None:
+    value = marker.get(name)
+    return value if isinstance(value, bool) else None
 
 
 def _read_json(path: Path) -> dict[str, Any]:

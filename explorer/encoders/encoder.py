@@ -18,9 +18,8 @@ from torch import nn
 from explorer.audio import Waveform
 from explorer.encoders.checkpoint import Checkpoint, Loader, find_checkpoint
 from explorer.encoders.devices import find_device, full_precision
-from explorer.encoders.front_ends import Chunk, FrontEnd, spectrogram_front_end, waveform_front_end
+from explorer.encoders.front_ends import Chunk, front_end_of
 from explorer.encoders.network import Recorder, blocks, load_network, pack_linears, valid_lengths
-from explorer.encoders.registry import AST_FAMILY
 from explorer.encoders.states import FrameStates, TokenMean
 from explorer.errors import AudioError, ConfigError, EncoderError
 from explorer.sound_checks import MIN_CLIP_S
@@ -78,7 +77,7 @@ class Encoder:
         self.encoder_id = f"{self.name}-{self.fingerprint[:8]}"
         self.n_layers, self.d_model, self.max_layer = checkpoint.n_layers, checkpoint.d_model, max_layer
         self.device, self.training_mode = device, training_mode
-        self._front_end = _front_end(checkpoint, network)
+        self._front_end = front_end_of(checkpoint.family, network.config, checkpoint.preprocessor)
         self.sample_rate_hz: int = self._front_end.sample_rate_hz
         self.frame_rate_hz: float = self._front_end.frame_rate_hz
         self.window_samples: int | None = self._front_end.window_samples
@@ -289,13 +288,6 @@ def load_encoder(
         checkpoint, load_network(checkpoint), target, max_layer=deepest, training_mode=training_mode, seed=seed,
         allow_tf32=allow_tf32,
     )  # fmt: skip
-
-
-def _front_end(checkpoint: Checkpoint, network: nn.Module) -> FrontEnd:
-    config = network.config
-    if checkpoint.family == AST_FAMILY:
-        return spectrogram_front_end(config, checkpoint.preprocessor)
-    return waveform_front_end(config, checkpoint.preprocessor)
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 
+from explorer.encoders.registry import AST_FAMILY
 from explorer.sound_checks import MIN_CLIP_S
 
 CHUNK_S = 20.0
@@ -233,7 +234,12 @@ class SpectrogramFrontEnd:
         return tokens_td
 
 
-def waveform_front_end(config: Any, preprocessor: Mapping[str, Any]) -> WaveformFrontEnd:
+def front_end_of(family: str, config: Any, preprocessor: Mapping[str, Any]) -> FrontEnd:
+    """What a checkpoint of that family does before its network, by its configuration and its preprocessor's."""
+    return (_spectrogram if family == AST_FAMILY else _waveform)(config, preprocessor)
+
+
+def _waveform(config: Any, preprocessor: Mapping[str, Any]) -> WaveformFrontEnd:
     """The front end of a network with the convolutions that its transformers configuration names."""
     stride, width = 1, 1
     for step, kernel in zip(config.conv_stride, config.conv_kernel, strict=True):
@@ -242,7 +248,7 @@ def waveform_front_end(config: Any, preprocessor: Mapping[str, Any]) -> Waveform
     return WaveformFrontEnd(int(preprocessor["sampling_rate"]), bool(preprocessor["do_normalize"]), stride, width)
 
 
-def spectrogram_front_end(config: Any, preprocessor: Mapping[str, Any]) -> SpectrogramFrontEnd:
+def _spectrogram(config: Any, preprocessor: Mapping[str, Any]) -> SpectrogramFrontEnd:
     """The front end of an AST checkpoint."""
     return SpectrogramFrontEnd(
         sample_rate_hz=int(preprocessor["sampling_rate"]),

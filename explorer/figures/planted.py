@@ -58,8 +58,8 @@ def planted_map(rows: pd.DataFrame, dark: bool) -> go.Figure:
         right = left + width * unit
         fig.update_layout({f"xaxis{axis}": {"domain": [left, right], "anchor": "y"}})
         fig.add_annotation(
-            x=(left + right) / 2, y=1.0, xref="paper", yref="paper", xanchor="center", yanchor="bottom", showarrow=False,
-            text=f"<b>{shown(encoder)}</b>", font={"color": color, "size": 12},
+            x=(left + right) / 2, y=1.0, xref="paper", yref="paper", xanchor="center", yanchor="bottom",
+            text=f"<b>{shown(encoder)}</b>", font={"color": color, "size": 12}, showarrow=False,
         )  # fmt: skip
         left = right + gap
     base_layout(fig, dark)

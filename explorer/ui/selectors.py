@@ -67,9 +67,7 @@ def choose_sae(store: Store) -> dict[str, Any]:
     """
     saes = cached(fetch_saes, store)
     if saes.empty:
-        raise NotInStoreError(
-            "This store holds no SAE yet. Add one with `python -m precompute run` and at least one `--encoder`."
-        )
+        raise NotInStoreError("This store holds no SAE.")
     named = get_param("sae")
     chosen = resolve_sae(store, named) if named else default_sae(saes)
     encoders = saes.drop_duplicates("encoder_id").set_index("encoder_id")

@@ -39,14 +39,16 @@ def apply_style() -> None:
 def page_header(title: str, sentence: str, *, store: Store | None = None, encoder_id: str | None = None) -> None:
     """The head of a page: its title, one sentence on what it shows, and what must be known before any number is read.
 
-    Says when the corpus is generated and which encoders (only `encoder_id`, if a page is about one) are untrained.
+    Says when the corpus is generated and which encoders (only `encoder_id`, if a page is about one) are untrained or
+    not the published ones.
     """
     st.html(f'<header class="so-head"><h1>{escape(title)}</h1><p>{escape(sentence)}</p></header>')
     banners(store or get_store(), encoder_id=encoder_id)
 
 
 def banners(store: Store, *, encoder_id: str | None = None) -> None:
-    """What a reader must know before any number: generated sounds, untrained encoders (only `encoder_id` if named)."""
+    """What a reader must know before any number: generated sounds, encoders (only `encoder_id` if named) that are
+    untrained or not the published ones."""
     facts, lines = fetch_corpus(store), []
     if facts.is_synthetic:
         lines.append(
@@ -62,6 +64,12 @@ def banners(store: Store, *, encoder_id: str | None = None) -> None:
             f"Untrained weights: {', '.join(untrained)}. These numbers show what an untrained network of that shape "
             "gives, not what the published model knows."
         )
+    own = [row.display_name for row in named.itertuples() if is_false(row.is_published)]
+    if own:
+        lines.append(
+            f"Not the published weights: {', '.join(own)}. What is found with them speaks of these networks, not of "
+            "the models that they are named after."
+        )
     if is_locked(store.folder):
         lines.append(_at_work(fetch_unfinished(store), len(encoders)))
     if lines:
@@ -72,6 +80,13 @@ def _at_work(n_wanted: int | None, n_there: int) -> str:
     """What is said while a run adds to the store."""
     done = "" if n_wanted is None else f" {n_there} of {n_wanted} encoders are here."
     return f"A run is at work in this store.{done} What it finishes appears with your next click."
+
+
+def no_sae_yet(store: Store) -> tuple[str, str]:
+    """What is said where SAEs are needed and there are none, and what to do about it."""
+    if is_locked(store.folder):
+        return "No SAE is here yet.", "A run is training the first ones: click again when they are done."
+    return "This store holds no SAE.", "Run precompute with an --encoder and without --layers none."
 
 
 def _notice_html(text: str, kind: str) -> str:

@@ -23,8 +23,8 @@ def build_parser() -> argparse.ArgumentParser:
             "--out", type=Path, default=SHIPPED, help="folder of the checkpoints (default: the shipped)"
         )
     train.add_argument("--encoder", action="append", choices=("ast", "wavlm", "hubert", "mert"), help="default: all")
-    train.add_argument("--clips", type=int, default=2400, help="free voices to train on (default: 2400)")
-    train.add_argument("--steps", type=int, default=1600, help="steps of the last round (default: 1600)")
+    train.add_argument("--clips", type=int, default=4800, help="free voices to train on (default: 4800)")
+    train.add_argument("--steps", type=int, default=3000, help="steps of the last round (default: 3000)")
     train.add_argument("--seed", type=int, default=0)
     train.add_argument("--device", default="cpu", help="cpu or cuda (default: cpu)")
     train.add_argument("--threads", type=int, default=0, help="of one training (default: all cores)")

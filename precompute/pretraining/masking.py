@@ -23,7 +23,7 @@ def span_mask(
     return mask
 
 
-def patch_mask(n_clips: int, n_patches: int, rng: np.random.Generator, *, share: float = 0.6) -> np.ndarray:
+def patch_mask(n_clips: int, n_patches: int, rng: np.random.Generator, *, share: float = 0.75) -> np.ndarray:
     """Bool (c, p), True where hidden: the same number of patches in every clip, anywhere."""
     n_hidden = round(share * n_patches)
     order = rng.uniform(size=(n_clips, n_patches)).argsort(axis=1)

@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from explorer.encoders import AST_FAMILY, untrained_network
-from precompute.checkpoint_folder import geometry
+from explorer.encoders import AST_FAMILY, FrontEnd, front_end_of, untrained_network
+from precompute.checkpoint_folder import geometry, preprocessor_of
 from precompute.pretraining import teachers
 from precompute.pretraining.masking import mixed, patch_mask, span_mask
 from precompute.pretraining.sound import Voices
@@ -18,33 +18,36 @@ from precompute.pretraining.sound import Voices
 CROP_S, BATCH = 2.0, 12
 _TEMPERATURE, _D_PROJECTED = 0.1, 64
 _CQT_WEIGHT = 1.0
+_HIDDEN_SHARE = 0.5  # of the loss; the rest is asked at the frames that the network hears
+_PAINTING_WEIGHT = 10.0
+_LEVEL_CLIPS = 200
 _GAIN_DB = 10.0  # to each side, at random in training: loudness is not what is learnt
 
 
 class MaskedPrediction(nn.Module):
-    """HuBERT, WavLM and MERT: say at hidden frames which cluster the teacher heard there (and its constant-Q spectrum).
+    """HuBERT, WavLM and MERT: say at each frame which cluster the teacher heard there (and its constant-Q spectrum).
 
-    Hsu et al. (2021): cosine of a projection with an embedding a cluster, over a temperature, cross-entropy at hidden
-    frames only. targets: int16 (c, t) a teacher. cqt: also regress the spectrum there (MERT).
+    Hsu et al. (2021): cosine of a projection with an embedding a cluster, over a temperature; the loss is their
+    alpha L_m + (1 - alpha) L_u, cross-entropies over hidden and over heard frames, with alpha = _HIDDEN_SHARE.
+    targets: int16 (teachers, c, t). cqt: also regress the spectrum at hidden frames (MERT).
     """
 
     def __init__(
         self,
         family: str,
         voices: Voices,
-        targets: tuple[np.ndarray, ...],
+        targets: np.ndarray,
         *,
         seed: int,
-        is_normalized: bool,
         is_mixed: bool = False,
         cqt: bool = False,
     ) -> None:
         super().__init__()
-        self._voices, self._targets = voices, targets
-        self._is_normalized, self._is_mixed = is_normalized, is_mixed
+        self._voices, self._targets, self._is_mixed = voices, targets, is_mixed
         config = geometry(family, "demo")
         d_model = int(config["hidden_size"])
         self.network = untrained_network(config, seed=seed)
+        self.front_end = front_end_of(family, self.network.config, preprocessor_of(family, config))
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self.projections = nn.ModuleList(nn.Linear(d_model, _D_PROJECTED) for _ in targets)
@@ -68,34 +71,50 @@ class MaskedPrediction(nn.Module):
         mask = span_mask(BATCH, n_frames, rng)
         device = next(self.parameters()).device
         hidden = torch.from_numpy(mask).to(device)
-        sound = torch.from_numpy(normalized(heard) if self._is_normalized else heard).to(device)
-        states = self.network(sound, mask_time_indices=hidden).last_hidden_state[hidden]
+        sound = network_inputs(self.front_end, heard).to(device)
+        states = self.network(sound, mask_time_indices=hidden).last_hidden_state
         total = states.new_zeros(())
         for target, projection, clusters in zip(self._targets, self.projections, self.clusters, strict=True):
             said = np.stack([target[clip, at : at + n_frames] for clip, at in zip(clips, first, strict=True)])
-            right = torch.from_numpy(said.astype(np.int64)).to(device)[hidden]
+            right = torch.from_numpy(said.astype(np.int64)).to(device)
             cosines = nn.functional.normalize(projection(states), dim=-1) @ nn.functional.normalize(clusters, dim=-1).T
-            total = total + nn.functional.cross_entropy(cosines / _TEMPERATURE, right) / len(self._targets)
+            at_hidden, at_heard = (
+                nn.functional.cross_entropy(cosines[where] / _TEMPERATURE, right[where]) for where in (hidden, ~hidden)
+            )
+            total = total + (_HIDDEN_SHARE * at_hidden + (1 - _HIDDEN_SHARE) * at_heard) / len(self._targets)
         if self.cqt is not None:
             bands = teachers.constant_q(torch.from_numpy(clean), rate).to(device)[hidden]
-            total = total + _CQT_WEIGHT * nn.functional.mse_loss(self.cqt(states), bands) / bands.var()
+            total = total + _CQT_WEIGHT * nn.functional.mse_loss(self.cqt(states[hidden]), bands) / bands.var()
         return total
 
 
 class MaskedPatches(nn.Module):
-    """AST: paint the hidden patches of a spectrogram (He et al. 2022, Gong et al. 2022), each in its own deviations."""
+    """AST: name and paint the hidden patches of a spectrogram, as SSAST (Gong et al. 2022).
 
-    def __init__(self, voices: Voices, *, seed: int, level: tuple[float, float]) -> None:
+    Two heads at every hidden place, scored by `patch_loss`. `level` is the mean and deviation of the voices' filter
+    banks, which the checkpoint's preprocessor takes away.
+    """
+
+    def __init__(self, voices: Voices, *, seed: int) -> None:
         super().__init__()
-        self._voices, self._level = voices, level
+        self._voices = voices
         config = geometry(AST_FAMILY, "demo")
-        self._size, self._n_frames = int(config["patch_size"]), int(config["max_length"])
+        self._size = int(config["patch_size"])
         d_model = int(config["hidden_size"])
         self.network = untrained_network(config, seed=seed)
+        preprocessor = preprocessor_of(AST_FAMILY, config)
+        plain = front_end_of(AST_FAMILY, self.network.config, {**preprocessor, "do_normalize": False})
+        step = max(len(voices.samples) // _LEVEL_CLIPS, 1)
+        banks = network_inputs(plain, voices.whole(np.arange(0, len(voices.samples), step)))
+        self.level = {"mean": round(float(banks.mean()), 3), "std": round(float(banks.std()), 3)}
+        self.front_end = front_end_of(AST_FAMILY, self.network.config, {**preprocessor, **self.level})
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self.hidden_patch = nn.Parameter(0.02 * torch.randn(d_model))
-            self.painter = nn.Linear(d_model, self._size**2)
+            self.namer, self.painter = (
+                nn.Sequential(nn.Linear(d_model, d_model), nn.ReLU(), nn.Linear(d_model, self._size**2))
+                for _ in range(2)
+            )
         self._mask: torch.Tensor | None = None
         self.network.embeddings.patch_embeddings.register_forward_hook(self._hide)
 
@@ -110,16 +129,15 @@ class MaskedPatches(nn.Module):
         sound = self._voices.whole(clips)
         sound *= (10 ** (rng.uniform(-_GAIN_DB, _GAIN_DB, (BATCH, 1)) / 20)).astype(np.float32)
         device = next(self.parameters()).device
-        banks = filter_banks(sound, self._voices.sample_rate_hz, self._n_frames, self._level).to(device)
+        banks = network_inputs(self.front_end, sound).to(device)
         patches = self._patches(banks)
         self._mask = torch.from_numpy(patch_mask(BATCH, patches.shape[1], rng)).to(device)
         try:
             states = self.network(banks).last_hidden_state[:, 2:]
         finally:
             mask, self._mask = self._mask, None
-        painted, right = self.painter(states[mask]), patches[mask]
-        right = (right - right.mean(dim=1, keepdim=True)) / (right.std(dim=1, keepdim=True) + 0.05)
-        return nn.functional.mse_loss(painted, right)
+        hidden, right = (values[mask].unflatten(0, (BATCH, -1)) for values in (states, patches))
+        return patch_loss(self.namer(hidden), self.painter(hidden), right)
 
     def _patches(self, banks: torch.Tensor) -> torch.Tensor:
         """(b, p, size * size), frequency-major as AST orders its tokens, from (b, time, mels)."""
@@ -127,31 +145,29 @@ class MaskedPatches(nn.Module):
         return cut.flatten(1, 2).flatten(2)
 
 
-def normalized(samples: np.ndarray) -> np.ndarray:
-    """Every crop with mean 0 and variance 1, as the checkpoint's preprocessor does it."""
-    centred = samples - samples.mean(axis=1, keepdims=True)
-    return (centred / np.sqrt((centred**2).mean(axis=1, keepdims=True) + 1e-7)).astype(np.float32)
+def patch_loss(named_bpd: torch.Tensor, painted_bpd: torch.Tensor, right_bpd: torch.Tensor) -> torch.Tensor:
+    """SSAST's: which of its clip's patches each place holds, and what it looks like.
+
+    Cross-entropy over the dot products of `named` with all patches of the clip, plus _PAINTING_WEIGHT times the mean
+    squared error of `painted`. All (b, p, d) with the same p in every clip.
+    """
+    alike = named_bpd @ right_bpd.transpose(1, 2)
+    places = torch.arange(right_bpd.shape[1], device=alike.device).expand(alike.shape[:2])
+    named = nn.functional.cross_entropy(alike.flatten(0, 1), places.flatten())
+    return named + _PAINTING_WEIGHT * nn.functional.mse_loss(painted_bpd, right_bpd)
 
 
-def filter_banks(samples: np.ndarray, sample_rate_hz: int, n_frames: int, level: tuple[float, float]) -> torch.Tensor:
-    """(b, n_frames, 128) of Kaldi filter banks as AST takes them: less the mean, over twice the deviation."""
-    from torchaudio.compliance.kaldi import fbank
-
-    mean, deviation = level
-    out = torch.zeros(len(samples), n_frames, 128)
-    for clip, values in enumerate(torch.from_numpy(samples)):
-        banks = fbank(values[None], sample_frequency=sample_rate_hz, window_type="hanning", num_mel_bins=128)
-        out[clip, : min(len(banks), n_frames)] = banks[:n_frames]
-    return (out - mean) / (2 * deviation)
+def network_inputs(front_end: FrontEnd, samples_bn: np.ndarray) -> torch.Tensor:
+    """What a network takes for sounds of equal length that it sees at once, by its checkpoint's own front end."""
+    (whole,) = front_end.chunks(samples_bn.shape[1])
+    return torch.stack([front_end.network_input(samples, whole, front_end.level(samples)) for samples in samples_bn])
 
 
 @torch.inference_mode()
-def layer_states(
-    network: Any, voices: Voices, layer: int, *, is_normalized: bool, batch: int = 16
-) -> Iterator[np.ndarray]:
-    """float32 (b, t, d), batch by batch over all clips: the states of one layer."""
-    device = next(network.parameters()).device
+def layer_states(module: MaskedPrediction, voices: Voices, layer: int, *, batch: int = 16) -> Iterator[np.ndarray]:
+    """float32 (b, t, d), batch by batch over all clips: the states of one layer, nothing hidden."""
+    device = next(module.parameters()).device
     for sound in voices.batches(batch):
-        heard = normalized(sound) if is_normalized else sound
-        output = network(torch.from_numpy(heard).to(device), output_hidden_states=True)
+        inputs = network_inputs(module.front_end, sound).to(device)
+        output = module.network(inputs, output_hidden_states=True)
         yield output.hidden_states[layer].float().cpu().numpy()

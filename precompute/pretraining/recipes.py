@@ -15,11 +15,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from explorer.encoders import AST_FAMILY, ENCODERS
+from explorer.encoders import ENCODERS
 from precompute.checkpoint_folder import geometry, save_checkpoint, write_json
 from precompute.pretraining import teachers
 from precompute.pretraining.kept import kept
-from precompute.pretraining.objectives import BATCH, MaskedPatches, MaskedPrediction, filter_banks, layer_states
+from precompute.pretraining.objectives import BATCH, MaskedPatches, MaskedPrediction, layer_states
 from precompute.pretraining.sound import CLIP_S, Voices, voices
 from precompute.pretraining.training import Schedule, train
 
@@ -27,15 +27,18 @@ NAMES = tuple(ENCODERS)
 RECORD = "training.json"
 LICENCE = "this repository's (LICENSE): weights made by its code from generated sound"
 NOTE = "Small, trained by this project on generated voices: not the published {name}, and nothing here is about that."
+_MOTION = "their first and their second differences, 100 each"
+_OWN = "then of 100 clusters in each third of its own layer-4 features"
 OBJECTIVES = {
-    "ast": "masked spectrogram patches (60 % of 16 x 16 patches hidden, mean squared error in each patch's deviations)",
-    "wavlm": "masked prediction of 100 clusters of MFCCs, then of 100 clusters of its own layer-4 features; half of "
-    "the crops mixed with another voice or with noise",
-    "hubert": "masked prediction of 100 clusters of MFCCs, then of 100 clusters of its own layer-4 features",
-    "mert": "masked prediction of 100 clusters of log-mel and 50 of chroma at 24 kHz, and regression of a constant-Q "
-    "spectrum",
+    "ast": "masked spectrogram patches (75 % of 16 x 16 patches hidden): which of the clip's hidden ones lies there, "
+    "and its values",
+    "wavlm": f"masked prediction of clusters of MFCCs, {_MOTION}, {_OWN}; half of the crops mixed with another voice "
+    "or with noise",
+    "hubert": f"masked prediction of clusters of MFCCs, {_MOTION}, {_OWN}",
+    "mert": f"masked prediction of clusters of log-mel, {_MOTION}, and of 50 of chroma at 24 kHz, and regression of a "
+    "constant-Q spectrum",
 }
-_FEATURE_LAYER, _N_CLUSTERS, _N_CHROMA_CLUSTERS, _FIT_FRAMES = 4, 100, 50, 60_000
+_FEATURE_LAYER, _N_PARTS, _N_CLUSTERS, _N_CHROMA_CLUSTERS, _FIT_FRAMES = 4, 3, 100, 50, 60_000
 log = logging.getLogger("precompute")
 
 
@@ -43,8 +46,8 @@ log = logging.getLogger("precompute")
 class Plan:
     """How much of everything. `n_steps` of the last round; a first round (HuBERT, WavLM) has half as many."""
 
-    n_clips: int = 2400
-    n_steps: int = 1600
+    n_clips: int = 4800
+    n_steps: int = 3000
     seed: int = 0
     device: str = "cpu"
 
@@ -70,6 +73,7 @@ def pretrain(name: str, work: Path, out: Path, plan: Plan) -> Path:
     }  # fmt: skip
     marker = {
         "is_trained": True,
+        "is_published": False,
         "note": NOTE.format(name=spec.display_name),
         "licence": LICENCE,
         "display_name": f"{spec.display_name} (small)",
@@ -94,34 +98,30 @@ def _two_rounds(name: str, sound: Voices, work: Path, plan: Plan) -> _Made:
     """HuBERT and WavLM: MFCC clusters, then a new network on the first one's features."""
 
     def trained(title: str, number: int, n_steps: int, features: Iterator[np.ndarray]) -> MaskedPrediction:
-        targets = _targets(work, f"{name}-{number}", features, _N_CLUSTERS, plan)
+        targets = _targets(work, f"{name}-{number}", features, _N_CLUSTERS, plan, n_parts=_N_PARTS)
         seed = plan.seed + number
-        module = MaskedPrediction(
-            family, sound, (targets,), seed=seed, is_normalized=is_normalized, is_mixed=name == "wavlm"
-        ).to(plan.device)
+        module = MaskedPrediction(family, sound, targets, seed=seed, is_mixed=name == "wavlm").to(plan.device)
         state = work / f"{name}-{number}.pt"
         rounds.append(
             (title, train(f"{name}, {title}", module, module.loss, Schedule(n_steps), seed=seed, state=state))
         )
         return module
 
-    family, is_normalized = ENCODERS[name].family, name == "hubert"
+    family = ENCODERS[name].family
     rounds: list[tuple[str, list[float]]] = []
     cepstra = _heard(sound, teachers.mfcc)
     first = trained("MFCC clusters", 1, plan.n_steps // 2, cepstra)
-    own = layer_states(first.network, sound, _FEATURE_LAYER, is_normalized=is_normalized)
+    own = layer_states(first, sound, _FEATURE_LAYER)
     return rounds, trained("own features", 2, plan.n_steps, own), {}
 
 
 def _musical(name: str, sound: Voices, work: Path, plan: Plan) -> _Made:
     """MERT: clusters of log-mel and of chroma, and the constant-Q spectrum."""
-    targets = (
-        _targets(work, f"{name}-mel", _heard(sound, teachers.log_mel), _N_CLUSTERS, plan),
+    targets = np.concatenate([
+        _targets(work, f"{name}-mel", _heard(sound, teachers.moving_mel), _N_CLUSTERS, plan, n_parts=_N_PARTS),
         _targets(work, f"{name}-chroma", _heard(sound, teachers.chroma), _N_CHROMA_CLUSTERS, plan),
-    )
-    module = MaskedPrediction(
-        ENCODERS[name].family, sound, targets, seed=plan.seed, is_normalized=True, cqt=True
-    ).to(plan.device)  # fmt: skip
+    ])  # fmt: skip
+    module = MaskedPrediction(ENCODERS[name].family, sound, targets, seed=plan.seed, cqt=True).to(plan.device)
     state = work / f"{name}-1.pt"
     losses = train(f"{name}, musical teacher", module, module.loss, Schedule(plan.n_steps), seed=plan.seed, state=state)
     return [("musical teacher", losses)], module, {}
@@ -129,15 +129,10 @@ def _musical(name: str, sound: Voices, work: Path, plan: Plan) -> _Made:
 
 def _patches(name: str, sound: Voices, work: Path, plan: Plan) -> _Made:
     """AST: masked patches, in the level of its own training set."""
-    clips = np.arange(0, len(sound.samples), max(len(sound.samples) // 200, 1))
-    some = sound.whole(clips)
-    n_frames = int(geometry(AST_FAMILY, "demo")["max_length"])
-    banks = filter_banks(some, sound.sample_rate_hz, n_frames, (0.0, 0.5))
-    level = (round(float(banks.mean()), 3), round(float(banks.std()), 3))
-    module = MaskedPatches(sound, seed=plan.seed, level=level).to(plan.device)
+    module = MaskedPatches(sound, seed=plan.seed).to(plan.device)
     state = work / f"{name}-1.pt"
     losses = train(f"{name}, patches", module, module.loss, Schedule(plan.n_steps), seed=plan.seed, state=state)
-    return [("masked patches", losses)], module, {"mean": level[0], "std": level[1]}
+    return [("masked patches", losses)], module, module.level
 
 
 _ROUNDS = {"ast": _patches, "wavlm": _two_rounds, "hubert": _two_rounds, "mert": _musical}
@@ -148,8 +143,14 @@ def _heard(sound: Voices, teacher: Callable[[torch.Tensor, int], torch.Tensor]) 
     return (teacher(torch.from_numpy(batch), sound.sample_rate_hz).numpy() for batch in sound.batches(32))
 
 
-def _targets(work: Path, title: str, features: Iterator[np.ndarray], n_clusters: int, plan: Plan) -> np.ndarray:
-    """The clusters of a teacher, int16 (c, t), computed once."""
+def _targets(
+    work: Path, title: str, features: Iterator[np.ndarray], n_clusters: int, plan: Plan, *, n_parts: int = 1
+) -> np.ndarray:
+    """The clusters of a teacher, int16 (parts, c, t), computed once.
+
+    Its dimensions are cut into equal parts, each with clusters of its own: the product quantisation of Hsu et al.
+    (2021, section II-C), by which what changes fast is not outvoted by what stands still.
+    """
 
     def made() -> np.ndarray:
         log.info("%s: features and clusters", title)
@@ -157,6 +158,11 @@ def _targets(work: Path, title: str, features: Iterator[np.ndarray], n_clusters:
         flat = np.concatenate([batch.reshape(-1, batch.shape[-1]) for batch in every])
         rng = np.random.default_rng([plan.seed, 17])
         some = flat[rng.choice(len(flat), min(_FIT_FRAMES, len(flat)), replace=False)]
-        return teachers.clustered(iter(every), fit_on=some, n_clusters=n_clusters, seed=plan.seed)
+        parts = np.array_split(np.arange(flat.shape[1]), n_parts)
+        return np.stack([
+            teachers.clustered((batch[..., part] for batch in every), fit_on=some[:, part], n_clusters=n_clusters,
+                               seed=plan.seed)
+            for part in parts
+        ])  # fmt: skip
 
     return kept(work / f"targets-{title}-{plan.n_clips}-{plan.seed}.npy", made)

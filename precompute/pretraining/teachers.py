@@ -43,12 +43,23 @@ def log_mel(samples_bn: torch.Tensor, sample_rate_hz: int, n_mels: int = 40) -> 
 
 def mfcc(samples_bn: torch.Tensor, sample_rate_hz: int) -> torch.Tensor:
     """(b, t, 39): 13 mel-frequency cepstral coefficients with their first and second differences."""
-    from torchaudio.functional import compute_deltas, create_dct
+    from torchaudio.functional import create_dct
 
-    cepstra = log_mel(samples_bn, sample_rate_hz) @ create_dct(13, 40, norm="ortho")
-    delta = compute_deltas(cepstra.transpose(1, 2)).transpose(1, 2)
-    second = compute_deltas(delta.transpose(1, 2)).transpose(1, 2)
-    return torch.cat([cepstra, delta, second], dim=2)
+    return _moving(log_mel(samples_bn, sample_rate_hz) @ create_dct(13, 40, norm="ortho"))
+
+
+def moving_mel(samples_bn: torch.Tensor, sample_rate_hz: int) -> torch.Tensor:
+    """(b, t, 120): 40 log-mel energies with their first and second differences."""
+    return _moving(log_mel(samples_bn, sample_rate_hz))
+
+
+def _moving(values_btd: torch.Tensor) -> torch.Tensor:
+    """The values, then their first and second differences over five frames: (b, t, 3 d)."""
+    from torchaudio.functional import compute_deltas
+
+    first = compute_deltas(values_btd.transpose(1, 2))
+    second = compute_deltas(first)
+    return torch.cat([values_btd, first.transpose(1, 2), second.transpose(1, 2)], dim=2)
 
 
 def constant_q(samples_bn: torch.Tensor, sample_rate_hz: int) -> torch.Tensor:
