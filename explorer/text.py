@@ -7,6 +7,7 @@ import math
 import pandas as pd
 
 UNDEFINED = "undefined"
+_ROUNDING = 1e-12  # of float64 around 1, with room
 
 
 def is_defined(value: object) -> bool:
@@ -33,7 +34,7 @@ def commonest(reasons: pd.Series) -> str:
 def number(value: object, digits: int = 2) -> str:
     """`value` with `digits` decimals, small ones with two significant digits; 'undefined' when it is None or NaN.
 
-    The minus is a true minus sign.
+    The minus is a true minus sign. What rounding leaves of a zero is a zero.
     """
     if not is_defined(value):
         return UNDEFINED
@@ -41,8 +42,8 @@ def number(value: object, digits: int = 2) -> str:
     if math.isinf(amount):
         return "∞" if amount > 0 else "−∞"
     text = f"{amount:.{digits}f}"
-    if amount != 0 and float(text) == 0:
-        text = f"{amount:.1e}"
+    if float(text) == 0:
+        text = f"{0.0:.{digits}f}" if abs(amount) < _ROUNDING else f"{amount:.1e}"
     return text.replace("-", "−")
 
 

@@ -123,7 +123,7 @@ def status(store: Path) -> list[str]:
         )
         lines.append(f"run {record['run_id']} ({record['preset']}): {state}; {record['summary']}")
     if not (store / POINTER).is_file() and (is_at_work or (store / ARTEFACTS).is_dir()):
-        what_next = "comes when the first encoder is done" if is_at_work else "needs the same run once more"
+        what_next = "comes when the first encoder is probed" if is_at_work else "needs the same run once more"
         return [*lines, f"nothing is published yet: the first generation {what_next}"]
     with_store = open_store(store)
     counts = with_store.query(

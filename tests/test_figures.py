@@ -42,6 +42,7 @@ def test_numbers_read_as_people_write_them() -> None:
     assert number(-0.126) == "−0.13"
     assert number(0.0) == "0.00"
     assert number(0.0004) == "4.0e−04"  # a small number is not rounded to a zero that it is not
+    assert number(3.3e-16) == number(-3.3e-16) == "0.00"  # what rounding leaves of an R2 of 0
     assert number(math.inf) == "∞"
     assert percent(0.95) == "95 %"
     assert percent(0.995) == "99.5 %"
