@@ -63,7 +63,8 @@ def _run(store: Store, run: dict[str, Any], runs: pd.DataFrame) -> None:
         st.code(str(run["command"]), language="bash", wrap_lines=True)
     if is_defined(run["summary"]):
         st.text(str(run["summary"]))
-    left, right = st.columns(2, gap="large")
+    with st.container(key="so-split"):
+        left, right = st.columns(2, gap="large")
     with left:
         _timings(store, run["run_id"])
     with right:
