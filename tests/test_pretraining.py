@@ -91,17 +91,17 @@ def test_masks_hide_what_they_should():
     assert mask[:, 20:80].mean() == pytest.approx(1 - 0.92**10, abs=0.03)
     assert mask.any(axis=1).all() and not mask.all(axis=1).any()
     patches = patch_mask(50, 160, rng)
-    assert set(patches.sum(axis=1)) == {120} and patches[:, 0].any() and not patches[:, 0].all()
+    assert set(patches.sum(axis=1)) == {96} and patches[:, 0].any() and not patches[:, 0].all()
 
 
 def test_mixing_changes_at_most_half_of_some_clips():
     rng = np.random.default_rng(0)
-    samples = rng.normal(0, 0.1, (40, 4000)).astype(np.float32)
+    samples = rng.normal(0, 0.1, (200, 4000)).astype(np.float32)
     before = samples.copy()
     heard = mixed(samples, rng)
     np.testing.assert_array_equal(samples, before)
     changed = (heard != samples).mean(axis=1)
-    assert 0.3 < np.mean(changed > 0) < 0.7
+    assert 0.1 < np.mean(changed > 0) < 0.3
     assert changed.max() <= 0.5
 
 
@@ -127,7 +127,7 @@ def test_the_loss_falls_and_a_stopped_training_goes_on_to_the_same_weights(sound
     schedule = Schedule(12, learning_rate=2e-3)
     whole = small()
     losses = train("whole", whole, whole.loss, schedule, seed=0, state=tmp_path / "whole.pt", save_every=100)
-    assert np.mean(losses[-3:]) < 0.95 * np.mean(losses[:3])
+    assert np.mean(losses[-3:]) < 0.9 * losses[0]
 
     stopped = small()
     seen = []
@@ -165,15 +165,13 @@ def test_every_teacher_is_asked_at_hidden_and_at_heard_frames(sound: Voices, mon
     assert float(hidden.abs().sum()) > float(heard.abs().sum()) > 0
 
 
-def test_patches_are_named_among_their_clips_own_and_painted():
-    right = torch.randn(2, 6, 256, generator=torch.Generator().manual_seed(0))
-    assert float(patch_loss(right, right, right)) < 1e-3
-    swapped = right.roll(1, dims=1)
-    assert float(patch_loss(swapped, right, right)) > 10
-    assert float(patch_loss(right, swapped, right)) > 10
-    nothing = torch.zeros_like(right)
-    expected = float(np.log(6)) + 10 * float((right**2).mean())
-    assert float(patch_loss(nothing, nothing, right)) == pytest.approx(expected, rel=1e-4)
+def test_patches_are_painted_in_their_own_deviations():
+    right = torch.randn(6, 256, generator=torch.Generator().manual_seed(0))
+    scaled = right / (right.std(dim=1, keepdim=True) + 0.05)
+    painted = scaled - scaled.mean(dim=1, keepdim=True)
+    assert float(patch_loss(painted, right)) < 1e-6
+    assert float(patch_loss(painted, 3 * right + 7)) < 0.01  # louder, brighter: the same to paint
+    assert float(patch_loss(torch.zeros_like(right), right)) == pytest.approx(0.9, abs=0.1)
 
 
 def test_the_schedule_warms_up_and_ends_at_zero():

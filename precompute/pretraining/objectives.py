@@ -19,7 +19,6 @@ CROP_S, BATCH = 2.0, 12
 _TEMPERATURE, _D_PROJECTED = 0.1, 64
 _CQT_WEIGHT = 1.0
 _HIDDEN_SHARE = 0.5  # of the loss; the rest is asked at the frames that the network hears
-_PAINTING_WEIGHT = 10.0
 _LEVEL_CLIPS = 200
 _GAIN_DB = 10.0  # to each side, at random in training: loudness is not what is learnt
 
@@ -89,10 +88,9 @@ class MaskedPrediction(nn.Module):
 
 
 class MaskedPatches(nn.Module):
-    """AST: name and paint the hidden patches of a spectrogram, as SSAST (Gong et al. 2022).
+    """AST: paint the hidden patches of a spectrogram, scored by `patch_loss`.
 
-    Two heads at every hidden place, scored by `patch_loss`. `level` is the mean and deviation of the voices' filter
-    banks, which the checkpoint's preprocessor takes away.
+    `level` is the mean and deviation of the voices' filter banks, which the checkpoint's preprocessor takes away.
     """
 
     def __init__(self, voices: Voices, *, seed: int) -> None:
@@ -111,10 +109,7 @@ class MaskedPatches(nn.Module):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self.hidden_patch = nn.Parameter(0.02 * torch.randn(d_model))
-            self.namer, self.painter = (
-                nn.Sequential(nn.Linear(d_model, d_model), nn.ReLU(), nn.Linear(d_model, self._size**2))
-                for _ in range(2)
-            )
+            self.painter = nn.Linear(d_model, self._size**2)
         self._mask: torch.Tensor | None = None
         self.network.embeddings.patch_embeddings.register_forward_hook(self._hide)
 
@@ -136,8 +131,7 @@ class MaskedPatches(nn.Module):
             states = self.network(banks).last_hidden_state[:, 2:]
         finally:
             mask, self._mask = self._mask, None
-        hidden, right = (values[mask].unflatten(0, (BATCH, -1)) for values in (states, patches))
-        return patch_loss(self.namer(hidden), self.painter(hidden), right)
+        return patch_loss(self.painter(states[mask]), patches[mask])
 
     def _patches(self, banks: torch.Tensor) -> torch.Tensor:
         """(b, p, size * size), frequency-major as AST orders its tokens, from (b, time, mels)."""
@@ -145,16 +139,13 @@ class MaskedPatches(nn.Module):
         return cut.flatten(1, 2).flatten(2)
 
 
-def patch_loss(named_bpd: torch.Tensor, painted_bpd: torch.Tensor, right_bpd: torch.Tensor) -> torch.Tensor:
-    """SSAST's: which of its clip's patches each place holds, and what it looks like.
+def patch_loss(painted_pd: torch.Tensor, right_pd: torch.Tensor) -> torch.Tensor:
+    """Mean squared error of painted patches (p, d), each right one less its own mean and over its own deviation.
 
-    Cross-entropy over the dot products of `named` with all patches of the clip, plus _PAINTING_WEIGHT times the mean
-    squared error of `painted`. All (b, p, d) with the same p in every clip.
+    So a patch counts by what moves in it, not by how loud it is (He et al. 2022; Huang et al. 2022 for spectrograms).
     """
-    alike = named_bpd @ right_bpd.transpose(1, 2)
-    places = torch.arange(right_bpd.shape[1], device=alike.device).expand(alike.shape[:2])
-    named = nn.functional.cross_entropy(alike.flatten(0, 1), places.flatten())
-    return named + _PAINTING_WEIGHT * nn.functional.mse_loss(painted_bpd, right_bpd)
+    centred = right_pd - right_pd.mean(dim=1, keepdim=True)
+    return nn.functional.mse_loss(painted_pd, centred / (right_pd.std(dim=1, keepdim=True) + 0.05))
 
 
 def network_inputs(front_end: FrontEnd, samples_bn: np.ndarray) -> torch.Tensor:

@@ -30,10 +30,9 @@ NOTE = "Small, trained by this project on generated voices: not the published {n
 _MOTION = "their first and their second differences, 100 each"
 _OWN = "then of 100 clusters in each third of its own layer-4 features"
 OBJECTIVES = {
-    "ast": "masked spectrogram patches (75 % of 16 x 16 patches hidden): which of the clip's hidden ones lies there, "
-    "and its values",
-    "wavlm": f"masked prediction of clusters of MFCCs, {_MOTION}, {_OWN}; half of the crops mixed with another voice "
-    "or with noise",
+    "ast": "masked spectrogram patches (60 % of 16 x 16 patches hidden, mean squared error in each patch's deviations)",
+    "wavlm": f"masked prediction of clusters of MFCCs, {_MOTION}, {_OWN}; a fifth of the crops mixed "
+    "with another voice or with noise",
     "hubert": f"masked prediction of clusters of MFCCs, {_MOTION}, {_OWN}",
     "mert": f"masked prediction of clusters of log-mel, {_MOTION}, and of 50 of chroma at 24 kHz, and regression of a "
     "constant-Q spectrum",
