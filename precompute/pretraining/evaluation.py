@@ -67,18 +67,16 @@ class Difference:
 
 
 def evaluate(work: Path, out: Path, *, n_workers: int = 2) -> dict[str, Any]:
-    """Probe everything and write `evaluation.json` into `out`; finished encodings are found again in `work`."""
+    """Probe everything and write `evaluation.json` into `out`; what `work` holds already is not done again."""
     clips = corpora(work, n_workers=n_workers)
-    log_mel_score = score(_pooled_once(work, "log-mel", partial(log_mel_pooled, clips.paths))[:, 0], clips)
+    (log_mel_score,) = _scored(work, "log-mel", partial(log_mel_pooled, clips.paths), clips)
     encoders = {}
     for name in NAMES:
         untrained = write_random_checkpoint(name, work / "untrained" / name, size="demo", seed=0)
-        trained_cld, untrained_cld = (
-            _pooled_once(work, find_checkpoint(encoder).encoder_id, partial(pooled, encoder, clips.paths))
-            for encoder in (f"{name}={out / name}", f"{name}={untrained}")
-        )
-        layers = {kind: [score(x[:, layer], clips) for layer in range(x.shape[1])]
-                  for kind, x in (("trained", trained_cld), ("untrained", untrained_cld))}  # fmt: skip
+        layers = {
+            kind: _scored(work, find_checkpoint(encoder).encoder_id, partial(pooled, encoder, clips.paths), clips)
+            for kind, encoder in (("trained", f"{name}={out / name}"), ("untrained", f"{name}={untrained}"))
+        }
         best = {kind: max(range(len(found)), key=lambda at: found[at].folds) for kind, found in layers.items()}
         chosen, rival = layers["trained"][best["trained"]], layers["untrained"][best["untrained"]]
         encoders[name] = {
@@ -176,8 +174,16 @@ def _log_mel(wave: Waveform) -> np.ndarray:
     return torch.cat([levels_db.mean(dim=1), levels_db.std(dim=1)]).numpy()
 
 
-def _pooled_once(work: Path, name: str, make: Callable[[], np.ndarray]) -> np.ndarray:
-    return kept(work / f"pooled-{UNSEEN_SEED}-{name}.npy", make)
+def _scored(work: Path, name: str, make: Callable[[], np.ndarray], clips: Clips) -> list[Score]:
+    """One Score a layer of what `make` gives, (c, layers, d); what was made and scored before is read from `work`."""
+    x_cld = kept(work / f"pooled-{UNSEEN_SEED}-{name}.npy", make)
+    scores = []
+    for layer in range(x_cld.shape[1]):
+        path = work / f"score-{UNSEEN_SEED}-{name}-{layer}.json"
+        if not path.is_file():
+            write_json(path, asdict(score(x_cld[:, layer], clips)))
+        scores.append(Score(**json.loads(path.read_text(encoding="utf-8"))))
+    return scores
 
 
 def read_result(out: Path) -> dict[str, Any]:
