@@ -47,7 +47,7 @@ def planted_map(rows: pd.DataFrame, dark: bool) -> go.Figure:
                 colorscale=[[0, with_alpha(color, 0.0)], [1, with_alpha(color, 0.75)]],
                 text=[[_text(cell, colors.muted) for cell in line] for line in grid],
                 texttemplate="%{text}",
-                textfont={"color": colors.text, "size": 9.5},
+                textfont={"color": colors.text, "size": 8.5},
                 hovertext=[[_words(cell) for cell in line] for line in grid],
                 hovertemplate="%{hovertext}<extra></extra>",
                 showscale=False,
