@@ -10,10 +10,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from explorer.errors import ExplorerError, StoreError
-from explorer.store import POINTER
+from explorer.store import POINTER, SCHEMA_VERSION
 from precompute.artefacts import key_of, sha256_of
 from precompute.config import PAPER_SPARSITIES, RunConfig, make_config
-from precompute.datasets.singing.corpus import write_corpus
+from precompute.datasets.singing.corpus import CORPUS_VERSION, write_corpus
 from precompute.datasets.singing.parts import Part, crossed
 from precompute.reporting import Reporter, log
 
@@ -76,7 +76,12 @@ def remember_built(config: RunConfig) -> None:
 def _recipe(config: RunConfig) -> dict[str, str]:
     options = {name: value for name, value in config.as_dict().items() if name not in ("store", "root", "encoders")}
     files = [path for name in NAMES for path in sorted((ENCODERS / name).iterdir()) if path.is_file()]
-    return {"options": key_of(options=options), "encoders": key_of(files=[sha256_of(path) for path in files])}
+    made_by = key_of(schema=SCHEMA_VERSION, corpus=CORPUS_VERSION)
+    return {
+        "made_by": made_by,
+        "options": key_of(options=options),
+        "encoders": key_of(files=[sha256_of(path) for path in files]),
+    }
 
 
 class App:

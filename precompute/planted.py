@@ -205,6 +205,8 @@ def _rules(codes_cf: Floats, name: str, values_c: NDArray, split: Split, n_permu
             best[value] = int(rows[np.argmax(labels.f1_train[rows])])
     if not best:
         return replace(blank, reason=str(labels.reason[0]) if len(labels.reason) else "no feature")
+    if not np.isfinite(labels.null_f1):
+        return replace(blank, reason="too few clips or groups of any value to compare with permuted ones")
     scores = [labels.f1[best[value]] if value in best else 0.0 for value in names]
     clearest = max(best, key=lambda value: labels.f1_train[best[value]])
     return replace(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 
 import numpy as np
 import pandas as pd
@@ -11,8 +11,8 @@ import pandas as pd
 from precompute.artefacts import Bundle, key_of, sha256_of
 from precompute.datasets.singing.truth import PLANTED, TABLE, read_truth
 from precompute.encode_stage import EncoderAtWork, States
+from precompute.factor_fit import LassoSettings
 from precompute.job import Job
-from precompute.lasso_stage import lasso_folds, lasso_settings
 from precompute.match_stage import Dictionary
 from precompute.planted import How, Recovery, Split, from_all, from_one
 from precompute.probe_result import is_known
@@ -20,7 +20,8 @@ from precompute.probe_stage import dense_id
 
 PLANTED_STAGE = "planted"
 FACTORS_ID = "factors"
-VERSION = 1
+VERSION = 2
+SETTINGS = LassoSettings(alphas=20, eps=1e-3, n_permutations=20, count_codes=False)  # whatever the preset
 _WHOLE_S = 0.01  # a clip that ends so near its file's end is the whole file
 
 
@@ -96,7 +97,7 @@ def find_planted(work: EncoderAtWork, truth: Truth, states: States, references: 
         for item in references:
             recovered = from_all(item.codes_cf, *given, _how(job))
             rows += _rows(recovered, kind="lasso", id_=item.sae_id, layer=item.layer)
-            single = from_one(item.codes_cf, *given, n_permutations=job.config.lasso_permutations, seed=item.seed)
+            single = from_one(item.codes_cf, *given, n_permutations=SETTINGS.n_permutations, seed=item.seed)
             rows += _rows(single, kind="feature", id_=item.sae_id, layer=item.layer)
             stage.advance()
     for row in rows:
@@ -109,25 +110,24 @@ def find_planted(work: EncoderAtWork, truth: Truth, states: States, references: 
 
 
 def _key(job: Job, truth: Truth, *, representations: Sequence[str], carried: Sequence[str] = ()) -> str:
-    config = job.config
     return key_of(
         version=VERSION,
         corpus=job.corpus.corpus_id,
         truth=truth.sha256,
         representations=representations,
         carried=carried,
-        settings=[config.lasso_folds, config.lasso_alphas, config.lasso_eps, config.lasso_permutations],
-        c_grid=config.probe_c_grid,
+        settings=asdict(SETTINGS),
+        c_grid=job.config.probe_c_grid,
     )
 
 
 def _split(job: Job) -> Split:
     arrays = job.arrays
-    return Split(arrays.groups_c, arrays.train_c, arrays.heldout_c, lasso_folds(job))
+    return Split(arrays.groups_c, arrays.train_c, arrays.heldout_c, arrays.fold_group_c)
 
 
 def _how(job: Job) -> How:
-    return How(replace(lasso_settings(job), count_codes=False), job.config.probe_c_grid, job.config.workers())
+    return How(SETTINGS, job.config.probe_c_grid, job.config.workers())
 
 
 def _rows(found: Sequence[Recovery], *, kind: str, id_: str, layer: int | None = None) -> list[dict[str, object]]:

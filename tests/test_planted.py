@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,14 +18,14 @@ from precompute.planted import How, Recovery, Split, from_all, from_one
 from tests.hand_store import write_scored_store
 from tests.test_pages import at, charts, no_trouble, words
 
-N_GROUPS, PER_GROUP = 10, 24
+N_GROUPS, N_TRAIN, PER_GROUP = 14, 8, 24
 HOW = How(LassoSettings(alphas=8, eps=0.01, n_permutations=3, count_codes=False), (0.1,))
 
 
 def split() -> Split:
     groups = np.repeat([f"singer{number}" for number in range(N_GROUPS)], PER_GROUP).astype(object)
     number = np.repeat(np.arange(N_GROUPS), PER_GROUP)
-    return Split(groups, number < 7, number >= 7, np.where(number < 7, number % 2, -1))
+    return Split(groups, number < N_TRAIN, number >= N_TRAIN, np.where(number < N_TRAIN, number % 2, -1))
 
 
 def noise(n_dims: int = 12, seed: int = 0) -> np.ndarray:
@@ -41,7 +42,7 @@ def test_what_is_there_is_found_and_what_is_not_is_not():
     numbers = {"there": 3.0 + x[:, 0] - 2 * x[:, 5], "not": rng.standard_normal(len(x))}
     there, absent = from_all(x, numbers, {}, split(), HOW)
     assert there.score > 0.95 and there.is_found and there.score_kind == "r2"
-    assert there.n_train == 7 * PER_GROUP and there.n_clips == 3 * PER_GROUP and there.n_groups == 3
+    assert (there.n_train, there.n_clips, there.n_groups) == (N_TRAIN * PER_GROUP, 6 * PER_GROUP, 6)
     assert absent.score < 0.1 and not absent.is_found
 
 
@@ -77,6 +78,15 @@ def test_one_feature_a_vowel():
     (found,) = from_one(codes, {}, {"vowel": said}, split(), n_permutations=20, seed=0)
     assert found.score_kind == "f1" and found.score == pytest.approx(1.0) and found.is_found
     assert found.direction in tuple("aeiou")
+
+
+def test_a_vowel_without_permuted_labels_to_compare_with_is_undefined():
+    """Where too few singers are held out for any label, the best rule on noise must not count as found."""
+    of_all = split()
+    few = np.isin(of_all.groups_c, [f"singer{number}" for number in range(N_TRAIN, N_TRAIN + 3)])
+    codes = np.maximum(noise(40), 0.0)
+    (found,) = from_one(codes, {}, {"vowel": vowels()}, replace(of_all, heldout_c=few), n_permutations=20, seed=0)
+    assert np.isnan(found.score) and not found.is_found and found.reason is not None and "permuted" in found.reason
 
 
 def test_too_little_to_judge_says_why():
@@ -152,7 +162,8 @@ def test_a_conclusion_names_who_finds_what() -> None:
         columns=["parameter_name", "encoder_display", "is_found", "is_nuisance"],
     )
     assert conclusion(rows) == (
-        "Found in some layer of every encoder: pitch. By some only: vowel by B. By none: gain (of the recording)."
+        "Found in all dimensions of some layer of every encoder: pitch. By some only: vowel by B. "
+        "By none: gain (of the recording)."
     )
 
 

@@ -18,9 +18,11 @@ Every clip of this corpus was generated, so what is in it is known. Each paramet
 was fitted on. Numbers: the Lasso's $R^2 = 1 - \sum (y - \hat y)^2 / \sum (y - \bar y_\text{train})^2$, its penalty
 chosen by folds of training singers; from one feature, a line fitted on training clips, the feature being the one with
 the largest $|r|$ there. The vowel: accuracy of a linear probe; from single features, the mean F1 of the vowels' best.
-*Chance* is what permuted values reach by the same steps, for the probe the commonest vowel's share.
+*Chance* is what permuted values reach with the same penalty (a line: the best feature for them), for the probe the
+commonest vowel's share.
 **Found**: at least a quarter of what chance leaves, $(s - c) / (1 - c) \ge 0.25$. **ᵀ**: what the encoder was trained
-to predict was itself a function of this parameter, so finding it is no discovery.
+to predict reads this parameter out, so finding it is no discovery. **Tract length goes with sex here**, as it mostly
+does in life: telling men from women is enough to find it, and nothing shows that it is known among men or among women.
 """
 
 
@@ -37,8 +39,8 @@ def planted_section(store: Store) -> None:
     rows = dense if kind == "dense" else cached(fetch_planted, store, kind)
     scored = rows[rows["score"].notna()]
     n = (
-        f"{count(scored['n_clips'].max(), 'clip')} of {count(scored['n_groups'].max(), 'unseen singer')}; bold: found; "
-        "ᵀ: in the teacher; –: undefined. "
+        f"up to {count(scored['n_clips'].max(), 'clip')} of {count(scored['n_groups'].max(), 'unseen singer')}; "
+        "bold: found; ᵀ: in the teacher; –: undefined. "
         if len(scored)
         else ""
     )
@@ -73,7 +75,7 @@ def conclusion(dense: pd.DataFrame) -> str:
             nowhere.append(said)
     parts = []
     if everywhere:
-        parts.append(f"Found in some layer of every encoder: {_listed(everywhere)}.")
+        parts.append(f"Found in all dimensions of some layer of every encoder: {_listed(everywhere)}.")
     if somewhere:
         parts.append(f"By some only: {'; '.join(somewhere)}.")
     if nowhere:

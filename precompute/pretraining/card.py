@@ -22,7 +22,7 @@ def write_card(out: Path) -> Path:
     first = records[NAMES[0]]
     n_layers = len(result["encoders"][NAMES[0]]["layers"]["trained"])
     text = _TEMPLATE.read_text(encoding="utf-8").format(
-        seconds=first["voices"]["seconds"] / 60,
+        minutes=first["voices"]["seconds"] / 60,
         n_clips=first["plan"]["n_clips"],
         seed=first["voices"]["seed"],
         objectives="\n".join(_objective(name, records[name]) for name in NAMES),

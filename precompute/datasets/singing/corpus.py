@@ -27,7 +27,7 @@ from precompute.datasets.singing.workers import mapped
 MARKER = "SYNTHETIC.txt"
 NOTE = "generated singing, no real voice: what is in every clip is known, and no number here is about real singers"
 _Rows = tuple[dict[str, object], dict[str, object]]  # of truth.csv and of its contours
-_VERSION = 2
+CORPUS_VERSION = 2
 _MODULATED_CENTS = 25.0  # from here on a clip has a vibrato or trill whose rate can be asked for
 _SOUNDING = 0.3  # of the gate
 _SESSION_DB, _CLIP_DB = 4.0, 0.5  # gains of a corpus recorded in one session a singer
@@ -77,15 +77,19 @@ def write_corpus(
     interrupted is finished. Raises DatasetError when the folder holds something else or cannot be written.
     """
     root = Path(root)
-    stamp = f"{NOTE}\npart={part.name} n_clips={len(part.cells)} seed={seed} version={_VERSION}\n"
+    stamp = f"{NOTE}\npart={part.name} n_clips={len(part.cells)} seed={seed} version={CORPUS_VERSION}\n"
     marker = root / MARKER
     if marker.is_file():
         if marker.read_text(encoding="utf-8") == stamp:
             return
         raise DatasetError(f"{str(root)!r} holds another generated corpus. Give an empty folder.")
-    if root.is_dir() and any(child.name != "FULL" for child in root.iterdir() if not child.name.startswith(".")):
+    unfinished = root / f".{MARKER}.part"
+    is_own = unfinished.is_file() and unfinished.read_text(encoding="utf-8") == stamp
+    if root.is_dir() and any(root.iterdir()) and not is_own:
         raise DatasetError(f"{str(root)!r} is not empty. Give an empty folder.")
     try:
+        root.mkdir(parents=True, exist_ok=True)
+        unfinished.write_text(stamp, encoding="utf-8")
         for folder in sorted({(root / cell.relative).parent for cell in part.cells}):
             folder.mkdir(parents=True, exist_ok=True)
         write = partial(_write_clip, root, seed=seed, gain_is_by_singer=part.gain_is_by_singer)
@@ -99,8 +103,6 @@ def write_corpus(
         train = [singer for singer in part.singers if singer not in part.test_singers]
         for split, names in (("train", train), ("test", part.test_singers)):
             (root / vocalset.SINGER_LISTS[split]).write_text("\n".join(names) + "\n", encoding="utf-8")
-        unfinished = root / f".{MARKER}.part"
-        unfinished.write_text(stamp, encoding="utf-8")
         os.replace(unfinished, marker)
     except OSError as error:
         raise DatasetError(f"The generated corpus cannot be written to {str(root)!r}: {error.strerror}.") from error

@@ -13,7 +13,8 @@ from precompute.datasets.singing.style import Style
 from precompute.datasets.singing.tract import VOWELS
 from precompute.datasets.singing.voice import render
 
-# Every number of a style from here, each on its own: combinations that no technique has, and wider than any.
+# Every number of a style from here, each on its own: combinations that no technique has. Not all as wide as the
+# techniques': most of the corpora's first formants (first_formant_oct) lie above these.
 _RANGES: dict[str, tuple[float, float]] = {
     "pitch_st": (-10.0, 8.0),
     "effort_db": (-10.0, 9.0),
