@@ -144,10 +144,12 @@ CREATE TABLE planted_scores (
     parameter TEXT, score DOUBLE,
     score_kind TEXT,                        -- 'r2' (numbers), 'accuracy' (categories), 'f1' (categories by one feature each)
     control DOUBLE,                         -- what chance reaches by the same steps
+    told DOUBLE,                            -- R2 of knowing only technique and exercise; NULL for categories
     n_train INTEGER, n_clips INTEGER, n_groups INTEGER, n_weights INTEGER,
     feature INTEGER, direction TEXT,        -- kind 'feature'; a category: its clearest value and that value's feature
     is_found BOOLEAN,                       -- (score - chance) / (1 - chance) >= 0.25
-    in_teacher BOOLEAN,                     -- the encoder's training targets were a function of it
+    is_beyond BOOLEAN,                      -- found, and the same with `told` in chance's place
+    in_teacher BOOLEAN,                     -- the encoder's training targets were made to follow it
     reason TEXT);
 CREATE TABLE pca_baselines (encoder_id TEXT, layer INTEGER, n_components INTEGER, fvu_train DOUBLE, fvu_heldout DOUBLE);
 CREATE TABLE diagnostics (run_id TEXT, encoder_id TEXT, layer INTEGER, sae_id TEXT, code TEXT, severity TEXT,

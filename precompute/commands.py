@@ -77,6 +77,8 @@ def demo(store: Path, open: bool = False) -> list[str]:
     """The demo, through the same pipeline as anything else; `open`: with the app, once there is something to see."""
     config = demo_corpus.demo_config(store)
     with demo_corpus.opened_app(store, is_wanted=open) as app:
+        if demo_corpus.is_readable(store):
+            app.open()
         demo_corpus.write_demo_corpus(config)
         summary = run(config, command=command_line(), on_published=app.open)
         demo_corpus.remember_built(config)

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from explorer.errors import ExplorerError, StoreError
-from explorer.store import POINTER, SCHEMA_VERSION
+from explorer.store import POINTER, SCHEMA_VERSION, open_store
 from precompute.artefacts import key_of, sha256_of
 from precompute.config import PAPER_SPARSITIES, RunConfig, make_config
 from precompute.datasets.singing.corpus import CORPUS_VERSION, write_corpus
@@ -65,6 +65,15 @@ def is_built(config: RunConfig) -> bool:
     if not path.is_file() or not (config.store / POINTER).is_file():
         return False
     return json.loads(path.read_text(encoding="utf-8")) == _recipe(config)
+
+
+def is_readable(store: Path) -> bool:
+    """Whether the app would have something to show, as after a demo that was stopped."""
+    try:
+        open_store(store).close()
+    except StoreError:
+        return False
+    return True
 
 
 def remember_built(config: RunConfig) -> None:

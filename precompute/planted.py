@@ -2,7 +2,8 @@
 
 Numbers by the Lasso of `attribution` (R2 held out, SST about the training mean), categories by the probe of `probes`
 (accuracy); from a single feature by a line fitted on the training clips, or by the rules of `feature_labels` (F1). Each
-beside what permuted values, the commonest class or the best of permuted labels reach.
+beside two controls: what permuted values, the commonest class or the best of permuted labels reach; and for numbers
+what someone knows who has only read what was sung, not heard it.
 """
 
 from __future__ import annotations
@@ -48,13 +49,15 @@ class How:
 class Recovery:
     """One parameter from one representation. score_kind: 'r2', 'accuracy' or 'f1'; NaN with a reason where undefined.
 
-    control is what chance reaches by the same steps; a perfect score is 1 for all three kinds.
+    control is what chance reaches by the same steps, told what the design says (`from_design`); a perfect score is 1
+    for all three kinds.
     """
 
     parameter: str
     score_kind: str
     score: float = NAN
     control: float = NAN
+    told: float = NAN
     n_train: int = 0
     n_clips: int = 0
     n_groups: int = 0
@@ -67,6 +70,11 @@ class Recovery:
     def is_found(self) -> bool:
         """Whether a quarter of what chance leaves is recovered; never where the score is undefined."""
         return above_chance(self.score, self.control) >= FOUND_SHARE
+
+    @property
+    def is_beyond(self) -> bool:
+        """Whether it is found, and a quarter also of what the design leaves: more than the technique is heard."""
+        return self.is_found and above_chance(self.score, self.told) >= FOUND_SHARE
 
 
 def from_all(
@@ -92,11 +100,18 @@ def from_all(
         )
         found += [
             Recovery(
-                name, "r2", fit.r2, fit.r2_permuted, fit.n_train, fit.n_clips, fit.n_groups, fit.n_weights,
+                name,
+                "r2",
+                score=fit.r2,
+                control=fit.r2_permuted,
+                n_train=fit.n_train,
+                n_clips=fit.n_clips,
+                n_groups=fit.n_groups,
+                n_weights=fit.n_weights,
                 reason=fit.reason,
             )
             for name, fit in zip(numbers, fits, strict=True)
-        ]  # fmt: skip
+        ]
     for name, values_c in words.items():
         probe = run_probe(
             x_cd,
@@ -112,9 +127,39 @@ def from_all(
         score, chance = (NAN if value is None else float(value) for value in (probe.accuracy, probe.chance))
         n_train = int(np.sum(split.train_c & is_known(values_c)))
         found.append(
-            Recovery(name, "accuracy", score, chance, n_train, probe.n_clips, probe.n_groups, reason=probe.reason)
+            Recovery(
+                name,
+                "accuracy",
+                score=score,
+                control=chance,
+                n_train=n_train,
+                n_clips=probe.n_clips,
+                n_groups=probe.n_groups,
+                reason=probe.reason,
+            )
         )
     return found
+
+
+def from_design(numbers: Mapping[str, Floats], cells_c: NDArray, split: Split) -> dict[str, float]:
+    """R2 held out of every number predicted by the mean of the training clips of its cell; NaN where undefined.
+
+    cells_c: (c,) what each clip was to be (its technique and exercise). Measured about the training mean as all scores
+    are, so that (score - told) / (1 - told) is a representation's R2 about the cells' means.
+    """
+    told = {}
+    for name, values_c in numbers.items():
+        train, heldout = (np.flatnonzero(mask & np.isfinite(values_c)) for mask in (split.train_c, split.heldout_c))
+        if not len(train) or not len(heldout) or np.ptp(values_c[heldout]) == 0:
+            told[name] = NAN
+            continue
+        mean = float(values_c[train].mean())
+        cells, place = np.unique(cells_c[train], return_inverse=True)
+        sums, counts = np.bincount(place, weights=values_c[train]), np.bincount(place)
+        means = dict(zip(cells, sums / counts, strict=True))
+        said = np.array([means.get(cell, mean) for cell in cells_c[heldout]])
+        told[name] = r2_score(values_c[heldout], said, mean)
+    return told
 
 
 def from_one(

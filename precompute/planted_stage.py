@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -11,26 +11,30 @@ import pandas as pd
 from precompute.artefacts import Bundle, key_of, sha256_of
 from precompute.datasets.singing.truth import PLANTED, TABLE, read_truth
 from precompute.encode_stage import EncoderAtWork, States
-from precompute.factor_fit import LassoSettings
+from precompute.factor_fit import NAN, LassoSettings
 from precompute.job import Job
 from precompute.match_stage import Dictionary
-from precompute.planted import How, Recovery, Split, from_all, from_one
+from precompute.planted import How, Recovery, Split, from_all, from_design, from_one
 from precompute.probe_result import is_known
 from precompute.probe_stage import dense_id
 
 PLANTED_STAGE = "planted"
 FACTORS_ID = "factors"
-VERSION = 2
+VERSION = 3
 SETTINGS = LassoSettings(alphas=20, eps=1e-3, n_permutations=20, count_codes=False)  # whatever the preset
 _WHOLE_S = 0.01  # a clip that ends so near its file's end is the whole file
 
 
 @dataclass(frozen=True, eq=False)
 class Truth:
-    """The planted values of a run's clips: numbers (c,) NaN where undefined, words (c,) None where undefined."""
+    """The planted values of a run's clips: numbers (c,) NaN where undefined, words (c,) None where undefined.
+
+    told: what technique and exercise alone say of every number, R2 (`from_design`).
+    """
 
     numbers: Mapping[str, np.ndarray]
     words: Mapping[str, np.ndarray]
+    told: Mapping[str, float]
     sha256: str
 
 
@@ -53,7 +57,8 @@ def read_planted(job: Job) -> Truth | None:
             values = table[item.name].to_numpy(dtype=object)
             known = whole & np.array([isinstance(value, str) for value in values])
             words[item.name] = np.array(np.where(known, values, None), dtype=object)
-    return Truth(numbers, words, sha256_of(path))
+    cells_c = (table["technique"] + " " + table["exercise"]).to_numpy(dtype=object).astype(str)
+    return Truth(numbers, words, from_design(numbers, cells_c, _split(job)), sha256_of(path))
 
 
 def keep_planted(job: Job, truth: Truth, factors_cg: np.ndarray) -> Bundle:
@@ -64,7 +69,7 @@ def keep_planted(job: Job, truth: Truth, factors_cg: np.ndarray) -> Bundle:
         return job.record.use(found)
     filled = np.where(np.isfinite(factors_cg), factors_cg, np.nanmean(factors_cg[job.arrays.train_c], axis=0))
     recovered = from_all(np.nan_to_num(filled), truth.numbers, truth.words, _split(job), _how(job))
-    rows = _rows(recovered, kind="factors", id_=FACTORS_ID)
+    rows = _rows(recovered, truth, kind="factors", id_=FACTORS_ID)
     with job.artefacts.writing(PLANTED_STAGE, key) as bundle:
         bundle.add_facts({"subject": "planted values"})
         bundle.add_table("planted_parameters", pd.DataFrame([asdict(item) for item in PLANTED]))
@@ -92,13 +97,13 @@ def find_planted(work: EncoderAtWork, truth: Truth, states: States, references: 
     with job.reporter.stage(f"planted in {work.checkpoint.spec.name}", n_tables, "tables") as stage:
         for layer in layers:
             recovered = from_all(states.pooled_cld[:, layer], *given, _how(job))
-            rows += _rows(recovered, kind="dense", id_=dense_id(work.encoder_id, layer), layer=layer)
+            rows += _rows(recovered, truth, kind="dense", id_=dense_id(work.encoder_id, layer), layer=layer)
             stage.advance()
         for item in references:
             recovered = from_all(item.codes_cf, *given, _how(job))
-            rows += _rows(recovered, kind="lasso", id_=item.sae_id, layer=item.layer)
+            rows += _rows(recovered, truth, kind="lasso", id_=item.sae_id, layer=item.layer)
             single = from_one(item.codes_cf, *given, n_permutations=SETTINGS.n_permutations, seed=item.seed)
-            rows += _rows(single, kind="feature", id_=item.sae_id, layer=item.layer)
+            rows += _rows(single, truth, kind="feature", id_=item.sae_id, layer=item.layer)
             stage.advance()
     for row in rows:
         row["encoder_id"] = work.encoder_id
@@ -130,7 +135,9 @@ def _how(job: Job) -> How:
     return How(SETTINGS, job.config.probe_c_grid, job.config.workers())
 
 
-def _rows(found: Sequence[Recovery], *, kind: str, id_: str, layer: int | None = None) -> list[dict[str, object]]:
+def _rows(
+    found: Sequence[Recovery], truth: Truth, *, kind: str, id_: str, layer: int | None = None
+) -> list[dict[str, object]]:
     names = ("parameter", "score", "score_kind", "n_train", "n_clips", "n_groups", "feature", "direction", "n_weights")
     return [
         {
@@ -140,11 +147,13 @@ def _rows(found: Sequence[Recovery], *, kind: str, id_: str, layer: int | None =
             "kind": kind,
             **{name: getattr(item, name) for name in names},
             "control": item.control,
+            "told": item.told,
             "is_found": item.is_found,
+            "is_beyond": item.is_beyond,
             "in_teacher": False,
             "reason": item.reason,
         }
-        for item in found
+        for item in (replace(item, told=truth.told.get(item.parameter, NAN)) for item in found)
     ]
 
 

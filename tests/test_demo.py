@@ -60,6 +60,15 @@ def test_a_built_demo_is_known_until_an_encoder_changes(encoders: Path, tiny_sto
     assert not demo.is_built(demo.demo_config(store))
 
 
+def test_a_stopped_demo_can_be_looked_at_once_it_has_a_generation(tiny_store: Path, tmp_path: Path):
+    assert demo.is_readable(tiny_store)
+    assert not demo.is_readable(tmp_path)
+    shutil.copytree(tiny_store, tmp_path / "torn")
+    for path in (tmp_path / "torn").glob("store-*.duckdb"):
+        path.write_bytes(b"half")
+    assert not demo.is_readable(tmp_path / "torn")
+
+
 def test_a_built_demo_opens_at_once_and_closes_with_its_command(tiny_store: Path, tmp_path: Path):
     store = tmp_path / "store"
     shutil.copytree(tiny_store, store)

@@ -14,7 +14,7 @@ from explorer.store import Store
 from explorer.ui.planted import conclusion
 from precompute.datasets.singing.truth import PLANTED
 from precompute.factor_fit import LassoSettings
-from precompute.planted import How, Recovery, Split, from_all, from_one
+from precompute.planted import How, Recovery, Split, from_all, from_design, from_one
 from tests.hand_store import write_scored_store
 from tests.test_pages import at, charts, no_trouble, words
 
@@ -89,6 +89,32 @@ def test_a_vowel_without_permuted_labels_to_compare_with_is_undefined():
     assert np.isnan(found.score) and not found.is_found and found.reason is not None and "permuted" in found.reason
 
 
+def test_what_only_follows_the_technique_is_found_but_not_beyond_it():
+    """States that know the cell and nothing else: effort follows the cell, and half of it is the clip's own."""
+    cells = np.random.default_rng(6).integers(0, 6, N_GROUPS * PER_GROUP)
+    own = np.random.default_rng(7).standard_normal(len(cells))
+    effort = cells - 2.5 + own
+    knows_cell, knows_both = noise(), noise()
+    for value in range(6):
+        knows_cell[:, value] += 6.0 * (cells == value)
+    knows_both = np.column_stack([knows_cell, own])
+    told = from_design({"effort": effort}, cells.astype(str), split())
+    assert told["effort"] == pytest.approx(np.var(cells) / np.var(effort), abs=0.08)
+    by_cell, by_both = (
+        replace(from_all(x, {"effort": effort}, {}, split(), HOW)[0], told=told["effort"])
+        for x in (knows_cell, knows_both)
+    )
+    assert by_cell.is_found and not by_cell.is_beyond
+    assert by_both.is_found and by_both.is_beyond
+
+
+def test_what_the_design_cannot_tell_is_undefined():
+    cells = np.repeat("same", N_GROUPS * PER_GROUP)
+    nowhere, steady = np.full(len(cells), np.nan), np.full(len(cells), 2.0)
+    told = from_design({"nowhere": nowhere, "steady": steady, "noise": noise()[:, 0]}, cells, split())
+    assert np.isnan(told["nowhere"]) and np.isnan(told["steady"]) and told["noise"] == pytest.approx(0.0, abs=1e-9)
+
+
 def test_too_little_to_judge_says_why():
     x = noise()
     few = np.where(np.arange(len(x)) < 30, x[:, 0], np.nan)
@@ -114,6 +140,9 @@ def test_a_store_of_generated_singing_has_the_table(store: Store):
     assert len(scores[scores["kind"] == "dense"]) == n_layers * len(PLANTED)
     assert scores[scores["score"].isna()]["reason"].notna().all()
     assert not scores["in_teacher"].any()
+    assert not (scores["is_beyond"] & ~scores["is_found"]).any()
+    told = scores.groupby("parameter")["told"].nunique()
+    assert told["f0_st"] == 1 and told["vowel"] == 0
     values = store.query("SELECT parameter, count(*) AS n FROM planted_values GROUP BY parameter").set_index(
         "parameter"
     )
@@ -152,18 +181,22 @@ def test_a_store_of_recordings_has_no_such_section(monkeypatch: pytest.MonkeyPat
 def test_a_conclusion_names_who_finds_what() -> None:
     rows = pd.DataFrame(
         [
-            ("pitch", "A", True, False),
-            ("pitch", "B", True, False),
-            ("vowel", "A", False, False),
-            ("vowel", "B", True, False),
-            ("gain", "A", False, True),
-            ("gain", "B", False, True),
+            ("pitch", "A", True, True, False),
+            ("pitch", "B", True, True, False),
+            ("vowel", "A", False, False, False),
+            ("vowel", "B", True, True, False),
+            ("effort", "A", True, False, False),
+            ("effort", "B", False, False, False),
+            ("gain", "A", False, False, True),
+            ("gain", "B", False, False, True),
         ],
-        columns=["parameter_name", "encoder_display", "is_found", "is_nuisance"],
+        columns=["parameter_name", "encoder_display", "is_found", "is_beyond", "is_nuisance"],
     )
-    assert conclusion(rows) == (
-        "Found in all dimensions of some layer of every encoder: pitch. By some only: vowel by B. "
-        "By none: gain (of the recording)."
+    assert conclusion(rows, "one feature") == (
+        "Found in one feature at some layer of every encoder: pitch. Found in one feature at some layer of some "
+        "encoders only: vowel by B. Found in one feature at some layer but no better than technique and exercise tell "
+        "it: effort. "
+        "Not found: gain (of the recording)."
     )
 
 

@@ -10,7 +10,7 @@ import plotly.graph_objects as go
 
 from explorer.chance import above_chance
 from explorer.figures.theme import base_layout, encoder_color, palette, shown, with_alpha
-from explorer.text import count, is_defined, number, series_name
+from explorer.text import count, is_defined, number, sae_name, series_name
 
 _KINDS = {"r2": "R²", "accuracy": "accuracy", "f1": "mean F1"}
 
@@ -18,8 +18,8 @@ _KINDS = {"r2": "R²", "accuracy": "accuracy", "f1": "mean F1"}
 def planted_map(rows: pd.DataFrame, dark: bool) -> go.Figure:
     """A cell for each parameter (row) and encoder and layer (column), encoders side by side.
 
-    rows: of `fetch_planted`. Shaded by how much of what chance leaves is recovered; what counts as found has its number
-    in bold, a raised T says that the encoder's teacher carried it.
+    rows: of `fetch_planted`. Shaded by how much of what chance leaves is recovered; what is not found is grey, what is
+    found beyond the design's names bold, and a raised T says that the encoder's teacher was made to follow it.
     """
     colors = palette(dark)
     parameters = list(dict.fromkeys(rows["parameter_name"]))
@@ -81,7 +81,10 @@ def _text(cell: dict[str, Any] | None, muted: str) -> str:
     if cell is None or not is_defined(cell["score"]):
         return f'<span style="color:{muted}">–</span>'
     said = short_score(float(cell["score"]))
-    said = f"<b>{said}</b>" if cell["is_found"] else f'<span style="color:{muted}">{said}</span>'
+    if not cell["is_found"]:
+        said = f'<span style="color:{muted}">{said}</span>'
+    elif cell["is_beyond"]:
+        said = f"<b>{said}</b>"
     return f"{said}ᵀ" if cell["in_teacher"] else said
 
 
@@ -99,17 +102,23 @@ def _words(cell: dict[str, Any] | None) -> str:
     if not is_defined(cell["score"]):
         return f"{name}: undefined, {shown(cell['reason'])}"
     kind = _KINDS[str(cell["score_kind"])]
-    verdict = "found" if cell["is_found"] else "not found"
+    verdict = (
+        "not found" if not cell["is_found"] else "found" if cell["is_beyond"] else "found, as the technique tells it"
+    )
     lines = [
         f"<b>{name}: {verdict}</b>",
         f"{kind} {number(cell['score'])}",
         f"on {count(cell['n_clips'], 'clip')} of {count(cell['n_groups'], 'unseen singer')}",
         f"chance reaches {number(cell['control'])}",
     ]
+    if is_defined(cell["told"]):
+        lines.append(f"technique and exercise alone {number(cell['told'])}")
+    if is_defined(cell["sae_id"]):
+        lines.append(sae_name(cell["encoder_display"], cell["layer"], cell["sparsity"], cell["seed"]))
     if cell["kind"] == "feature":
         lines.append(f"feature {cell['feature']}, {shown(cell['direction'])}")
     elif is_defined(cell["n_weights"]):
         lines.append(count(cell["n_weights"], "weight"))
     if cell["in_teacher"]:
-        lines.append("in the teacher: what it was trained to predict was a function of this")
+        lines.append("in the teacher: what it was trained to predict was made to follow this")
     return "<br>".join(lines)

@@ -11,7 +11,8 @@ KINDS = {"dense": "all dimensions of a layer", "lasso": "an SAE's codes", "featu
 
 
 def fetch_planted(store: Store, kind: str) -> pd.DataFrame:
-    """One row a parameter, encoder and layer: names, unit, score, control, n, is_found, in_teacher, feature, sae_id.
+    """One row a parameter, encoder and layer: names, unit, score, control, told, n, is_found, is_beyond, in_teacher,
+    feature; the SAE (NULL for 'dense'): sae_id, sparsity, seed.
 
     kind: one of KINDS. Parameters in the order they are planted in, nuisances of the recording last; empty where the
     corpus is not a generated one.
@@ -19,9 +20,10 @@ def fetch_planted(store: Store, kind: str) -> pd.DataFrame:
     return store.query(
         f"""SELECT p.display_name AS parameter_name, p.unit, p.description, p.is_nuisance, s.*,
                    e.name AS encoder_name, e.display_name AS encoder_display, e.is_trained,
-                   CASE WHEN s.kind = 'dense' THEN NULL ELSE s.representation_id END AS sae_id
+                   saes.sae_id, saes.sparsity, saes.seed
             FROM planted_scores s JOIN planted_parameters p ON p.name = s.parameter
             JOIN {NAMED_ENCODERS} e USING (encoder_id)
+            LEFT JOIN saes ON saes.sae_id = s.representation_id
             WHERE s.kind = $kind ORDER BY p.is_nuisance, p.rowid, e.display_name, s.layer""",  # noqa: S608
         {"kind": kind},
     )

@@ -8,7 +8,7 @@ import streamlit as st
 from explorer.figures.planted import planted_map
 from explorer.queries.planted import KINDS, fetch_planted, fetch_planted_baseline
 from explorer.store import Store
-from explorer.text import count, series_name
+from explorer.text import capitalised, count, is_defined, number, percent, series_name
 from explorer.ui.choices import chart, choose_one, section
 from explorer.ui.context import cached, is_dark
 from explorer.ui.style import caption
@@ -19,10 +19,14 @@ was fitted on. Numbers: the Lasso's $R^2 = 1 - \sum (y - \hat y)^2 / \sum (y - \
 chosen by folds of training singers; from one feature, a line fitted on training clips, the feature being the one with
 the largest $|r|$ there. The vowel: accuracy of a linear probe; from single features, the mean F1 of the vowels' best.
 *Chance* is what permuted values reach with the same penalty (a line: the best feature for them), for the probe the
-commonest vowel's share.
-**Found**: at least a quarter of what chance leaves, $(s - c) / (1 - c) \ge 0.25$. **ᵀ**: what the encoder was trained
-to predict reads this parameter out, so finding it is no discovery. **Tract length goes with sex here**, as it mostly
-does in life: telling men from women is enough to find it, and nothing shows that it is known among men or among women.
+commonest vowel's share. *Technique and exercise alone*: the mean of the training clips with the same two, heard by
+nobody.
+
+**Found**: at least a quarter of what chance leaves, $(s - c) / (1 - c) \ge 0.25$. **Bold**: and at least a quarter of
+what technique and exercise leave, by the same formula, so that the parameter itself is known, not only what was sung.
+
+**ᵀ**: the encoder was trained to predict something made to follow this parameter (chroma follows pitch), so finding it
+is no discovery. Every training target is a function of the sound, and whatever can be heard has some part in it.
 """
 
 
@@ -32,25 +36,19 @@ def planted_section(store: Store) -> None:
     if dense.empty:
         return
     section("What we planted, what was found")
-    st.write(conclusion(dense))
     with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
         said = choose_one("Read from", list(KINDS.values()), "planted")
     kind = next(kind for kind, words in KINDS.items() if words == said)
     rows = dense if kind == "dense" else cached(fetch_planted, store, kind)
+    st.write(conclusion(rows, said))
     scored = rows[rows["score"].notna()]
-    n = (
-        f"up to {count(scored['n_clips'].max(), 'clip')} of {count(scored['n_groups'].max(), 'unseen singer')}; "
-        "bold: found; ᵀ: in the teacher; –: undefined. "
-        if len(scored)
-        else ""
-    )
     chart(
         planted_map(rows, is_dark()),
         "planted-map",
         rows,
         f"planted-{kind}",
         title=f"What was planted, read from {said}",
-        caption=f"{n}{_baseline(cached(fetch_planted_baseline, store))}",
+        caption=f"{_read_on(scored)}{_baseline(cached(fetch_planted_baseline, store))}",
     )
     if kind == "feature":
         _links(rows)
@@ -58,29 +56,50 @@ def planted_section(store: Store) -> None:
         st.markdown(_EXPLAINED)
 
 
-def conclusion(dense: pd.DataFrame) -> str:
-    """What a reader may conclude, from the rows of kind 'dense': which encoders' layers carry each parameter."""
-    found = dense.groupby(["parameter_name", "encoder_display"], sort=False)["is_found"].any()
-    n_encoders = dense["encoder_display"].nunique()
-    nuisances = set(dense.loc[dense["is_nuisance"].astype(bool), "parameter_name"])
-    everywhere, somewhere, nowhere = [], [], []
-    for parameter, by_encoder in found.groupby(level=0, sort=False):
-        names = [str(encoder) for (_, encoder), is_found in by_encoder.items() if is_found]
-        said = f"{parameter} (of the recording)" if parameter in nuisances else str(parameter)
+def conclusion(rows: pd.DataFrame, said: str) -> str:
+    """What a reader may conclude from the rows of one kind, called `said`: which encoders carry each parameter."""
+    by_encoder = rows.groupby(["parameter_name", "encoder_display"], sort=False)[["is_beyond", "is_found"]].any()
+    n_encoders = rows["encoder_display"].nunique()
+    nuisances = set(rows.loc[rows["is_nuisance"].astype(bool), "parameter_name"])
+    everywhere, somewhere, told, nowhere = [], [], [], []
+    for parameter, found in by_encoder.groupby(level=0, sort=False):
+        names = [str(encoder) for (_, encoder), is_beyond in found["is_beyond"].items() if is_beyond]
+        name = f"{parameter} (of the recording)" if parameter in nuisances else str(parameter)
         if len(names) == n_encoders:
-            everywhere.append(said)
+            everywhere.append(name)
         elif names:
-            somewhere.append(f"{said} by {_listed(names)}")
+            somewhere.append(f"{name} by {_listed(names)}")
+        elif found["is_found"].any():
+            told.append(name)
         else:
-            nowhere.append(said)
-    parts = []
-    if everywhere:
-        parts.append(f"Found in all dimensions of some layer of every encoder: {_listed(everywhere)}.")
-    if somewhere:
-        parts.append(f"By some only: {'; '.join(somewhere)}.")
-    if nowhere:
-        parts.append(f"By none: {_listed(nowhere)}.")
-    return " ".join(parts)
+            nowhere.append(name)
+    parts = [
+        (everywhere, "of every encoder", ", "),
+        (somewhere, "of some encoders only", "; "),
+        (told, "but no better than technique and exercise tell it", ", "),
+    ]
+    found_words = [
+        f"found in {said} at some layer {where}: {_listed(names) if mark == ', ' else mark.join(names)}."
+        for names, where, mark in parts
+        if names
+    ]
+    return " ".join(
+        capitalised(words) for words in (*found_words, *([f"not found: {_listed(nowhere)}."] if nowhere else ()))
+    )
+
+
+def _read_on(scored: pd.DataFrame) -> str:
+    """On what the numbers of a map stand, and how to read its cells."""
+    if scored.empty:
+        return ""
+    saes = scored[scored["sae_id"].notna()]
+    which = (
+        f"SAEs at {percent(saes['sparsity'].iloc[0])} sparsity, seed {saes['seed'].iloc[0]:.0f}; " if len(saes) else ""
+    )
+    return (
+        f"{which}up to {count(scored['n_clips'].max(), 'clip')} of {count(scored['n_groups'].max(), 'unseen singer')}; "
+        "grey: not found; bold: found beyond what technique and exercise tell; ᵀ: in the teacher; –: undefined. "
+    )
 
 
 def _listed(words: list[str]) -> str:
@@ -88,11 +107,16 @@ def _listed(words: list[str]) -> str:
 
 
 def _baseline(rows: pd.DataFrame) -> str:
-    scored = rows[rows["score"].notna()]
-    if scored.empty:
+    scored = rows[rows["score"].notna()].to_dict("records")
+    if not scored:
         return ""
-    said = ", ".join(f"{row['parameter_name']} {max(row['score'], 0.0):.2f}" for row in scored.to_dict("records"))
-    return f"For comparison, from openSMILE's 88 factors: {said}."
+    factors = ", ".join(f"{row['parameter_name']} {_short(row['score'])}" for row in scored)
+    told = ", ".join(f"{row['parameter_name']} {_short(row['told'])}" for row in scored if is_defined(row["told"]))
+    return f"For comparison, from openSMILE's 88 factors: {factors}. From technique and exercise alone: {told}."
+
+
+def _short(score: float) -> str:
+    return "below 0" if round(score, 2) < 0 else number(score)
 
 
 def _links(rows: pd.DataFrame) -> None:

@@ -1,4 +1,4 @@
-"""The model card, written from what training and evaluation recorded: no number in it is typed."""
+"""The model card: its template filled with what training and evaluation recorded."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from explorer.encoders import ENCODERS
-from precompute.pretraining.evaluation import MARGIN, read_result
+from precompute.checkpoint_folder import geometry
+from precompute.pretraining.evaluation import MARGIN, N_MELS, UNSEEN_SEED, read_result
 from precompute.pretraining.recipes import NAMES, RECORD
 
 CARD = "MODEL_CARD.md"
@@ -20,12 +21,18 @@ def write_card(out: Path) -> Path:
     records = {name: json.loads((out / name / RECORD).read_text(encoding="utf-8")) for name in NAMES}
     result = read_result(out)
     first = records[NAMES[0]]
+    first_geometry = geometry(ENCODERS[NAMES[0]].family, "demo")
     n_layers = len(result["encoders"][NAMES[0]]["layers"]["trained"])
     text = _TEMPLATE.read_text(encoding="utf-8").format(
         minutes=first["voices"]["seconds"] / 60,
         n_clips=first["plan"]["n_clips"],
         seed=first["voices"]["seed"],
         objectives="\n".join(_objective(name, records[name]) for name in NAMES),
+        width=first_geometry["hidden_size"],
+        n_blocks=first_geometry["num_hidden_layers"],
+        n_heads=first_geometry["num_attention_heads"],
+        n_mels=N_MELS,
+        unseen=UNSEEN_SEED,
         n_weights=_n_weights(out),
         batch=first["batch"],
         hardware=first["hardware"],

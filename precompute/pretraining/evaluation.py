@@ -19,7 +19,7 @@ import numpy as np
 from explorer.audio import Waveform, load_waveform
 from explorer.encoders import find_checkpoint, load_encoder
 from precompute.checkpoint_folder import write_json
-from precompute.datasets.singing.corpus import write_corpus
+from precompute.datasets.singing.corpus import CORPUS_VERSION, write_corpus
 from precompute.datasets.singing.parts import crossed
 from precompute.datasets.singing.truth import read_truth
 from precompute.metrics import t_interval
@@ -32,7 +32,8 @@ RESULT = "evaluation.json"
 C_GRID = (0.01, 0.1, 1.0, 10.0)
 LOG_MEL_RATE_HZ, N_MELS = 16_000, 64
 MARGIN = 0.10
-UNSEEN_SEED = 2  # 1 was looked at while the objectives were chosen
+# A seed no choice has looked at: 1 was seen while the objectives were chosen. After any new training, take the next.
+UNSEEN_SEED = 2
 _N_FOLDS = 5
 log = logging.getLogger("precompute")
 
@@ -68,6 +69,7 @@ class Difference:
 
 def evaluate(work: Path, out: Path, *, n_workers: int = 2) -> dict[str, Any]:
     """Probe everything and write `evaluation.json` into `out`; what `work` holds already is not done again."""
+    work = work / f"evaluation-{CORPUS_VERSION}-{UNSEEN_SEED}"
     clips = corpora(work, n_workers=n_workers)
     (log_mel_score,) = _scored(work, "log-mel", partial(log_mel_pooled, clips.paths), clips)
     encoders = {}
@@ -176,10 +178,10 @@ def _log_mel(wave: Waveform) -> np.ndarray:
 
 def _scored(work: Path, name: str, make: Callable[[], np.ndarray], clips: Clips) -> list[Score]:
     """One Score a layer of what `make` gives, (c, layers, d); what was made and scored before is read from `work`."""
-    x_cld = kept(work / f"pooled-{UNSEEN_SEED}-{name}.npy", make)
+    x_cld = kept(work / f"pooled-{name}.npy", make)
     scores = []
     for layer in range(x_cld.shape[1]):
-        path = work / f"score-{UNSEEN_SEED}-{name}-{layer}.json"
+        path = work / f"score-{name}-{layer}.json"
         if not path.is_file():
             write_json(path, asdict(score(x_cld[:, layer], clips)))
         scores.append(Score(**json.loads(path.read_text(encoding="utf-8"))))

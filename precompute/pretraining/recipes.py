@@ -7,7 +7,7 @@ import os
 import platform
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from explorer.encoders import ENCODERS
+from precompute.artefacts import key_of
 from precompute.checkpoint_folder import geometry, save_checkpoint, write_json
 from precompute.pretraining import teachers
 from precompute.pretraining.kept import kept
@@ -85,6 +86,11 @@ def pretrain(name: str, work: Path, out: Path, plan: Plan) -> Path:
     return folder
 
 
+def _made_by(name: str, plan: Plan) -> str:
+    """What unfinished work of this encoder carries in its name: another plan or objective does not go on with it."""
+    return key_of(plan=asdict(replace(plan, device="")), objective=OBJECTIVES[name])[:8]
+
+
 def _thinned(losses: list[float], every: int = 50) -> list[float]:
     """The mean loss of every so many steps."""
     return [round(float(np.mean(losses[at : at + every])), 4) for at in range(0, len(losses), every)]
@@ -97,10 +103,10 @@ def _two_rounds(name: str, sound: Voices, work: Path, plan: Plan) -> _Made:
     """HuBERT and WavLM: MFCC clusters, then a new network on the first one's features."""
 
     def trained(title: str, number: int, n_steps: int, features: Iterator[np.ndarray]) -> MaskedPrediction:
-        targets = _targets(work, f"{name}-{number}", features, _N_CLUSTERS, plan, n_parts=_N_PARTS)
+        targets = _targets(work, name, str(number), features, _N_CLUSTERS, plan, n_parts=_N_PARTS)
         seed = plan.seed + number
         module = MaskedPrediction(family, sound, targets, seed=seed, is_mixed=name == "wavlm").to(plan.device)
-        state = work / f"{name}-{number}.pt"
+        state = work / f"{name}-{number}-{_made_by(name, plan)}.pt"
         rounds.append(
             (title, train(f"{name}, {title}", module, module.loss, Schedule(n_steps), seed=seed, state=state))
         )
@@ -117,11 +123,11 @@ def _two_rounds(name: str, sound: Voices, work: Path, plan: Plan) -> _Made:
 def _musical(name: str, sound: Voices, work: Path, plan: Plan) -> _Made:
     """MERT: clusters of log-mel and of chroma, and the constant-Q spectrum."""
     targets = np.concatenate([
-        _targets(work, f"{name}-mel", _heard(sound, teachers.moving_mel), _N_CLUSTERS, plan, n_parts=_N_PARTS),
-        _targets(work, f"{name}-chroma", _heard(sound, teachers.chroma), _N_CHROMA_CLUSTERS, plan),
+        _targets(work, name, "mel", _heard(sound, teachers.moving_mel), _N_CLUSTERS, plan, n_parts=_N_PARTS),
+        _targets(work, name, "chroma", _heard(sound, teachers.chroma), _N_CHROMA_CLUSTERS, plan),
     ])  # fmt: skip
     module = MaskedPrediction(ENCODERS[name].family, sound, targets, seed=plan.seed, cqt=True).to(plan.device)
-    state = work / f"{name}-1.pt"
+    state = work / f"{name}-1-{_made_by(name, plan)}.pt"
     losses = train(f"{name}, musical teacher", module, module.loss, Schedule(plan.n_steps), seed=plan.seed, state=state)
     return [("musical teacher", losses)], module, {}
 
@@ -129,7 +135,7 @@ def _musical(name: str, sound: Voices, work: Path, plan: Plan) -> _Made:
 def _patches(name: str, sound: Voices, work: Path, plan: Plan) -> _Made:
     """AST: masked patches, in the level of its own training set."""
     module = MaskedPatches(sound, seed=plan.seed).to(plan.device)
-    state = work / f"{name}-1.pt"
+    state = work / f"{name}-1-{_made_by(name, plan)}.pt"
     losses = train(f"{name}, patches", module, module.loss, Schedule(plan.n_steps), seed=plan.seed, state=state)
     return [("masked patches", losses)], module, module.level
 
@@ -143,7 +149,7 @@ def _heard(sound: Voices, teacher: Callable[[torch.Tensor, int], torch.Tensor]) 
 
 
 def _targets(
-    work: Path, title: str, features: Iterator[np.ndarray], n_clusters: int, plan: Plan, *, n_parts: int = 1
+    work: Path, name: str, title: str, features: Iterator[np.ndarray], n_clusters: int, plan: Plan, *, n_parts: int = 1
 ) -> np.ndarray:
     """The clusters of a teacher, int16 (parts, c, t), computed once.
 
@@ -152,7 +158,7 @@ def _targets(
     """
 
     def made() -> np.ndarray:
-        log.info("%s: features and clusters", title)
+        log.info("%s, %s: features and clusters", name, title)
         every = list(features)
         flat = np.concatenate([batch.reshape(-1, batch.shape[-1]) for batch in every])
         rng = np.random.default_rng([plan.seed, 17])
@@ -164,4 +170,4 @@ def _targets(
             for part in parts
         ])  # fmt: skip
 
-    return kept(work / f"targets-{title}-{plan.n_clips}-{plan.seed}.npy", made)
+    return kept(work / f"targets-{name}-{title}-{_made_by(name, plan)}.npy", made)

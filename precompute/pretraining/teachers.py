@@ -1,8 +1,8 @@
 """What the networks learn to predict: functions of the sound alone, frame by frame, in time with a network's frames.
 
 MFCC clusters as HuBERT's first targets (Hsu et al. 2021), a network's own features for the second round, log-mel and
-chroma clusters and a constant-Q spectrum for MERT (Li et al. 2024; its k-means variant). Chroma and the constant-Q
-spectrum follow the pitch: what they carry is named in `CARRIED`.
+chroma clusters and a constant-Q spectrum for MERT (Li et al. 2024; its k-means variant). Whatever can be heard has some
+part in all of these. `CARRIED` names what a teacher is made to follow: chroma and the constant-Q spectrum, pitch.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import torch
 
 HOP, WIDTH = 320, 400  # samples of the networks' frames: frame i covers [320 i, 320 i + 400)
 N_CHROMA, CQT_LOWEST_HZ, CQT_OCTAVES = 12, 110.0, 6
-CARRIED = {"mert": ("f0_st",)}  # planted parameters that a teacher is a function of
+CARRIED = {"mert": ("f0_st",)}  # planted parameters that a teacher is made to follow
 _CQT_WINDOW, _MEL_WINDOW = 4096, 1024
 _FLOOR = 1e-5
 

@@ -27,7 +27,7 @@ from precompute.datasets.singing.workers import mapped
 MARKER = "SYNTHETIC.txt"
 NOTE = "generated singing, no real voice: what is in every clip is known, and no number here is about real singers"
 _Rows = tuple[dict[str, object], dict[str, object]]  # of truth.csv and of its contours
-CORPUS_VERSION = 2
+CORPUS_VERSION = 3
 _MODULATED_CENTS = 25.0  # from here on a clip has a vibrato or trill whose rate can be asked for
 _SOUNDING = 0.3  # of the gate
 _SESSION_DB, _CLIP_DB = 4.0, 0.5  # gains of a corpus recorded in one session a singer
@@ -45,16 +45,16 @@ class Clip:
     controls: Controls
 
 
-def sing(cell: Cell, *, seed: int, gain_is_by_singer: bool = False) -> Clip:
-    """One clip of a corpus. The same cell and seed give the same samples, whatever else is made."""
-    singer = make_singer(cell.singer, PARAMETERS, generator(seed, "singer", cell.singer))
+def sing(cell: Cell, *, seed: int, is_lifelike: bool = False) -> Clip:
+    """One clip of a corpus. The same cell, seed and kind of part give the same samples, whatever else is made."""
+    singer = make_singer(cell.singer, PARAMETERS, generator(seed, "singer", cell.singer), tract_is_by_range=is_lifelike)
     take = generator(seed, "take", cell.relative)
     style, degree = draw_style(
         singer, cell.technique, way=generator(seed, "way", cell.singer, cell.technique), take=take
     )
     room = generator(seed, "recording", cell.relative)
     gain_db = (-5.0, 5.0)
-    if gain_is_by_singer:
+    if is_lifelike:
         session_db = float(generator(seed, "session", cell.singer).uniform(-_SESSION_DB, _SESSION_DB))
         gain_db = (session_db - _CLIP_DB, session_db + _CLIP_DB)
     recording = draw_recording(room, gain_db=gain_db)
@@ -82,7 +82,7 @@ def write_corpus(
     if marker.is_file():
         if marker.read_text(encoding="utf-8") == stamp:
             return
-        raise DatasetError(f"{str(root)!r} holds another generated corpus. Give an empty folder.")
+        raise DatasetError(f"{str(root)!r} holds another generated corpus. Remove that folder, or give an empty one.")
     unfinished = root / f".{MARKER}.part"
     is_own = unfinished.is_file() and unfinished.read_text(encoding="utf-8") == stamp
     if root.is_dir() and any(root.iterdir()) and not is_own:
@@ -92,7 +92,7 @@ def write_corpus(
         unfinished.write_text(stamp, encoding="utf-8")
         for folder in sorted({(root / cell.relative).parent for cell in part.cells}):
             folder.mkdir(parents=True, exist_ok=True)
-        write = partial(_write_clip, root, seed=seed, gain_is_by_singer=part.gain_is_by_singer)
+        write = partial(_write_clip, root, seed=seed, is_lifelike=part.is_lifelike)
         rows, contours = [], []
         for row, curves in mapped(write, part.cells, n_workers):
             rows.append(row)
@@ -108,8 +108,8 @@ def write_corpus(
         raise DatasetError(f"The generated corpus cannot be written to {str(root)!r}: {error.strerror}.") from error
 
 
-def _write_clip(root: Path, cell: Cell, *, seed: int, gain_is_by_singer: bool) -> _Rows:
-    clip = sing(cell, seed=seed, gain_is_by_singer=gain_is_by_singer)
+def _write_clip(root: Path, cell: Cell, *, seed: int, is_lifelike: bool) -> _Rows:
+    clip = sing(cell, seed=seed, is_lifelike=is_lifelike)
     with wave.open(str(root / cell.relative), "wb") as file:
         file.setnchannels(1)
         file.setsampwidth(2)

@@ -38,12 +38,16 @@ class Cell:
 
 @dataclass(frozen=True)
 class Part:
-    """A corpus to be: its clips, its held-out singers. gain_is_by_singer: one session a singer, else a gain a clip."""
+    """A corpus to be: its clips and its held-out singers.
+
+    is_lifelike: one recording session a singer, women with shorter tracts than men. Otherwise every clip has a gain and
+    every singer a tract length of its own, independent of all else.
+    """
 
     name: str
     cells: tuple[Cell, ...]
     test_singers: tuple[str, ...]
-    gain_is_by_singer: bool = False
+    is_lifelike: bool = False
 
     @property
     def singers(self) -> tuple[str, ...]:
@@ -102,7 +106,7 @@ def vocalset_shaped() -> Part:
         for technique in TECHNIQUES:
             cells += (Cell(singer, technique, exercise, vowel) for exercise, vowel in _own_cells(technique))
             cells += (Cell(singer, technique, "excerpts", None, song) for song in _own_songs(technique))
-    return Part("vocalset-shaped", tuple(cells), tuple(sorted(vocalset.TEST_SINGERS)), gain_is_by_singer=True)
+    return Part("vocalset-shaped", tuple(cells), tuple(sorted(vocalset.TEST_SINGERS)), is_lifelike=True)
 
 
 def _own_cells(technique: str) -> Iterator[tuple[str, str]]:
