@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from explorer.audio import Waveform, load_waveform
 from explorer.encoders import find_checkpoint, load_encoder
@@ -183,7 +184,8 @@ def _scored(work: Path, name: str, make: Callable[[], np.ndarray], clips: Clips)
     for layer in range(x_cld.shape[1]):
         path = work / f"score-{name}-{layer}.json"
         if not path.is_file():
-            write_json(path, asdict(score(x_cld[:, layer], clips)))
+            with threadpool_limits(1, user_api="blas"):  # matrices too small to share: more threads are slower
+                write_json(path, asdict(score(x_cld[:, layer], clips)))
         scores.append(Score(**json.loads(path.read_text(encoding="utf-8"))))
     return scores
 
