@@ -1,4 +1,4 @@
--- Sonoscope store, schema version 3. One database file = one immutable generation.
+-- Sonoscope store, schema version 4. One database file = one immutable generation.
 -- Words: see docs/glossary.md. NULL always means "undefined or not computed", and a `reason` column says why.
 
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL);

@@ -193,9 +193,8 @@ def test_a_conclusion_names_who_finds_what() -> None:
         columns=["parameter_name", "encoder_display", "is_found", "is_beyond", "is_nuisance"],
     )
     assert conclusion(rows, "one feature") == (
-        "Found in one feature at some layer of every encoder: pitch. Found in one feature at some layer of some "
-        "encoders only: vowel by B. Found in one feature at some layer but no better than technique and exercise tell "
-        "it: effort. "
+        "Read from one feature. In some layer of every encoder: pitch. In some layer of some encoders only: vowel by "
+        "B. In some layer, but no better than technique and exercise tell it: effort. "
         "Not found: gain (of the recording)."
     )
 

@@ -74,17 +74,13 @@ def conclusion(rows: pd.DataFrame, said: str) -> str:
         else:
             nowhere.append(name)
     parts = [
-        (everywhere, "of every encoder", ", "),
-        (somewhere, "of some encoders only", "; "),
-        (told, "but no better than technique and exercise tell it", ", "),
-    ]
-    found_words = [
-        f"found in {said} at some layer {where}: {_listed(names) if mark == ', ' else mark.join(names)}."
-        for names, where, mark in parts
-        if names
+        ("in some layer of every encoder", everywhere),
+        ("in some layer of some encoders only", somewhere),
+        ("in some layer, but no better than technique and exercise tell it", told),
+        ("not found", nowhere),
     ]
     return " ".join(
-        capitalised(words) for words in (*found_words, *([f"not found: {_listed(nowhere)}."] if nowhere else ()))
+        (f"Read from {said}.", *(f"{capitalised(where)}: {_listed(names)}." for where, names in parts if names))
     )
 
 
@@ -103,6 +99,8 @@ def _read_on(scored: pd.DataFrame) -> str:
 
 
 def _listed(words: list[str]) -> str:
+    if any(" by " in word for word in words):
+        return "; ".join(words)
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
 
 
