@@ -10,6 +10,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from explorer.audio import load_waveform
+from explorer.contours import clip_contours
 from explorer.store import Store
 from tests.browser import Complaints, Server, settle
 
@@ -140,6 +141,69 @@ def test_the_loop_stays_around_the_peak(page: Page) -> None:
         page.wait_for_timeout(200)
         sound = page.evaluate(PLAYING)[0]
         assert low - 2 <= 100 * sound["t"] / sound["d"] <= low + width + 8
+
+
+def test_a_drag_loops_the_part_it_marks_and_a_click_outside_ends_the_loop(page: Page) -> None:
+    clip = page.locator("section.clip").first
+    box = clip.locator(".pic").bounding_box()
+    assert box is not None
+    page.mouse.move(box["x"] + 0.3 * box["width"], box["y"] + 30)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 0.5 * box["width"], box["y"] + 30, steps=4)
+    page.mouse.up()
+    region = clip.locator(".region")
+    expect(region).to_be_visible()
+    assert region.evaluate("e => parseFloat(e.style.left)") == pytest.approx(30, abs=1)
+    assert region.evaluate("e => parseFloat(e.style.width)") == pytest.approx(20, abs=1)
+    page.wait_for_function(f"() => ({PLAYING})().length === 1")
+    for _ in range(6):
+        page.wait_for_timeout(200)
+        sound = page.evaluate(PLAYING)[0]
+        assert 28 <= 100 * sound["t"] / sound["d"] <= 58
+    clip.locator(".pic").click(position={"x": box["width"] * 0.9, "y": 30})
+    expect(region).to_be_hidden()
+    expect(clip.locator("button.loop")).to_have_attribute("aria-pressed", "false")
+
+
+def test_arrows_seek_in_the_clip_that_is_chosen(page: Page) -> None:
+    page.keyboard.press("j")
+    page.locator("section.clip").first.locator("button.play").focus()
+    for key in ("ArrowRight", "ArrowRight", "ArrowRight", "ArrowLeft"):
+        page.keyboard.press(key)
+    expect(page.locator("section.clip").first.locator(".clock")).to_contain_text("0.20 /")
+
+
+def test_contours_are_those_of_the_clip_and_lie_on_its_picture(app: Server, page: Page, store: Store) -> None:
+    """The switch draws f0 as the server measured it, and the browser keeps the choice."""
+    clip_id = clip_ids(page)[0]
+    root = page.locator(f'section.clip[data-clip-id="{clip_id}"]')
+    assert root.locator(".contours").count() == 0
+    switch = page.locator(".views button.f0").first
+    switch.click()
+    expect(switch).to_have_attribute("aria-pressed", "true")
+    expect(root.locator(".contours .f0")).not_to_have_count(0)
+    found = page.request.get(f"{app.url}/contours/{clip_id}").json()
+    preview = store.query("SELECT preview FROM clips WHERE clip_id = ?", [clip_id])["preview"][0]
+    contours = clip_contours(load_waveform(store.file(preview)))
+    heard = [value for value in found["lines"]["f0"]["hz"] if value is not None]
+    np.testing.assert_allclose(heard, contours.hz["f0"][np.isfinite(contours.hz["f0"])], atol=0.06)
+    assert root.locator(".contours .outline").is_hidden()
+    page.reload()
+    settle(page)
+    expect(page.locator(".views button.f0").first).to_have_attribute("aria-pressed", "true")
+
+
+def test_level_matching_turns_the_louder_clips_down(page: Page, store: Store) -> None:
+    page.locator(".views button.level").first.click()
+    ids = clip_ids(page)[:2]
+    rms = store.query("SELECT clip_id, rms FROM clips").set_index("clip_id")["rms"]
+    volumes = {}
+    for clip_id in ids:
+        page.locator(f'section.clip[data-clip-id="{clip_id}"] button.play').click()
+        page.wait_for_function(f"() => ({PLAYING})().some(p => p.src.endsWith('{clip_id}'))")
+        volumes[clip_id] = page.evaluate("id => window.sounds.find(a => a.src.endsWith(id)).volume", clip_id)
+    heard = [volumes[clip_id] * rms[clip_id] for clip_id in ids]
+    assert heard[0] == pytest.approx(heard[1], rel=0.02) and max(volumes.values()) <= 1
 
 
 def test_every_player_says_in_words_what_it_draws(page: Page) -> None:

@@ -2,29 +2,35 @@
 
 /audio/{clip_id}          the preview (FLAC), with Range, so that players seek without loading the whole file
 /spectrogram/{clip_id}    its mel spectrogram (PNG), computed once and kept in memory
+/contours/{clip_id}       its f0, formants and outline (JSON), measured when first asked for and kept in memory
 """
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Awaitable, Callable
 from functools import lru_cache
 from pathlib import Path
+from threading import Lock
 
+import numpy as np
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import FileResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from explorer.audio import load_waveform
+from explorer.contours import clip_contours
 from explorer.errors import ExplorerError, NotInStoreError
 from explorer.queries.corpus import fetch_preview
 from explorer.store import Store
-from explorer.ui.spectrogram import mel_picture, picture_png
+from explorer.ui.spectrogram import height_of, mel_picture, picture_png
 
 _CLIP_ID = re.compile(r"[0-9a-f]{6,64}")
 _HEADERS = {"Cache-Control": "private, max-age=86400", "X-Content-Type-Options": "nosniff"}
 N_PICTURES_KEPT = 600
+_SMILE = Lock()  # openSMILE measures one sound at a time in a process
 
 
 def clip_routes(get_store: Callable[[], Store]) -> list[Route]:
@@ -40,6 +46,11 @@ def clip_routes(get_store: Callable[[], Store]) -> list[Route]:
     def picture(path: Path) -> bytes:
         return picture_png(mel_picture(load_waveform(path)))
 
+    @lru_cache(maxsize=N_PICTURES_KEPT)
+    def contours(path: Path) -> bytes:
+        with _SMILE:
+            return contours_json(path)
+
     async def audio(request: Request) -> Response:
         path = await run_in_threadpool(preview, request.path_params["clip_id"])
         return FileResponse(path, media_type="audio/flac", headers=_HEADERS)
@@ -49,10 +60,42 @@ def clip_routes(get_store: Callable[[], Store]) -> list[Route]:
         body = await run_in_threadpool(picture, path)
         return Response(body, media_type="image/png", headers=_HEADERS)
 
+    async def lines(request: Request) -> Response:
+        path = await run_in_threadpool(preview, request.path_params["clip_id"])
+        body = await run_in_threadpool(contours, path)
+        return Response(body, media_type="application/json", headers=_HEADERS)
+
     return [
+        Route("/contours/{clip_id}", _readable(lines)),
         Route("/audio/{clip_id}", _readable(audio)),
         Route("/spectrogram/{clip_id}", _readable(spectrogram)),
     ]
+
+
+def contours_json(path: Path) -> bytes:
+    """t0_s, hop_s; of f0 and formants `hz` and `height` in the picture (0 to 1), null where unvoiced; outline."""
+    wave = load_waveform(path)
+    found = clip_contours(wave)
+    times_s = found.times_s
+    return json.dumps(
+        {
+            "t0_s": float(times_s[0]) if times_s.size else 0.0,
+            "hop_s": float(times_s[1] - times_s[0]) if times_s.size > 1 else 0.0,
+            "lines": {
+                name: {
+                    "hz": _rounded(values, 1),
+                    "height": _rounded(height_of(values, wave.sample_rate_hz), 4),
+                }
+                for name, values in found.hz.items()
+            },
+            "outline": [_rounded(row, 4) for row in found.outline],
+        },
+        separators=(",", ":"),
+    ).encode()
+
+
+def _rounded(values: np.ndarray, digits: int) -> list[float | None]:
+    return [round(float(value), digits) if np.isfinite(value) else None for value in values]
 
 
 def _readable(handler: Callable[[Request], Awaitable[Response]]) -> Callable[[Request], Awaitable[Response]]:

@@ -20,7 +20,7 @@ from explorer.ui.player import PlayerClip, PlayerTrace, player
 from explorer.ui.style import number, plural
 from explorer.ui.url import set_params
 
-MAX_PLAYERS = 12
+MAX_PLAYERS = 20
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,10 @@ def draw_list(
 
 def _hint(has_traces: bool, folded_away: int, left_out: int, facts: CorpusFacts) -> str:
     """How to read and drive the players, and how many listed clips have none, as markup."""
-    parts = ["<b>space</b> plays · <b>J K</b> next, previous · <b>L</b> loops the peak."]
+    parts = [
+        "<b>space</b> plays · <b>J K</b> next, previous · <b>← →</b> seek · <b>L</b> loops the peak; "
+        "drag over a picture to loop a part."
+    ]
     if has_traces:
         parts.append(
             "Line: the feature’s pre-activation in time; dashed: its mean over the corpus. "

@@ -1,109 +1,24 @@
 // The clip player. Written without markup from data: every text goes through textContent.
 // One sound at a time in the whole page: a player that starts tells the others by a window event.
-const SVG = "http://www.w3.org/2000/svg";
-const PLAY = "M1 0 L11 5.5 L1 11 Z", PAUSE = "M1 0 H4 V11 H1 Z M7 0 H10 V11 H7 Z";
 const LOOP_S = 0.5;      // seconds to each side of the peak
+const SHORTEST_LOOP_S = 0.05, DRAG_PX = 4, ARROW_S = 0.1;
 const players = new Map();   // parentElement -> state, so that a rerun keeps what is playing
 
-function make(tag, className, text) {
-  const element = document.createElement(tag);
-  if (className) element.className = className;
-  if (text !== undefined && text !== null) element.textContent = text;
-  return element;
+// What is drawn over the pictures, and whether levels are matched: one choice for all players, kept by the browser.
+const VIEWS = [
+  ["f0", "f0", "Show the pitch contour over the picture"],
+  ["formants", "F1\u2013F3", "Show three formants over the picture"],
+  ["outline", "wave", "Show the waveform over the picture"],
+  ["level", "same level", "Turn louder clips down, so that all are heard at the level of the quietest"],
+];
+const view = readView();
+function readView() {
+  try { return JSON.parse(localStorage.getItem("sonoscope-view")) || {}; } catch { return {}; }
 }
-const fixed = (value, digits) => value.toFixed(digits).replace("-", "\u2212");
-const clock = (t, d) => `${t.toFixed(2)} / ${d.toFixed(2)} s`;
-
-function icon(path) {
-  const svg = document.createElementNS(SVG, "svg");
-  svg.setAttribute("viewBox", "0 0 11 11");
-  svg.setAttribute("aria-hidden", "true");
-  const shape = document.createElementNS(SVG, "path");
-  shape.setAttribute("d", path);
-  svg.append(shape);
-  return svg;
-}
-
-function peakOf(clip) {
-  const trace = clip.traces[0];
-  if (!trace) return null;
-  let best = -1;
-  trace.values.forEach((v, i) => { if (v !== null && (best < 0 || v > trace.values[best])) best = i; });
-  return best < 0 ? null : { time: trace.t0_s + best * trace.hop_s, value: trace.values[best] };
-}
-
-function summaryOf(clip, peak) {
-  const parts = [`Clip of ${clip.duration_s.toFixed(2)} seconds.`];
-  if (clip.value !== null) parts.push(`Activation ${fixed(clip.value, 3)}.`);
-  if (clip.note) parts.push(clip.note);
-  for (const trace of clip.traces) {
-    const known = trace.values.filter((v) => v !== null);
-    if (!known.length) continue;
-    const mean = known.reduce((a, b) => a + b, 0) / known.length;
-    parts.push(`${trace.name}: mean ${fixed(mean, 3)}, lowest ${fixed(Math.min(...known), 3)}, ` +
-      `highest ${fixed(Math.max(...known), 3)}` +
-      (trace === clip.traces[0] && peak ? ` at ${peak.time.toFixed(2)} seconds` : "") +
-      (trace.baseline === null ? "." : `, mean over the corpus ${fixed(trace.baseline, 3)}.`));
-  }
-  if (!clip.traces.length) parts.push("No trace is drawn.");
-  return parts.join(" ");
-}
-
-function drawTraces(clip, low, high) {
-  const svg = document.createElementNS(SVG, "svg");
-  svg.setAttribute("viewBox", `0 0 ${clip.duration_s} 1`);
-  svg.setAttribute("preserveAspectRatio", "none");
-  svg.setAttribute("aria-hidden", "true");
-  const y = (v) => (0.96 - 0.9 * (v - low) / (high - low)).toFixed(4);
-  const add = (d, className, color, kind) => {
-    const path = document.createElementNS(SVG, "path");
-    path.setAttribute("d", d);
-    path.setAttribute("class", className);
-    if (color) path.style[kind] = color;
-    svg.append(path);
-  };
-  for (const trace of clip.traces) {
-    let d = "", open = false;
-    trace.values.forEach((v, i) => {
-      if (v === null) { open = false; return; }
-      d += `${open ? "L" : "M"}${(trace.t0_s + i * trace.hop_s).toFixed(4)} ${y(v)}`;
-      open = true;
-    });
-    if (!d) continue;
-    if (trace.baseline !== null) add(`M0 ${y(trace.baseline)}H${clip.duration_s}`, "level");
-    const dashed = trace.dashed ? " dashed" : "";
-    add(d, `halo${dashed}`);
-    add(d, `line${dashed}`, trace.color, "stroke");
-  }
-  return svg;
-}
-
-// Which line is which, over the picture, where the lines are marked (A and B).
-function legendOf(clip) {
-  const legend = make("div", "legend");
-  legend.setAttribute("aria-hidden", "true");
-  for (const trace of clip.traces) {
-    const entry = make("span"), sample = make("i", trace.dashed ? "dashed" : "");
-    sample.style.borderTopColor = trace.color;
-    entry.append(sample, trace.name);
-    legend.append(entry);
-  }
-  return legend;
-}
-
-function axisOf(duration) {
-  const axis = make("div", "axis");
-  const step = [0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60].find((s) => duration / s <= 8) || 120;
-  for (let t = 0, i = 0; t < duration - step * 0.45 || i === 0; t = ++i * step) {
-    const tick = make("span", "", i === 0 ? "0 s" : String(Number(t.toFixed(2))));
-    tick.style.left = `${100 * t / duration}%`;
-    axis.append(tick);
-  }
-  const end = make("span", "end", `${Number(duration.toFixed(2))} s`);
-  end.style.left = "100%";
-  axis.append(end);
-  axis.setAttribute("aria-hidden", "true");
-  return axis;
+function toggleView(name) {
+  view[name] = !view[name];
+  try { localStorage.setItem("sonoscope-view", JSON.stringify(view)); } catch { /* kept for this page only */ }
+  for (const one of players.values()) one.showView();
 }
 
 class Clip {
@@ -114,6 +29,7 @@ class Clip {
     this.audio = new Audio();
     this.audio.preload = "none";
     this.audio.src = `/audio/${clip.clip_id}`;
+    this.setLevel();
     this.audio.addEventListener("play", () => {
       if (!this.again) owner.started(this);
       this.again = false; this.drawState(); this.follow();
@@ -154,17 +70,17 @@ class Clip {
       }
       head.append(make("span", "value", fixed(clip.value, 2)));
     }
-    if (this.peak) {
-      this.loop = make("button", "loop", "\u27F2");
-      this.loop.title = `Loop around the ${this.peakName} (L)`;
-      this.loop.setAttribute("aria-label", `Loop around the ${this.peakName}`);
-      this.loop.setAttribute("aria-pressed", "false");
-      this.loop.onclick = () => { this.owner.select(this); this.toggleLoop(); };
-      head.append(this.loop);
-    }
+    this.loop = make("button", "loop", "\u27F2");
+    this.loop.title = this.peak ? `Loop around the ${this.peakName} (L); drag over the picture for another part` :
+      "Loop (L); drag over the picture to loop a part";
+    this.loop.setAttribute("aria-label", this.peak ? `Loop around the ${this.peakName}` : "Loop");
+    this.loop.setAttribute("aria-pressed", "false");
+    this.loop.onclick = () => { this.owner.select(this); this.toggleLoop(); };
+    head.append(this.loop);
     this.root.append(head);
     if (clip.note) this.root.append(make("div", "note", clip.note));
-    this.root.append(this.buildPicture(data), axisOf(this.duration), make("p", "sr", summaryOf(clip, this.peak)));
+    this.words = make("p", "sr", summaryOf(clip, this.peak));
+    this.root.append(this.buildPicture(data), axisOf(this.duration), this.words);
     this.drawState();
   }
   buildPicture(data) {
@@ -182,27 +98,30 @@ class Clip {
     image.onerror = () => { image.remove(); this.say("No spectrogram: the store has no preview for this clip."); };
     this.region = make("div", "region");
     this.region.hidden = true;
-    if (this.peak) {
-      const [from, to] = this.span();
-      this.region.style.left = `${100 * from / this.duration}%`;
-      this.region.style.width = `${100 * (to - from) / this.duration}%`;
-    }
     this.head = make("div", "playhead");
     pic.append(image, this.region, drawTraces(clip, data.low, data.high), this.head);
     if (clip.traces.some((trace) => trace.mark)) pic.append(legendOf(clip));
-    const seekTo = (event) => {
+    const timeAt = (event) => {
       const box = pic.getBoundingClientRect();
-      this.seek(this.duration * Math.max(0, Math.min(1, (event.clientX - box.left) / box.width)));
+      return this.duration * Math.max(0, Math.min(1, (event.clientX - box.left) / box.width));
     };
+    // A click seeks; a drag marks the part that is then heard over and over.
     pic.addEventListener("pointerdown", (event) => {
       if (event.button !== 0) return;
-      this.owner.select(this); seekTo(event);
+      const start = timeAt(event), x = event.clientX;
+      let range = null;
+      this.owner.select(this);
+      this.seekOutOfLoop(start);
       pic.setPointerCapture(event.pointerId);
-      pic.onpointermove = seekTo;
+      pic.onpointermove = (moved) => {
+        if (!range && Math.abs(moved.clientX - x) < DRAG_PX) return;
+        const end = timeAt(moved);
+        range = [Math.min(start, end), Math.max(start, end)];
+        this.drawRegion(range);
+      };
+      pic.onpointerup = () => { pic.onpointermove = pic.onpointerup = null; if (range) this.loopOver(range); };
+      pic.onpointercancel = () => { pic.onpointermove = pic.onpointerup = null; this.drawRegion(); };
     });
-    const release = () => { pic.onpointermove = null; };
-    pic.addEventListener("pointerup", release);
-    pic.addEventListener("pointercancel", release);
     pic.addEventListener("keydown", (event) => {
       const step = { ArrowLeft: -0.1, ArrowRight: 0.1, PageDown: -1, PageUp: 1 }[event.key];
       const jump = { Home: 0, End: this.duration }[event.key];
@@ -212,7 +131,39 @@ class Clip {
     });
     return pic;
   }
-  span() { return [Math.max(0, this.peak.time - LOOP_S), Math.min(this.duration, this.peak.time + LOOP_S)]; }
+  span() {
+    if (this.range) return this.range;
+    if (!this.peak) return [0, this.duration];
+    return [Math.max(0, this.peak.time - LOOP_S), Math.min(this.duration, this.peak.time + LOOP_S)];
+  }
+  drawRegion(range = this.looping ? this.span() : null) {
+    this.region.hidden = !range;
+    if (!range) return;
+    this.region.style.left = `${100 * range[0] / this.duration}%`;
+    this.region.style.width = `${100 * (range[1] - range[0]) / this.duration}%`;
+  }
+  loopOver(range) {
+    if (range[1] - range[0] < SHORTEST_LOOP_S) { this.drawRegion(); return; }
+    this.range = range;
+    this.setLoop(true);
+  }
+  seekOutOfLoop(time) {
+    if (this.looping) { const [from, to] = this.span(); if (time < from || time > to) this.setLoop(false); }
+    this.seek(time);
+  }
+  setLevel() { this.audio.volume = view.level ? this.clip.volume : 1; }
+  // f0, formants and outline are measured by the server when somebody wants to see them for a clip that is in sight.
+  async loadContours() {
+    if (this.asked) return;
+    this.asked = true;
+    try {
+      const answer = await fetch(`/contours/${this.clip.clip_id}`);
+      if (!answer.ok) throw new Error(await answer.text());
+      const found = await answer.json();
+      this.pic.insertBefore(drawContours(found, this.duration), this.head);
+      this.words.textContent += ` ${contourWords(found)}`;
+    } catch { this.asked = false; }
+  }
   // Before any data is loaded a position is remembered and set as soon as the audio can take it.
   position() { return this.pending ?? this.audio.currentTime; }
   seek(time) {
@@ -233,12 +184,13 @@ class Clip {
     if (this.looping) { const [from, to] = this.span(); if (this.position() < from || this.position() > to) this.seek(from); }
     this.audio.play().catch((error) => { if (error.name !== "AbortError") this.say(`This sound cannot be played (${error.name}).`); });
   }
-  toggleLoop() {
-    if (!this.peak) return;
-    this.looping = !this.looping;
-    this.loop.setAttribute("aria-pressed", String(this.looping));
-    this.region.hidden = !this.looping;
-    if (this.looping) { this.seek(this.span()[0]); if (this.audio.paused) this.play(); }
+  toggleLoop() { this.setLoop(!this.looping); }
+  setLoop(on) {
+    this.looping = on;
+    if (!on) this.range = null;
+    this.loop.setAttribute("aria-pressed", String(on));
+    this.drawRegion();
+    if (on) { this.seek(this.span()[0]); if (this.audio.paused) this.play(); }
   }
   follow() {
     if (this.looping) { const [from, to] = this.span(); if (this.audio.currentTime >= to) this.audio.currentTime = from; }
@@ -272,6 +224,16 @@ class Players {
     this.list = parent.querySelector(".players"); this.clips = []; this.active = null; this.signature = "";
     this.onOther = (event) => { if (event.detail !== this) this.clips.forEach((c) => c.audio.pause()); };
     this.onKey = (event) => this.key(event);
+    this.inSight = new IntersectionObserver((entries) => this.load(entries.filter((e) => e.isIntersecting)), { rootMargin: "200px" });
+    this.views = parent.querySelector(".views");
+    this.views.setAttribute("role", "group");
+    this.views.setAttribute("aria-label", "Drawn over the pictures");
+    this.views.replaceChildren(...VIEWS.map(([name, text, title]) => {
+      const button = make("button", name, text);
+      button.title = title;
+      button.onclick = () => toggleView(name);
+      return button;
+    }));
     window.addEventListener("sonoscope-play", this.onOther);
     document.addEventListener("keydown", this.onKey);
   }
@@ -292,6 +254,22 @@ class Players {
     });
     this.list.replaceChildren(...this.clips.map((c) => c.root));
     this.active = this.clips.includes(this.active) ? this.active : null;
+    this.views.hidden = !this.clips.length;
+    this.inSight.disconnect();
+    this.clips.forEach((c) => this.inSight.observe(c.root));
+    this.showView();
+  }
+  showView() {
+    for (const [name] of VIEWS) {
+      this.list.classList.toggle(`show-${name}`, Boolean(view[name]));
+      this.views.querySelector(`.${name}`).setAttribute("aria-pressed", String(Boolean(view[name])));
+    }
+    this.clips.forEach((c) => c.setLevel());
+    this.load(this.inSight.takeRecords().filter((e) => e.isIntersecting));
+  }
+  load(entries) {
+    for (const entry of entries) { const clip = this.clips.find((c) => c.root === entry.target); if (clip) clip.isInSight = true; }
+    if (view.f0 || view.formants || view.outline) this.clips.filter((c) => c.isInSight).forEach((c) => c.loadContours());
   }
   started(clip) {
     this.clips.forEach((c) => { if (c !== clip) c.audio.pause(); });
@@ -333,11 +311,16 @@ class Players {
       if (wasPlaying) { clip.seek(0); clip.play(); }
     } else if (key === "l") {
       (this.active || this.clips[0]).toggleLoop();
+    } else if (key === "arrowleft" || key === "arrowright") {
+      if (!this.active || (target instanceof Element && target.closest("[role=tab], [role=radio], [role=slider], [role=grid]"))) return;
+      event.preventDefault();
+      this.active.seek(Math.max(0, Math.min(this.active.duration, this.active.position() + (key === "arrowleft" ? -ARROW_S : ARROW_S))));
     }
   }
   close() {
     window.removeEventListener("sonoscope-play", this.onOther);
     document.removeEventListener("keydown", this.onKey);
+    this.inSight.disconnect();
     this.clips.forEach((c) => c.stop());
   }
 }

@@ -18,6 +18,8 @@ from numpy.typing import NDArray
 
 from explorer.store import Store
 
+QUIETEST_DB = 20.0
+
 
 @dataclass(frozen=True)
 class PlayerTrace:
@@ -54,11 +56,12 @@ class PlayerClip:
 @cache
 def _renderer() -> Any:
     here = Path(__file__)
+    script = [here.with_name(name).read_text(encoding="utf-8") for name in ("player_drawing.js", "player.js")]
     return st.components.v2.component(
         "sonoscope_player",
-        html='<div class="players"></div>',
+        html='<div class="views"></div><div class="players"></div>',
         css=here.with_name("player.css").read_text(encoding="utf-8"),
-        js=here.with_name("player.js").read_text(encoding="utf-8"),
+        js="\n".join(script),
     )
 
 
@@ -99,13 +102,30 @@ def player_data(
         "height_px": height_px,
         "low": low,
         "high": high if high > low else low + 1.0,
-        "clips": [_clip_data(clip) for clip in clips],
+        "clips": [_clip_data(clip, volume) for clip, volume in zip(clips, matched_volumes(store, clips), strict=True)],
     }
 
 
-def _clip_data(clip: PlayerClip) -> dict[str, Any]:
+def matched_volumes(store: Store, clips: Sequence[PlayerClip]) -> list[float]:
+    """How far each clip is turned down (0 to 1) so that all sound as loud as the quietest, by root mean square.
+
+    A clip over QUIETEST_DB below the loudest does not pull the others down further.
+    """
+    rows = store.query(
+        "SELECT clip_id, rms FROM clips WHERE clip_id IN (SELECT unnest(?::TEXT[]))", [[clip.clip_id for clip in clips]]
+    )
+    rms = dict(zip(rows["clip_id"], rows["rms"], strict=True))
+    levels = np.nan_to_num([float(rms.get(clip.clip_id, 0.0)) for clip in clips])
+    if not levels.any():
+        return [1.0] * len(clips)
+    target = max(float(levels[levels > 0].min()), float(levels.max()) * 10 ** (-QUIETEST_DB / 20))
+    return [round(min(1.0, target / level), 4) if level > 0 else 1.0 for level in levels]
+
+
+def _clip_data(clip: PlayerClip, volume: float) -> dict[str, Any]:
     return {
         "clip_id": clip.clip_id,
+        "volume": volume,
         "title": clip.title,
         "duration_s": float(clip.duration_s),
         "detail": clip.detail,

@@ -64,6 +64,17 @@ def mel_picture(wave: Waveform) -> MelPicture:
     return MelPicture(levels, edges[1:-1], wave.duration_s)
 
 
+def height_of(hz: NDArray[np.floating], sample_rate_hz: float) -> NDArray[np.float64]:
+    """Where frequencies lie in a picture of sound at that rate: 0 at its lower edge, 1 at its upper; NaN outside.
+
+    A band's centre lies in the middle of its row of pixels.
+    """
+    low, high = hz_to_mel(LOWEST_HZ), hz_to_mel(min(HIGHEST_HZ, sample_rate_hz / 2))
+    band = (hz_to_mel(np.asarray(hz, dtype=np.float64)) - low) / (high - low) * (N_BANDS + 1) - 1
+    height = (band + 0.5) / N_BANDS
+    return np.where((height >= 0) & (height <= 1), height, np.nan)
+
+
 def _triangles(edges_hz: NDArray[np.floating], bins_hz: NDArray[np.floating]) -> NDArray[np.float64]:
     """Triangular weights (bands, bins), each summing to 1; a band narrower than a bin takes the nearest one."""
     low, mid, high = edges_hz[:-2, None], edges_hz[1:-1, None], edges_hz[2:, None]
