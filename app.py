@@ -6,8 +6,14 @@ Run from the repository root: `streamlit run app.py -- --store DIR`.
 from pathlib import Path
 
 import streamlit as st
+from starlette.middleware import Middleware
 
 from explorer.ui.audio_route import clip_routes
 from explorer.ui.context import get_store
+from explorer.ui.reader import ReaderCookie
 
-app = st.App(Path(__file__).with_name("pages") / "main.py", routes=clip_routes(get_store))
+app = st.App(
+    Path(__file__).with_name("pages") / "main.py",
+    routes=clip_routes(get_store),
+    middleware=[Middleware(ReaderCookie)],
+)

@@ -6,6 +6,7 @@ import random
 from html import escape
 from typing import Any
 
+import pandas as pd
 import streamlit as st
 
 from explorer.figures.features import feature_map
@@ -43,9 +44,12 @@ from explorer.ui import (
 )
 from explorer.ui.feature_cards import label_sentence, side_cards
 from explorer.ui.feature_clips import ClipList, choose_list, clip_lists, draw_linked_clip, draw_list
+from explorer.ui.notes import draw_notes, features_saying, notebook, own_words, short_words
+from explorer.ui.reader import reader_id
 from explorer.ui.style import banners, plural
 
 ROWS = 50
+MINE = "mine"
 SORT_NAMES = {
     "density": "density",
     "largest": "largest activation",
@@ -56,7 +60,7 @@ SORT_NAMES = {
     "stability": "stability",
     "number": "number",
 }
-LABEL_NAMES = {"any": "all", "labelled": "labelled", "unlabelled": "no label"}
+LABEL_NAMES = {"any": "all", "labelled": "labelled", "unlabelled": "no label", MINE: "in my notebook"}
 
 
 def draw_browser(store: Store, sae: dict[str, Any]) -> None:
@@ -71,11 +75,12 @@ def draw_browser(store: Store, sae: dict[str, Any]) -> None:
         empty_state(f"All {sae['n_features']} features of this SAE are dead.", "Choose another SAE in the sidebar.")
         return
     st.html(f'<p class="so-hint">{_sae_sentence(sae)}</p>')
-    chosen = _choose_filter(sae)
+    mine = notebook().of_sae(reader_id(), str(sae["sae_id"]))
+    chosen = _choose_filter(sae, mine)
     with st.container(key="so-split"):
         left, right = st.columns([7, 4], gap="small")
     with left:
-        _draw_table(store, sae, chosen)
+        _draw_table(store, sae, chosen, mine)
     with right:
         _draw_map(store, sae)
 
@@ -91,17 +96,17 @@ def _sae_sentence(sae: dict[str, Any]) -> str:
     return " · ".join(parts)
 
 
-def _choose_filter(sae: dict[str, Any]) -> FeatureFilter:
+def _choose_filter(sae: dict[str, Any], mine: pd.DataFrame) -> FeatureFilter:
     with st.container(horizontal=True, vertical_alignment="bottom"):
         sort = st.selectbox(
             "Sort by", list(SORT_NAMES), key="sort", bind="query-params", width=180,
             format_func=lambda key: SORT_NAMES.get(key, key),
         )  # fmt: skip
         labels = st.selectbox(
-            "Labels", list(LABELS), key="labels", bind="query-params", width=120,
+            "Labels", [*LABELS, MINE], key="labels", bind="query-params", width=150,
             format_func=lambda key: LABEL_NAMES.get(key, key),
         )  # fmt: skip
-        text = st.text_input("Search", key="q", bind="query-params", width=190, placeholder="label or factor")
+        text = st.text_input("Search", key="q", bind="query-params", width=190, placeholder="label, factor, note")
         dense = st.toggle("with dense", value=True, key="dense", bind="query-params")
         jump = st.number_input(
             "Open feature", 0, int(sae["n_features"]) - 1, value=None, key=f"jump-{sae['sae_id']}", width=130,
@@ -112,7 +117,14 @@ def _choose_filter(sae: dict[str, Any]) -> FeatureFilter:
         go_to("features", sae=sae["sae_id"], feature=int(jump))
     if lucky:
         _open_random(get_store(), str(sae["sae_id"]))
-    return FeatureFilter(sort=sort, labels=labels, text=text or "", with_dense=dense)
+    return FeatureFilter(
+        sort=sort,
+        labels="any" if labels == MINE else labels,
+        text=text or "",
+        with_dense=dense,
+        only=tuple(int(number_) for number_ in mine["feature"]) if labels == MINE else None,
+        also=features_saying(mine, text or ""),
+    )
 
 
 def _open_random(store: Store, sae_id: str) -> None:
@@ -121,11 +133,12 @@ def _open_random(store: Store, sae_id: str) -> None:
         go_to("features", sae=sae_id, feature=feature)
 
 
-def _draw_table(store: Store, sae: dict[str, Any], chosen: FeatureFilter) -> None:
+def _draw_table(store: Store, sae: dict[str, Any], chosen: FeatureFilter, mine: pd.DataFrame) -> None:
     sae_id = str(sae["sae_id"])
     total = count_features(store, sae_id, chosen)
     if total == 0:
-        empty_state("No live feature passes this filter.", f"{sae['n_live']} are live: take a condition away.")
+        hint = "Bookmark one on its page. " if chosen.only == () else ""
+        empty_state("No live feature passes this filter.", f"{hint}{sae['n_live']} are live: take a condition away.")
         return
     n_pages, page = -(-total // ROWS), 1
     table = st.container()
@@ -141,12 +154,12 @@ def _draw_table(store: Store, sae: dict[str, Any], chosen: FeatureFilter) -> Non
             width="stretch",
         )
         download_csv(rows, f"features-{sae_id}-page{page}")
+    shown = rows.assign(density=100 * rows["density"], yours=short_words(mine, rows["feature"]))
+    columns = _columns() if len(mine) else {name: of for name, of in _columns().items() if name != "yours"}
     event = table.dataframe(
-        rows.assign(density=100 * rows["density"]), hide_index=True, placeholder="–", on_select="rerun",
-        height=35 * min(len(rows), 15) + 38, row_height=34, selection_mode="single-cell",
-        key=visit_key(f"table-{sae_id}-{page}-{chosen.sort}"), column_config=_columns(),
-        column_order=["feature", "label", "label_f1", "density", "max_value", "mean_active", "n_groups_active",
-                      "best_factor", "best_factor_weight"],
+        shown, hide_index=True, placeholder="–", on_select="rerun", height=35 * min(len(rows), 15) + 38, row_height=34,
+        selection_mode="single-cell", key=visit_key(f"table-{sae_id}-{page}-{chosen.sort}"), column_config=columns,
+        column_order=list(columns),
     )  # fmt: skip
     if event["selection"]["cells"]:
         go_to("features", sae=sae_id, feature=int(rows["feature"].iloc[event["selection"]["cells"][0][0]]))
@@ -158,6 +171,7 @@ def _columns() -> dict[str, Any]:
         "feature": column.NumberColumn("Feature", format="%d", width=70),
         "label": column.TextColumn("Label", width=110, help="Shown only where it beats permuted labels"),
         "label_f1": column.NumberColumn("F1", format="%.2f", help="On held-out groups", width=55),
+        "yours": column.TextColumn("Yours", width=110, help="★ bookmarked; your own label"),
         "density": column.NumberColumn(
             "Density", format="%.1f %%", help="Share of clips or frames that is active", width=80
         ),
@@ -216,6 +230,8 @@ def _say_dead(sae: dict[str, Any], row: dict[str, Any], facts: CorpusFacts) -> N
 def _draw_title(store: Store, sae: dict[str, Any], row: dict[str, Any], facts: CorpusFacts) -> None:
     sae_id, feature = str(sae["sae_id"]), int(row["feature"])
     label, sentence = label_sentence(row, facts)
+    written = own_words(sae_id, feature)
+    own = f"<strong>{escape(written.label)}</strong><span class='so-chip'>your label</span>" if written.label else ""
     near = fetch_neighbourhood(store, sae_id, feature)
     strong = f"<strong>{escape(label)}</strong>" if label else ""
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
@@ -226,6 +242,7 @@ def _draw_title(store: Store, sae: dict[str, Any], row: dict[str, Any], facts: C
             key="previous",
             disabled=near.previous is None,
             help="Previous live feature",
+            shortcut="P",
         ):
             set_params(feature=near.previous, clip=None, keep_options=True)
         st.html(f'<div class="so-title"><h1>Feature {feature}</h1></div>', width="content")
@@ -234,11 +251,17 @@ def _draw_title(store: Store, sae: dict[str, Any], row: dict[str, Any], facts: C
             key="next",
             disabled=near.following is None,
             help="Next live feature",
+            shortcut="N",
         ):
             set_params(feature=near.following, clip=None, keep_options=True)
-        if st.button("Random", icon=":material/shuffle:", key="random-feature", help="A live feature by chance"):
+        if st.button(
+            "Random", icon=":material/shuffle:", key="random-feature", help="A live feature by chance", shortcut="X"
+        ):
             _open_random(store, sae_id)
-        st.html(f'<div class="so-title">{strong}<span class="so-chip">{escape(sentence)}</span></div>', width="content")
+        draw_notes(sae, feature, written)
+        st.html(
+            f'<div class="so-title">{own}{strong}<span class="so-chip">{escape(sentence)}</span></div>', width="content"
+        )
     st.html(f'<p class="so-hint">{_sae_sentence(sae)}</p>')
 
 

@@ -30,12 +30,17 @@ MAX_ROWS = 200
 
 @dataclass(frozen=True)
 class FeatureFilter:
-    """Which live features a table lists. `text` is looked for in the shown label and the best factor's name."""
+    """Which live features a table lists. `text` is looked for in the shown label and the best factor's name.
+
+    only: these features alone (None: all). also: those that `text` finds besides, by what a reader wrote about them.
+    """
 
     sort: str = "density"
     labels: str = "any"
     text: str = ""
     with_dense: bool = True
+    only: tuple[int, ...] | None = None
+    also: tuple[int, ...] = ()
 
 
 def _where(chosen: FeatureFilter) -> tuple[str, list[object]]:
@@ -47,12 +52,15 @@ def _where(chosen: FeatureFilter) -> tuple[str, list[object]]:
         clauses.append("NOT coalesce(f.label_is_shown, false)")
     if not chosen.with_dense:
         clauses.append("NOT f.is_dense")
+    if chosen.only is not None:
+        clauses.append("f.feature IN (SELECT unnest(?::INTEGER[]))")
+        values.append(list(chosen.only))
     if chosen.text.strip():
         clauses.append(
             f"(contains(lower({shown_label('f')}), lower(?)) OR contains(lower(f.best_factor), lower(?)) "
-            "OR contains(lower(g.display_name), lower(?)))"
+            "OR contains(lower(g.display_name), lower(?)) OR f.feature IN (SELECT unnest(?::INTEGER[])))"
         )
-        values = [chosen.text.strip()] * 3
+        values += [*[chosen.text.strip()] * 3, list(chosen.also)]
     return " AND ".join(clauses), values
 
 

@@ -15,7 +15,7 @@ import streamlit as st
 
 from explorer.errors import NotInStoreError
 
-PAGES = ("overview", "layers", "sparsity", "features", "factors", "compare", "runs")
+PAGES = ("overview", "layers", "sparsity", "features", "factors", "compare", "notebook", "runs")
 ABOUT_SAES = frozenset(("sparsity", "features", "factors", "compare"))  # nothing to show without one
 _CURRENT = "so-current-page"
 _VISIT = "so-visit"

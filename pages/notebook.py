@@ -1,0 +1,102 @@
+"""Notebook: what you wrote about features, whichever store they are in; to be taken away and brought back."""
+
+from __future__ import annotations
+
+import pandas as pd
+import streamlit as st
+
+from explorer.annotations import AnnotationError
+from explorer.queries.corpus import fetch_saes
+from explorer.store import Store
+from explorer.ui import cached, caption, empty_state, get_store, page_header
+from explorer.ui.notes import notebook
+from explorer.ui.reader import reader_id
+
+EVERYTHING, BOOKMARKED = "everything", "bookmarked"
+
+
+def draw_table(store: Store, rows: pd.DataFrame) -> None:
+    """What is written, a row a feature, with a link where its SAE is in this store."""
+    here = set(cached(fetch_saes, store)["sae_id"])
+    lists = sorted({name for names in rows["lists"] for name in names})
+    which = st.segmented_control(
+        "Show", [EVERYTHING, BOOKMARKED, *lists], default=EVERYTHING, key="list", bind="query-params", required=True,
+        label_visibility="collapsed",
+    )  # fmt: skip
+    if which == BOOKMARKED:
+        rows = rows[rows["is_bookmarked"]]
+    elif which in lists:
+        rows = rows[[which in names for names in rows["lists"]]]
+    if rows.empty:
+        empty_state("Nothing is here.", "Bookmark a feature on its page.")
+        return
+    table = pd.DataFrame(
+        {
+            "Open": [
+                f"/features?sae={row.sae_id}&feature={row.feature}" if row.sae_id in here else None
+                for row in rows.itertuples()
+            ],
+            "SAE": rows["about"].where(rows["about"] != "", rows["sae_id"]),
+            "Feature": rows["feature"],
+            "Your label": rows["label"],
+            "Note": rows["note"],
+            "Bookmarked": rows["is_bookmarked"],
+            "Lists": [list(names) for names in rows["lists"]],
+            "Changed": pd.to_datetime(rows["changed_at"]),
+        }
+    )
+    column = st.column_config
+    st.dataframe(
+        table, hide_index=True, height="content" if len(table) < 20 else 740,
+        column_config={
+            "Open": column.LinkColumn(display_text="open", width=70),
+            "Feature": column.NumberColumn(format="%d", width=75),
+            "Note": column.TextColumn(width="large"),
+            "Changed": column.DatetimeColumn(format="YYYY-MM-DD HH:mm", timezone="UTC"),
+        },
+    )  # fmt: skip
+    elsewhere = int((~rows["sae_id"].isin(here)).sum())
+    if elsewhere:
+        caption(f"{elsewhere} of them are of SAEs that are not in this store: their words are kept, without a link.")
+
+
+def draw_exchange(*, is_empty: bool) -> None:
+    """Take everything away as a file; bring one back."""
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.download_button(
+            "Export", notebook().export(reader_id()), "sonoscope-notes.json", "application/json",
+            icon=":material/download:", disabled=is_empty, on_click="ignore",
+        )  # fmt: skip
+        with st.popover("Import", icon=":material/upload:"):
+            file = st.file_uploader(
+                "A file that Export wrote. For a feature in it, its words replace yours.", type=["json"], key="import"
+            )
+            if file is not None and st.button("Import it", key="import-now", type="primary"):
+                try:
+                    n_read = notebook().restore(reader_id(), file.getvalue().decode("utf-8", "replace"))
+                except AnnotationError as error:
+                    st.error(str(error))
+                else:
+                    st.toast(f"{n_read} features read.", icon=":material/check:")
+                    st.rerun()
+
+
+def main() -> None:
+    """Draw the notebook."""
+    store = get_store()
+    page_header(
+        "Notebook",
+        "What you wrote about features: bookmarks, labels, notes and lists. Kept for this browser (or your account), "
+        "outside the store, through every new generation of it.",
+    )
+    rows = notebook().of_owner(reader_id())
+    draw_exchange(is_empty=rows.empty)
+    if rows.empty:
+        empty_state(
+            "Your notebook is empty.", "Open a feature: Bookmark and Notes, beside its number, write what you hear."
+        )
+        return
+    draw_table(store, rows)
+
+
+main()
