@@ -18,6 +18,7 @@ from explorer.queries.features import (
     count_features,
     fetch_feature_map,
     fetch_feature_table,
+    fetch_label_errors,
     fetch_listed_clips,
     fetch_live_feature_at,
     fetch_neighbourhood,
@@ -26,6 +27,7 @@ from explorer.queries.traces import fetch_traces
 from explorer.store import Store
 from explorer.ui import (
     cached,
+    caption,
     choose_sae,
     download_csv,
     empty_state,
@@ -42,7 +44,9 @@ from explorer.ui import (
     stat_cards,
     visit_key,
 )
-from explorer.ui.feature_cards import label_sentence, side_cards
+from explorer.ui.choices import choose_one
+from explorer.ui.feature_against import draw_against
+from explorer.ui.feature_cards import label_rule, label_sentence, side_cards
 from explorer.ui.feature_clips import ClipList, choose_list, clip_lists, draw_linked_clip, draw_list
 from explorer.ui.notes import draw_notes, features_saying, notebook, own_words, short_words
 from explorer.ui.reader import reader_id
@@ -50,6 +54,7 @@ from explorer.ui.style import banners, plural
 
 ROWS = 50
 MINE = "mine"
+VIEWS = ("clips", "against a measure")
 SORT_NAMES = {
     "density": "density",
     "largest": "largest activation",
@@ -212,7 +217,7 @@ def draw_feature(store: Store, sae: dict[str, Any], number_: int) -> None:
         main, side = st.columns([7, 3], gap="small")
     with main:
         _draw_numbers(row, sae, facts)
-        chosen = _draw_clips(store, sae, row, listed, facts)
+        chosen = _draw_view(store, sae, row, listed, facts)
     with side:
         side_cards(store, sae, number_, facts, chosen.interval if chosen else None)
 
@@ -285,18 +290,33 @@ def _draw_numbers(row: dict[str, Any], sae: dict[str, Any], facts: CorpusFacts) 
     stat_cards(cards)
 
 
-def _draw_clips(
+def _draw_view(
     store: Store, sae: dict[str, Any], row: dict[str, Any], listed: Any, facts: CorpusFacts
 ) -> ClipList | None:
+    """The clip that the link names, then what the reader chose to look at."""
+    view = choose_one("View", VIEWS, "view")
     traces = fetch_traces(store, sae, int(row["feature"]), sorted(set(listed["clip_index"])))
     clip_id = get_param("clip")
     if clip_id:
         draw_linked_clip(store, sae, row, listed, traces, clip_id)
-    lists = clip_lists(listed)
+    if view == VIEWS[1]:
+        draw_against(store, sae, row, facts)
+        return None
+    return _draw_clips(store, sae, row, listed, traces, facts)
+
+
+def _draw_clips(
+    store: Store, sae: dict[str, Any], row: dict[str, Any], listed: Any, traces: Any, facts: CorpusFacts
+) -> ClipList | None:
+    errors = fetch_label_errors(store, sae, row)
+    lists = clip_lists(listed, errors)
     if not lists:
         empty_state("No clips are listed for this feature in this store.", "Precompute lists clips for live features.")
         return None
     chosen, folded = choose_list(lists, facts)
+    if chosen.key in ("alarms", "misses"):
+        traces = {**traces, **fetch_traces(store, sae, int(row["feature"]), list(chosen.rows["clip_index"]))}
+        caption(label_rule(row, facts))
     draw_list(store, sae, row, chosen, traces, folded=folded, facts=facts)
     return chosen
 

@@ -10,13 +10,11 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
 
 Array = NDArray[np.floating]
 Floats = NDArray[np.float64]
 
 EPS = 1e-6  # of the published completeness and disentanglement
-MIN_GROUPS_FOR_INTERVAL = 8
 
 
 def mse(x_cd: Array, recon_cd: Array) -> float:
@@ -145,16 +143,6 @@ def eta_squared(values_cf: Array, categories_c: NDArray) -> Floats:
     between = np.sum(sums_kf**2 / member_kc.sum(axis=1, keepdims=True), axis=0)
     total = np.sum(values**2, axis=0)
     return np.where(varies, np.clip(between / np.where(varies, total, 1.0), 0.0, 1.0), np.nan)
-
-
-def t_interval(per_group: Array, level: float = 0.95) -> tuple[float, float]:
-    """The t interval of the mean over groups, one value a group; (NaN, NaN) under 8 groups. NaN values are left out."""
-    values = np.asarray(per_group, np.float64)
-    values = values[np.isfinite(values)]
-    if len(values) < MIN_GROUPS_FOR_INTERVAL:
-        return float("nan"), float("nan")
-    half = float(stats.t.ppf(0.5 + level / 2, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values)))
-    return float(values.mean()) - half, float(values.mean()) + half
 
 
 def shared_groups(groups_c: NDArray, train_mask_c: NDArray[np.bool_], heldout_mask_c: NDArray[np.bool_]) -> list[str]:

@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from precompute.metrics import Array, Floats, t_interval
+from explorer.intervals import t_interval
+from precompute.metrics import Array, Floats
 
 Mask = NDArray[np.bool_]
 MIN_CLIPS_PER_CLASS = 20

@@ -7,6 +7,7 @@ import pytest
 from scipy import stats
 from sklearn.decomposition import PCA
 
+from explorer.intervals import t_interval
 from precompute.metrics import (
     completeness,
     disentanglement,
@@ -17,7 +18,6 @@ from precompute.metrics import (
     r2_score,
     r2_within_group,
     shared_groups,
-    t_interval,
 )
 
 

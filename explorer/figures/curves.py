@@ -11,7 +11,6 @@ from explorer.figures.theme import base_layout, encoder_color, palette, shown, w
 from explorer.text import count, is_defined, is_false, number
 
 METRICS = {"accuracy": "accuracy", "balanced_accuracy": "balanced accuracy", "macro_f1": "macro F1"}
-MIN_GROUPS_FOR_INTERVAL = 8
 
 CHANCE = "chance"
 N_NAMED = 3  # attributes named at one level of a figure

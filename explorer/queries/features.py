@@ -243,6 +243,39 @@ def fetch_listed_clips(store: Store, sae_id: str, feature: int) -> pd.DataFrame:
     )
 
 
+def fetch_label_errors(store: Store, sae: dict[str, Any], row: dict[str, Any], *, limit: int = 24) -> pd.DataFrame:
+    """Held-out clips on which the feature's shown label is wrong, as rows of `fetch_listed_clips`.
+
+    kind 'false alarm': the rule gives the label and the clip has another; 'miss': the clip has it and the rule does not
+    give it. Of each the first `limit`, the largest activations first; `rank` counts on, `n_all` is how many there are.
+    Empty where no label is shown or the activations are not stored.
+    """
+    if not row["label_is_shown"] or not sae["codes_by_feature_file"]:
+        return pd.DataFrame()
+    return store.query(
+        f"""WITH said AS (
+                SELECT c.clip_index, c.clip_id, c.title, c.label, c.group_id, c.split, c.duration_s, c.start_s,
+                       c.is_silent, coalesce(a.value, 0.0) AS value, v.value = $label AS has_it,
+                       CASE WHEN $direction = 'below' THEN coalesce(a.value, 0.0) <= $threshold
+                            ELSE coalesce(a.value, 0.0) > $threshold END AS is_said
+                FROM clips c JOIN clip_columns v ON v.clip_index = c.clip_index AND v.role = 'label' AND v.name = $name
+                LEFT JOIN (SELECT clip_index, value FROM read_parquet($file) WHERE feature = $feature) a
+                     ON a.clip_index = c.clip_index
+                WHERE c.split = 'held-out' AND v.value IS NOT NULL)
+            SELECT CASE WHEN is_said THEN 'false alarm' ELSE 'miss' END AS kind, *, value > 0 AS is_active,
+                   NULL::DOUBLE AS preactivation, NULL::DOUBLE AS kth_value,
+                   count(*) OVER (PARTITION BY is_said) AS n_all,
+                   row_number() OVER (PARTITION BY is_said ORDER BY value DESC, clip_index) AS rank
+            FROM said WHERE is_said <> has_it
+            QUALIFY rank <= {int(limit)} ORDER BY kind, rank""",  # noqa: S608 - a whole number
+        {
+            "file": str(store.file(sae["codes_by_feature_file"])), "feature": int(row["feature"]),
+            "name": row["label_name"], "label": row["label"], "direction": row["label_direction"],
+            "threshold": float(row["label_threshold"]),
+        },
+    )  # fmt: skip
+
+
 def fetch_activation(store: Store, codes_file: str | None, feature: int, clip_index: int) -> float | None:
     """The feature's activation in one clip, 0 when it is not active there; None when the SAE has no stored codes."""
     if not codes_file:

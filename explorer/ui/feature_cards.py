@@ -201,6 +201,17 @@ def side_cards(
     match_card(store, sae_id, feature)
 
 
+def label_rule(row: dict[str, Any], facts: CorpusFacts) -> str:
+    """The shown label's rule and how often it is right on held-out clips: beside its false alarms and misses."""
+    sign = "at most" if row["label_direction"] == "below" else "above"
+    return (
+        f"The rule says {row['label']} where the activation is {sign} {number(row['label_threshold'])}. On held-out "
+        f"{plural(facts.group_name, 2)} {percent(row['label_precision'], 0)} of what it says is right (precision) "
+        f"and it says {percent(row['label_recall'], 0)} of what is there (recall). False alarms: said, and another "
+        f"{row['label_name'] or facts.label_name}; misses: there, and not said. Largest activations first."
+    )
+
+
 def label_sentence(row: dict[str, Any], facts: CorpusFacts) -> tuple[str | None, str]:
     """The label to show (None where it is not shown) and one sentence on how good it is or why it is not shown.
 

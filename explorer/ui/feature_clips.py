@@ -33,8 +33,10 @@ class ClipList:
     interval: tuple[float, float] | None = None
 
 
-def clip_lists(listed: pd.DataFrame) -> list[ClipList]:
-    """The lists that exist: strongest, each interval of the activation from high to low, random."""
+def clip_lists(listed: pd.DataFrame, errors: pd.DataFrame | None = None) -> list[ClipList]:
+    """The lists that exist: strongest, each interval of the activation from high to low, random; of `errors` (those of
+    `fetch_label_errors`) the label's false alarms and misses.
+    """
     lists = []
     top = listed[listed["kind"] == "top"]
     if not top.empty:
@@ -47,6 +49,10 @@ def clip_lists(listed: pd.DataFrame) -> list[ClipList]:
     drawn = listed[listed["kind"] == "random"]
     if not drawn.empty:
         lists.append(ClipList("random", "Random", drawn))
+    for kind, key, name in (("false alarm", "alarms", "False alarms"), ("miss", "misses", "Misses")):
+        wrong = errors[errors["kind"] == kind] if errors is not None and len(errors) else pd.DataFrame()
+        if not wrong.empty:
+            lists.append(ClipList(key, f"{name} ({int(wrong['n_all'].iloc[0])})", wrong))
     return lists
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from explorer.figures.curves import MIN_GROUPS_FOR_INTERVAL
+from explorer.intervals import MIN_GROUPS_FOR_INTERVAL
 from explorer.queries.curves import PROTOCOLS, fetch_layer_probe_groups, fetch_probe_choices
 from explorer.store import Store
 from explorer.text import commonest

@@ -19,11 +19,11 @@ from threadpoolctl import threadpool_limits
 
 from explorer.audio import Waveform, load_waveform
 from explorer.encoders import find_checkpoint, load_encoder
+from explorer.intervals import t_interval
 from precompute.checkpoint_folder import write_json
 from precompute.datasets.singing.corpus import CORPUS_VERSION, write_corpus
 from precompute.datasets.singing.parts import crossed
 from precompute.datasets.singing.truth import read_truth
-from precompute.metrics import t_interval
 from precompute.pretraining.kept import kept
 from precompute.pretraining.recipes import NAMES
 from precompute.probes import run_probe

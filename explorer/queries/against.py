@@ -1,0 +1,56 @@
+"""A feature's activation on every clip beside a measure of the clips: an acoustic factor, or what was planted."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+
+from explorer.errors import NotInStoreError
+from explorer.store import Store
+
+PLANTED = "planted"
+
+
+def fetch_measures(store: Store) -> pd.DataFrame:
+    """What activations can be drawn against: kind (a factor's group, or PLANTED), name, title, unit, description.
+
+    What was planted comes first, where the corpus is a generated one; factors follow by group.
+    """
+    return store.query(
+        f"""SELECT kind, name, title, unit, description FROM (
+            SELECT 0 AS place, rowid AS number, '{PLANTED}' AS kind, name, display_name AS title, unit, description
+            FROM planted_parameters WHERE kind = 'number'
+            UNION ALL SELECT 1, factor_index, factor_group, name, display_name, unit, description FROM factors)
+            ORDER BY place, number"""  # noqa: S608 - fixed
+    )
+
+
+def fetch_against(store: Store, sae: Mapping[str, Any], feature: int, kind: str, name: str) -> pd.DataFrame:
+    """One row a clip: clip_index, clip_id, title, group_id, label, split, value (0: not active), measured (or NULL).
+
+    Raises NotInStoreError for a measure that is not there, or an SAE whose codes were not stored.
+    """
+    if not sae["codes_by_feature_file"]:
+        raise NotInStoreError(
+            f"The activations of SAE {sae['sae_id']} on every clip are not stored; its listed clips are on the page."
+        )
+    if kind == PLANTED:
+        measured = "SELECT clip_index, value AS measured FROM planted_values WHERE parameter = $name"
+    else:
+        measured = (
+            "SELECT clip_index, value AS measured FROM factor_values "
+            "WHERE factor_index = (SELECT factor_index FROM factors WHERE name = $name)"
+        )
+    rows = store.query(
+        f"""SELECT c.clip_index, c.clip_id, c.title, c.group_id, c.label, c.split,
+                   coalesce(a.value, 0.0) AS value, m.measured
+            FROM clips c
+            LEFT JOIN (SELECT clip_index, value FROM read_parquet($file) WHERE feature = $feature) a USING (clip_index)
+            LEFT JOIN ({measured}) m USING (clip_index) ORDER BY c.clip_index""",  # noqa: S608 - fixed clauses
+        {"file": str(store.file(sae["codes_by_feature_file"])), "feature": int(feature), "name": name},
+    )
+    if rows["measured"].isna().all():
+        raise NotInStoreError(f"This store has no measure {name!r}; choose one from the list.")
+    return rows

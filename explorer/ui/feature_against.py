@@ -1,0 +1,109 @@
+"""A feature's activation against a measure of the clips: a dot a clip that can be heard, r, and the tuning curve."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+import streamlit as st
+
+from explorer.association import Association, associate, tuning_curve
+from explorer.errors import NotInStoreError
+from explorer.figures.features import against_measure
+from explorer.figures.theme import encoder_color
+from explorer.queries.against import PLANTED, fetch_against, fetch_measures
+from explorer.queries.corpus import CorpusFacts
+from explorer.store import Store
+from explorer.text import count, is_defined, number
+from explorer.ui.choices import chart, clicked
+from explorer.ui.context import cached, is_dark
+from explorer.ui.markup import as_written
+from explorer.ui.style import plural
+from explorer.ui.url import get_param, set_params
+
+_EXPLAINED = r"""
+A dot is a clip; its height is the feature's activation, 0 where it is not active. $r$ is Pearson's correlation over all
+clips, zeros included. $r$ *within* is that of the deviations from each group's own means,
+$r(a - \bar a_g,\ m - \bar m_g)$: a feature that only tells the groups apart has 0 there. The interval is the 95 % t
+interval over groups of their own $r$ (on Fisher's $z$); under 8 groups there is none. The line joins means over groups
+in ten bins of equally many clips, with the t interval over groups. All clips take part, training ones too: this
+describes, it does not test. Among 88 factors some go along with any feature by chance.
+"""
+
+
+def draw_against(store: Store, sae: dict[str, Any], row: dict[str, Any], facts: CorpusFacts) -> None:
+    """The chooser of the measure, the sentence, and the figure; a click on a dot opens its clip above."""
+    measures = cached(fetch_measures, store)
+    if measures.empty:
+        raise NotInStoreError("This store has neither factors nor planted values to draw activations against.")
+    coloured = {"group_id": facts.group_name, "label": facts.label_name, "split": "split"}
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        kind, name = _choose(measures, row)
+        by = st.segmented_control(
+            "Colour by", list(coloured), default="group_id", key="color", bind="query-params", required=True,
+            format_func=lambda key: as_written(coloured.get(key, key)),
+        )  # fmt: skip
+    rows = fetch_against(store, sae, int(row["feature"]), kind, name)
+    measure = measures[(measures["kind"] == kind) & (measures["name"] == name)].iloc[0]
+    known = rows[rows["measured"].notna()]
+    arrays = known["value"].to_numpy(), known["measured"].to_numpy(), known["group_id"].to_numpy()
+    st.write(as_written(_sentence(associate(*arrays), str(measure["title"]), facts)))
+    unit = f" ({measure['unit']})" if measure["unit"] else ""
+    points = chart(
+        against_measure(
+            known, tuning_curve(*arrays), encoder_color(str(sae["encoder_name"])), is_dark(),
+            measure=f"{measure['title']}{unit}", by=by or "group_id",
+        ),
+        f"against-{sae['sae_id']}-{row['feature']}-{kind}-{name}",
+        known,
+        f"feature-{row['feature']}-{name}",
+        title=f"Activation against {measure['title']}",
+        caption=f"{measure['description'] or ''} {_missing(len(rows) - len(known), len(rows))}"
+        "Line: means over groups in ten bins of equally many clips, with 95 % intervals over groups. "
+        "Click a dot to hear its clip.",
+        selectable=True,
+    )  # fmt: skip
+    with st.expander("How this is measured"):
+        st.markdown(_EXPLAINED)
+    carried = clicked(points)
+    if carried:
+        set_params(clip=carried[0])
+
+
+def _choose(measures: pd.DataFrame, row: dict[str, Any]) -> tuple[str, str]:
+    keys = [f"{kind}:{name}" for kind, name in zip(measures["kind"], measures["name"], strict=True)]
+    titles = {
+        key: f"{'planted ' if kind == PLANTED else ''}{title} · {kind}" if kind != PLANTED else f"planted: {title}"
+        for key, kind, title in zip(keys, measures["kind"], measures["title"], strict=True)
+    }
+    asked = get_param("measure")
+    if asked is not None and asked not in {*keys, *titles.values()}:
+        raise NotInStoreError(f"The link asks for measure={asked!r}; this store has {len(keys)}, such as {keys[0]}.")
+    best = [key for key in keys if key.split(":", 1)[1] == row["best_factor"]]
+    chosen = st.selectbox(
+        "Against", keys, index=keys.index(best[0]) if best else 0, key="measure", bind="query-params",
+        format_func=lambda key: titles.get(key, key), width=420,
+    )  # fmt: skip
+    kind, _, name = str(chosen).partition(":")
+    return kind, name
+
+
+def _missing(n_missing: int, n: int) -> str:
+    return f"{n_missing:,} of {count(n, 'clip')} have no value. " if n_missing else ""
+
+
+def _sentence(found: Association, title: str, facts: CorpusFacts) -> str:
+    groups = plural(facts.group_name, 2)
+    if not is_defined(found.r):
+        n = count(found.n_clips, "clip")
+        return f"Over {n} either the activation or {title} does not vary: there is no correlation."
+    interval = (
+        f"; each {facts.group_name}'s own r has a 95 % interval of {number(found.low)} to {number(found.high)}"
+        if is_defined(found.low)
+        else ""
+    )
+    within = f"{number(found.within)} within {groups}" if is_defined(found.within) else f"undefined within {groups}"
+    return (
+        f"r with {title}: {number(found.r)} over {count(found.n_clips, 'clip')}, {within} "
+        f"({found.n_groups} {plural(facts.group_name, found.n_groups)}{interval})."
+    )
