@@ -10,7 +10,7 @@ import streamlit as st
 from explorer.figures.compare import factor_pairs, match_scatter
 from explorer.figures.curves import layer_curves
 from explorer.figures.factors import above_permuted
-from explorer.queries.compare import fetch_factor_pairs, fetch_match_partners, fetch_matched_pairs
+from explorer.queries.compare import MIN_ACTIVE, fetch_factor_pairs, fetch_match_partners, fetch_matched_pairs
 from explorer.queries.corpus import fetch_corpus, fetch_saes, record, resolve_feature, resolve_sae
 from explorer.queries.curves import FACTOR_PROTOCOLS, fetch_layer_probes, fetch_probe_choices, fetch_sae_points
 from explorer.queries.factors import fetch_factor_protocols
@@ -267,7 +267,9 @@ def link_page() -> str:
 def _match_table(rows: pd.DataFrame, a: dict[str, Any], b: dict[str, Any], now: tuple[int, int]) -> None:
     shown = rows[["feature", "label_a", "other_feature", "label_b", "r_train", "r_heldout"]].head(N_LISTED)
     if len(rows) > N_LISTED:
-        caption(f"The first {N_LISTED} of {count(len(rows), 'match', 'matches')}; the CSV has all.")
+        rare = int(rows["is_rare"].sum())
+        last = f" Last: {rare} in which a feature is active on under {MIN_ACTIVE} clips." if rare else ""
+        caption(f"The first {N_LISTED} of {count(len(rows), 'match', 'matches')}; the CSV has all.{last}")
     event = st.dataframe(
         shown, hide_index=True, height=280, on_select="rerun", selection_mode="single-row", placeholder="–",
         key=f"match-table-{a['sae_id']}-{b['sae_id']}-{now[0]}-{now[1]}",

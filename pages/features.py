@@ -9,8 +9,7 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from explorer.figures.features import feature_map
-from explorer.figures.theme import encoder_color
+from explorer.figures.features import COLOURED_BY, map_colors
 from explorer.queries.corpus import CorpusFacts, fetch_corpus, resolve_feature
 from explorer.queries.features import (
     LABELS,
@@ -40,7 +39,6 @@ from explorer.ui import (
     page_header,
     percent,
     set_params,
-    show_figure,
     stat_cards,
     visit_key,
 )
@@ -48,6 +46,7 @@ from explorer.ui.choices import choose_one
 from explorer.ui.feature_against import draw_against
 from explorer.ui.feature_cards import label_rule, label_sentence, side_cards
 from explorer.ui.feature_clips import ClipList, choose_list, clip_lists, draw_linked_clip, draw_list
+from explorer.ui.feature_map import feature_map
 from explorer.ui.notes import draw_notes, features_saying, notebook, own_words, short_words
 from explorer.ui.reader import reader_id
 from explorer.ui.style import banners, plural
@@ -194,11 +193,14 @@ def _draw_map(store: Store, sae: dict[str, Any]) -> None:
         empty_state("No map was computed for this SAE.")
         return
     hint = "Features near each other are active on the same clips; distances between islands mean nothing."
-    st.html(f'<p class="so-hint">Map. {hint} Click a point to open it.</p>')
-    figure = feature_map(rows, encoder_color(str(sae["encoder_name"])), is_dark())
-    points = show_figure(figure, key=f"map-{sae['sae_id']}", height_px=520, selectable=True)
-    if points and points[0].get("customdata") is not None:
-        go_to("features", sae=sae["sae_id"], feature=int(points[0]["customdata"][0]))
+    st.html(f'<p class="so-hint">Map. {hint} Point at one to see it, click to open it.</p>')
+    by = st.selectbox(
+        "Colour by", list(COLOURED_BY), key="mapcolor", bind="query-params", width=240,
+        format_func=lambda key: COLOURED_BY.get(key, key),
+    )  # fmt: skip
+    clicked = feature_map(rows, map_colors(rows, by, is_dark()), visit_key(f"map-{sae['sae_id']}"))
+    if clicked is not None:
+        go_to("features", sae=sae["sae_id"], feature=clicked)
 
 
 def draw_feature(store: Store, sae: dict[str, Any], number_: int) -> None:

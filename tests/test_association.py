@@ -5,15 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy import stats
 
 from explorer.association import associate, tuning_curve
 from explorer.errors import NotInStoreError
+from explorer.figures.features import map_colors
 from explorer.queries.against import PLANTED, fetch_against, fetch_measures
 from explorer.queries.corpus import fetch_saes, resolve_feature
-from explorer.queries.features import fetch_label_errors
+from explorer.queries.features import fetch_feature_map, fetch_label_errors
 from explorer.store import Store
+from explorer.ui.feature_map import map_data
 from tests.test_pages import at, charts, no_trouble, words
 
 N_GROUPS, PER_GROUP = 12, 40
@@ -137,3 +140,28 @@ def test_the_page_draws_activations_against_a_measure(
     assert n_dots == store.query("SELECT count(*) AS n FROM clips")["n"][0]
     wrong = at("features", tiny_store, monkeypatch, **link, measure="charm")
     assert "such as" in words(wrong)
+
+
+def test_the_map_is_coloured_by_kinds_and_by_numbers_with_grey_for_what_is_missing() -> None:
+    rows = pd.DataFrame({"label": ["belt", None, "a<b", "belt"], "density": [0.0, 0.5, 1.0, None]})
+    kinds = map_colors(rows, "label", False)
+    assert kinds.colors[0] == kinds.colors[3] != kinds.colors[2] and kinds.colors[1] == kinds.kinds[-1][0]
+    assert [name for _, name in kinds.kinds] == ["a<b", "belt", "none shown"] and not kinds.ramp
+    numbers = map_colors(rows, "density", True)
+    assert numbers.ends == (0.0, 1.0) and numbers.colors[0] == numbers.ramp[0] and numbers.colors[2] == numbers.ramp[-1]
+    assert numbers.colors[3] == numbers.kinds[0][0]
+    assert map_colors(rows.assign(stability=None), "stability", False).kinds[0][1] == "not stored"
+
+
+def test_the_map_keeps_its_shape_and_names_what_it_plays(store: Store, sae: dict[str, object]) -> None:
+    rows = fetch_feature_map(store, str(sae["sae_id"]))
+    data = map_data(rows, map_colors(rows, "label", False), 460)
+    spread = np.ptp(rows["map_x"]) / np.ptp(rows["map_y"])
+    assert np.ptp(data["x"]) / np.ptp(data["y"]) == pytest.approx(spread, rel=0.01)
+    assert min(data["x"] + data["y"]) >= 0 and max(data["x"] + data["y"]) <= 1
+    best = store.query(
+        "SELECT clip_id FROM listed_clips JOIN clips USING (clip_index) WHERE sae_id = ? AND feature = ? "
+        "AND kind = 'top' ORDER BY rank LIMIT 1",
+        [sae["sae_id"], data["feature"][0]],
+    )["clip_id"][0]
+    assert data["clip_id"][0] == best

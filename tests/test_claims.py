@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from explorer.queries import claims, selection
@@ -79,22 +80,46 @@ def test_the_best_layer_is_by_encoder() -> None:
             for e, layer, a in (("A", 0, 0.3), ("A", 1, 0.7), ("A", 2, 0.5), ("B", 0, 0.3), ("B", 1, 0.6))
         ]
     )  # fmt: skip
-    claim = claims.claim_best_layer(rows, "group-folds")
+    claim = claims.claim_best_layer(rows, "group-folds", by_group("A", {1: 0.7, 2: 0.5}))
     assert claim.verdict == claims.MIXED
-    assert "A layer 1 0.70 against 0.50 at layer 2" in claim.sentence
+    assert "A layer 1 0.70 against 0.50 at layer 2, held out +0.2" in claim.sentence
     assert "group-folds" in claim.sentence
-    assert claims.claim_best_layer(rows[rows["layer"] == 1], "held-out").verdict == claims.UNSAID
+    assert claims.claim_best_layer(rows[rows["layer"] == 1], "held-out", by_group("A", {})).verdict == claims.UNSAID
+
+
+def by_group(encoder_id: str, layers: dict[int, float], n_groups: int = 10, noise: float = 0.01) -> pd.DataFrame:
+    """Held-out accuracies by group about each layer's own."""
+    rng = np.random.default_rng(0)
+    rows = [
+        (encoder_id, layer, f"g{group}", accuracy + noise * rng.standard_normal())
+        for layer, accuracy in layers.items()
+        for group in range(n_groups)
+    ]
+    return pd.DataFrame(rows, columns=["encoder_id", "layer", "group_id", "accuracy"])
+
+
+def test_a_best_layer_that_chance_makes_is_not_called_one() -> None:
+    """Some layer is always best of the training folds: without a difference on held-out groups the claim fails."""
+    row = {"encoder_id": "a", "display_name": "A", "chance": 0.1, "n_clips": 100, "n_groups": 10, "n_classes": 10}
+    rows = pd.DataFrame([{**row, "layer": layer, "accuracy": 0.5 + 0.01 * (layer == 2)} for layer in range(7)])
+    same = by_group("a", dict.fromkeys(range(7), 0.5), noise=0.1)
+    claim = claims.claim_best_layer(rows, "group-folds", same)
+    assert claim.verdict == claims.FAILS and "Beyond chance in 0 of 1 encoder" in claim.sentence
+    few = claims.claim_best_layer(rows, "group-folds", by_group("a", {2: 0.7, 6: 0.5}, n_groups=5))
+    assert few.verdict == claims.UNSAID and "too few groups are held out" in few.sentence
 
 
 def test_a_network_at_chance_has_no_best_layer() -> None:
     row = {"display_name": "HuBERT", "chance": 0.5, "n_clips": 10, "n_groups": 2, "n_classes": 2}
     rows = pd.DataFrame([{**row, "encoder_id": "a", "layer": layer, "accuracy": 0.5} for layer in range(3)])
-    claim = claims.claim_best_layer(rows, "group-folds")
+    nobody = by_group("a", {})
+    claim = claims.claim_best_layer(rows, "group-folds", nobody)
     assert claim.verdict == claims.UNSAID and "above chance (0.50)" in claim.sentence
     heard = [{**row, "encoder_id": "b", "layer": layer, "accuracy": 0.8 - 0.1 * layer} for layer in range(3)]
-    claim = claims.claim_best_layer(pd.concat([rows, pd.DataFrame(heard)]), "group-folds")
+    by_layer = by_group("b", {0: 0.8, 2: 0.6})
+    claim = claims.claim_best_layer(pd.concat([rows, pd.DataFrame(heard)]), "group-folds", by_layer)
     assert claim.verdict == claims.HOLDS
-    assert claim.sentence.startswith("In 1 of 1 encoder") and "Left out: 1 encoder" in claim.sentence
+    assert claim.sentence.startswith("Beyond chance in 1 of 1 encoder") and "left out: 1 encoder" in claim.sentence
 
 
 def test_untrained_encoders_do_not_speak_for_trained_ones() -> None:
@@ -135,7 +160,7 @@ def test_factors_of_a_hand_made_store_are_counted(tmp_path: Path) -> None:
 def test_a_paper_store_speaks_in_sample_or_not_at_all(tmp_path: Path) -> None:
     paper = open_store(write_tables(tmp_path / "paper", paper_only(mixed_tables())))
     best, kept, recoverable, rises, pca = claims.fetch_claims(paper, "technique")
-    assert best.verdict == claims.HOLDS
+    assert best.verdict == claims.UNSAID and "too few groups are held out" in best.sentence
     assert "on 5 clips of 4 groups, protocol paper." in kept.sentence
     assert recoverable.verdict == claims.UNSAID
     assert "scored only in-sample (protocol paper" in recoverable.sentence
@@ -150,7 +175,7 @@ def test_a_paper_store_speaks_in_sample_or_not_at_all(tmp_path: Path) -> None:
 def test_one_group_is_judged_by_file_and_says_so(tmp_path: Path) -> None:
     single = open_store(write_tables(tmp_path / "single", one_group(mixed_tables())))
     best, kept, *_ = claims.fetch_claims(single, "technique")
-    assert best.verdict == claims.HOLDS
+    assert best.verdict == claims.UNSAID and "too few groups are held out" in best.sentence
     assert "random-folds accuracy, which flatters: by file" in best.sentence
     assert best.params == {"protocol": "random-folds"}
     assert kept.verdict == claims.UNSAID

@@ -8,7 +8,7 @@ import pandas as pd
 import plotly.graph_objects as go
 import pytest
 
-from explorer.figures import classes, compare, curves, factors, features, sparsity
+from explorer.figures import classes, compare, curves, factors, sparsity
 from explorer.figures.theme import shown
 from tests.test_figures import GROUPS, SCORES, WEIGHTS, probe_rows, sae_rows
 
@@ -58,14 +58,7 @@ def _pairs() -> go.Figure:
     return compare.factor_pairs(pd.DataFrame([row]), False, name_a=EVIL, name_b=EVIL)
 
 
-def _map() -> go.Figure:
-    rows = pd.DataFrame({"feature": [1], "label": [EVIL], "density": [0.1], "map_x": [0.0], "map_y": [0.0]})
-    return features.feature_map(rows, "#009E73", False)
-
-
-@pytest.mark.parametrize(
-    "draw", [_confusion, _recall, _dense_groups, _layers, _sparsity, _weights, _predicted, _pairs, _map]
-)
+@pytest.mark.parametrize("draw", [_confusion, _recall, _dense_groups, _layers, _sparsity, _weights, _predicted, _pairs])
 def test_names_are_drawn_letter_by_letter(draw: Callable[[], go.Figure]) -> None:
     # legends of the sparsity figure are drawn by the page; plotly's own is off, so its trace names are never shown
     fig = draw().for_each_trace(lambda trace: trace.update(name=None) if draw is _sparsity else None)

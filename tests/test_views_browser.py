@@ -9,7 +9,10 @@ import numpy as np
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
+from explorer.figures.features import map_colors
+from explorer.queries.features import fetch_feature_map
 from explorer.store import Store
+from explorer.ui.feature_map import map_data
 from tests.browser import Complaints, Server, settle
 from tests.test_player_browser import LISTEN, PLAYING
 
@@ -22,7 +25,7 @@ POINT = """() => {
   const own = Array.from(trace.x, (x, i) => [xaxis.d2p(x), yaxis.d2p(trace.y[i])]);
   const best = own.map((at, i) => [room(at), i]).sort((a, b) => b[0] - a[0])[0][1];
   return {x: box.left + xaxis._offset + own[best][0], y: box.top + yaxis._offset + own[best][1],
-          feature: String(trace.customdata[best][0])};
+          carried: String(trace.customdata[best][0])};
 }"""
 
 
@@ -175,21 +178,68 @@ def _where_it_stays(page: Page) -> dict[str, Any]:
 
 def test_a_point_of_the_map_opens_its_feature_and_back_returns(app: Server, page: Page, store: Store) -> None:
     mapped = store.query("SELECT min(sae_id) AS sae_id FROM features WHERE map_x IS NOT NULL AND NOT is_dead")
-    sae_id = mapped["sae_id"][0]
+    sae_id = str(mapped["sae_id"][0])
+    rows = fetch_feature_map(store, sae_id)
+    data = map_data(rows, map_colors(rows, "density", False), 460)
     page.goto(f"{app.url}/features?sae={sae_id}")
     settle(page)
-    page.wait_for_selector(".js-plotly-plot .gl-container canvas")
-    point = _where_it_stays(page)
-    page.mouse.move(point["x"] + 1, point["y"])
-    page.wait_for_selector(".hoverlayer .hovertext")
-    page.mouse.click(point["x"], point["y"])
+    canvas = page.locator("canvas[role=application]")
+    canvas.scroll_into_view_if_needed()
+    box = canvas.bounding_box()
+    assert box is not None
+    side = min(box["width"], box["height"]) - 2 * 14
+    x, y = (np.array(data[axis]) for axis in "xy")
+    far = np.hypot(x[:, None] - x, y[:, None] - y) + 9 * np.eye(len(x))
+    alone = int(far.min(axis=1).argmax())  # a point that no other one hides
+    left = (box["width"] - side) / 2 + x[alone] * side
+    top = box["height"] - ((box["height"] - side) / 2 + y[alone] * side)
+    feature = data["feature"][alone]
+    canvas.hover(position={"x": left, "y": top})
+    expect(page.locator(".tip")).to_contain_text(f"Feature {feature}")
+    canvas.click(position={"x": left, "y": top})
     page.wait_for_function("() => location.search.includes('feature=')")
     settle(page)
-    assert page.url.endswith(f"feature={point['feature']}")
-    expect(page.get_by_role("heading", name=f"Feature {point['feature']}", exact=True)).to_be_visible()
+    expect(page.get_by_role("heading", name=f"Feature {feature}", exact=True)).to_be_visible()
     page.go_back()
     page.wait_for_function("() => !location.search.includes('feature=')")
     settle(page)
     page.wait_for_timeout(1000)
     assert "feature=" not in page.url  # the point that was clicked does not open its feature once more
     expect(page.get_by_role("heading", name="Features")).to_be_visible()
+
+
+def test_a_dot_against_a_measure_opens_its_clip(app: Server, page: Page, store: Store) -> None:
+    top = top_clip(store)
+    page.goto(f"{app.url}/features?sae={top['sae_id']}&feature={top['feature']}&view=against+a+measure")
+    settle(page)
+    page.wait_for_selector(".js-plotly-plot .point")
+    point = _where_it_stays(page)
+    page.mouse.click(point["x"], point["y"])
+    page.wait_for_function("() => new URL(location.href).searchParams.has('clip')")
+    settle(page)
+    linked = page.locator(f'section.clip[data-clip-id="{point["carried"]}"]')
+    expect(linked).to_be_visible()
+    assert page.evaluate("() => new URL(location.href).searchParams.get('clip')") == point["carried"]
+    page.go_back()
+    page.wait_for_function("() => !new URL(location.href).searchParams.has('clip')")
+    expect(linked).to_have_count(0)
+
+
+def test_the_map_plays_what_it_points_at_and_can_be_walked_by_keys(app: Server, page: Page, store: Store) -> None:
+    mapped = store.query("SELECT min(sae_id) AS sae_id FROM features WHERE map_x IS NOT NULL AND NOT is_dead")
+    sae_id = str(mapped["sae_id"][0])
+    rows = fetch_feature_map(store, sae_id).set_index("feature")
+    page.goto(f"{app.url}/features?sae={sae_id}")
+    settle(page)
+    page.get_by_role("button", name="hear on hover").click()
+    page.locator("canvas[role=application]").focus()
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("ArrowDown")
+    said = page.locator(".tip b").inner_text()
+    clip_id = rows.loc[int(said.removeprefix("Feature ")), "clip_id"]
+    page.wait_for_function("id => window.sounds.some(a => !a.paused && a.src.endsWith(id))", arg=clip_id)
+    page.keyboard.press("Escape")
+    page.wait_for_function("() => window.sounds.every(a => a.paused)")
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("Enter")
+    page.wait_for_function("() => location.search.includes('feature=')")

@@ -1,10 +1,13 @@
-"""Figures of the Features page: the map of live features, and a feature's activation against a measure."""
+"""Figures of the Features page: the colours of the map, and a feature's activation against a measure."""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
+from plotly.colors import sequential
 
 from explorer.figures.theme import base_layout, palette, shown, with_alpha
 
@@ -55,40 +58,48 @@ def _nth_color(place: int, n: int) -> str:
     return f"hsl({round(360 * place / max(n, 1))},55%,50%)"
 
 
-def feature_map(rows: pd.DataFrame, color: str, dark: bool, *, marked: int | None = None) -> go.Figure:
-    """Every live feature at its place on the map; features with a shown label are filled, the others are faint.
+@dataclass(frozen=True)
+class MapColors:
+    """A colour a feature, and what they mean: (colour, name) of each kind, or (low, high) under a ramp of colours."""
 
-    `rows` are those of `fetch_feature_map`; customdata holds the feature's number. Distances on such a map mean little.
-    """
+    colors: list[str]
+    kinds: list[tuple[str, str]]
+    ramp: tuple[str, ...] = ()
+    ends: tuple[float, float] = (0.0, 0.0)
+
+
+COLOURED_BY = {
+    "label": "label",
+    "factor_group": "group of the best factor",
+    "density": "density",
+    "max_value": "largest activation",
+    "n_groups_active": "groups where active",
+    "label_f1": "label, F1 held out",
+    "stability": "stability over seeds",
+    "disentanglement": "disentanglement",
+}
+
+
+def map_colors(rows: pd.DataFrame, by: str, dark: bool) -> MapColors:
+    """The colours of `rows` of `fetch_feature_map` by one of COLOURED_BY; grey where it is missing."""
     colors = palette(dark)
-    fig = go.Figure()
-    named = rows["label"].notna()
-    for group, name, fill, size in (
-        (rows[~named], "no label shown", with_alpha(colors.muted, 0.45), 6),
-        (rows[named], "labelled", with_alpha(color, 0.95), 8),
-    ):
-        if group.empty:
-            continue
-        label = group["label"].fillna("no label shown").map(shown)
-        fig.add_trace(
-            go.Scatter(
-                x=group["map_x"], y=group["map_y"], mode="markers", name=name,
-                customdata=np.stack([group["feature"], label, 100 * group["density"]], axis=1),
-                marker={"size": size, "color": fill, "line": {"width": 0}},
-                hovertemplate="Feature %{customdata[0]}<br>%{customdata[1]}<br>active in %{customdata[2]:.1f} %"
-                "<extra></extra>",
-            )
-        )  # fmt: skip
-    here = rows[rows["feature"] == marked]
-    if not here.empty:
-        fig.add_trace(
-            go.Scatter(
-                x=here["map_x"], y=here["map_y"], mode="markers", showlegend=False, hoverinfo="skip",
-                marker={"size": 15, "color": "rgba(0,0,0,0)", "line": {"width": 2, "color": colors.text}},
-            )
-        )  # fmt: skip
-    base_layout(fig, dark)
-    fig.update_layout(margin={"l": 6, "r": 6, "t": 26, "b": 6})
-    fig.update_xaxes(visible=False)
-    fig.update_yaxes(visible=False)
-    return fig
+    missing = with_alpha(colors.muted, 0.4)
+    values = rows[by]
+    if by in ("label", "factor_group"):
+        names = list(values.dropna().astype(str).value_counts().sort_index().index)
+        of = {name: _nth_color(place, len(names)) for place, name in enumerate(names)}
+        kinds = [(color, name) for name, color in of.items()]
+        if values.isna().any():
+            kinds.append((missing, "none shown" if by == "label" else "none"))
+        return MapColors([of.get(str(value), missing) for value in values], kinds)
+    known = values.to_numpy(dtype=np.float64, na_value=np.nan)
+    finite = known[np.isfinite(known)]
+    ramp = tuple(sequential.Viridis[2:] if dark else sequential.Viridis[:-2])
+    if not finite.size:
+        return MapColors([missing] * len(rows), [(missing, "not stored")])
+    low, high = float(finite.min()), float(finite.max())
+    place = np.nan_to_num((known - low) / (high - low if high > low else 1.0))
+    steps = [ramp[round(float(share) * (len(ramp) - 1))] for share in place]
+    shades = [color if np.isfinite(value) else missing for color, value in zip(steps, known, strict=True)]
+    kinds = [(missing, "none shown" if by == "label_f1" else "none")] if len(finite) < len(known) else []
+    return MapColors(shades, kinds, ramp, (low, high))

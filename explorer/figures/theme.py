@@ -74,11 +74,13 @@ def shown(text: object) -> str:
 
 
 def base_layout(fig: go.Figure, dark: bool) -> go.Figure:
-    """Give `fig` the common look, in place: transparent ground, thin grid, small type, tight margins. Returns it."""
+    """Give `fig` the common look, in place, and return it: the page's ground (a saved picture has one too), thin grid,
+    small type, tight margins.
+    """
     colors = palette(dark)
     fig.update_layout(
         template="none",
-        paper_bgcolor="rgba(0,0,0,0)",
+        paper_bgcolor=colors.background,
         plot_bgcolor="rgba(0,0,0,0)",
         font={"family": FONT, "size": 12, "color": colors.text},
         margin={"l": 48, "r": 12, "t": 28, "b": 40},

@@ -10,12 +10,13 @@ from dataclasses import dataclass, field, replace
 
 import pandas as pd
 
-from explorer.queries.curves import fetch_sae_points
+from explorer.intervals import t_interval
+from explorer.queries.curves import fetch_layer_probe_groups, fetch_sae_points
 from explorer.queries.labels import shown_label
 from explorer.queries.names import NAMED_ENCODERS
 from explorer.queries.selection import newest_recipe, one_protocol, scored_layer_probes, trained
 from explorer.store import Store
-from explorer.text import commonest, count, number, percent, series_name, signed
+from explorer.text import capitalised, commonest, count, is_defined, number, percent, series_name, signed
 
 HOLDS, FAILS, MIXED, UNSAID = "holds here", "does not hold here", "holds in part", "cannot be said here"
 DROP_LIMIT = 0.10
@@ -55,7 +56,8 @@ def fetch_claims(store: Store, label_name: str) -> list[Claim]:
     if older:
         words = f" {count(older, 'SAE')} of an older recipe left out."
         of_saes = [replace(c, sentence=c.sentence + words) if c.verdict != UNSAID else c for c in of_saes]
-    return [claim_best_layer(*scored_layer_probes(store, label_name)), *of_saes]
+    heldout = fetch_layer_probe_groups(store, label_name, "held-out")
+    return [claim_best_layer(*scored_layer_probes(store, label_name), heldout), *of_saes]
 
 
 def _is_paper(points: pd.DataFrame) -> bool:
@@ -93,12 +95,17 @@ def fetch_recovery(store: Store) -> pd.DataFrame:
     )
 
 
-def claim_best_layer(probes: pd.DataFrame, protocol: str) -> Claim:
-    """Whether a layer before the last says most about the label, by encoder; `probes` of one protocol."""
+def claim_best_layer(probes: pd.DataFrame, protocol: str, heldout: pd.DataFrame) -> Claim:
+    """Whether a layer before the last says more about the label than the last, by encoder.
+
+    `probes` of one protocol choose the layer; `heldout`, rows of `fetch_layer_probe_groups` under protocol held-out,
+    test it: the paired t interval over groups of its accuracy above the last layer's must exclude 0. Some layer is
+    always the best of the others by chance.
+    """
     title = "A layer before the last one says most about the label"
     scored = probes[probes["accuracy"].notna()]
-    details, earlier, n_silent = [], 0, 0
-    for _, rows in scored.groupby("encoder_id", sort=False):
+    details, n_tested, n_clear, n_silent = [], 0, 0, 0
+    for encoder_id, rows in scored.groupby("encoder_id", sort=False):
         by_layer = rows.groupby("layer")["accuracy"].mean()
         if len(by_layer) < 2:
             continue
@@ -107,10 +114,17 @@ def claim_best_layer(probes: pd.DataFrame, protocol: str) -> Claim:
             continue
         last = int(by_layer.index.max())
         best = last if by_layer[last] == by_layer.max() else int(by_layer.idxmax())
-        earlier += best != last
+        if best == last:
+            n_tested += 1
+            details.append(f"{rows['display_name'].iloc[0]}: the last layer, {number(by_layer[last])}")
+            continue
+        low, high, mean = _above_last(heldout[heldout["encoder_id"] == encoder_id], best, last)
+        n_tested += is_defined(low)
+        n_clear += low > 0
+        test = f"held out {signed(mean)} ({signed(low)} to {signed(high)})" if is_defined(low) else "no interval"
         details.append(
-            f"{rows['display_name'].iloc[0]} layer {best} {number(by_layer[best])}"
-            + (f" against {number(by_layer[last])} at layer {last}" if best != last else ", the last")
+            f"{rows['display_name'].iloc[0]} layer {best} {number(by_layer[best])} against {number(by_layer[last])} at "
+            f"layer {last}, {test}"
         )
     if not details:
         why = "no encoder has scored probes on two layers or more"
@@ -121,14 +135,26 @@ def claim_best_layer(probes: pd.DataFrame, protocol: str) -> Claim:
         return Claim(title, UNSAID, f"because {why}.", page="layers")
     n = scored.iloc[0]
     words = f"{protocol} accuracy{', which flatters: by file' if protocol == 'random-folds' else ''}"
-    sentence = (
-        f"In {earlier} of {count(len(details), 'encoder')} ({words}; {count(n['n_clips'], 'clip')} of "
-        f"{count(n['n_groups'], 'group')}, {count(n['n_classes'], 'class', 'classes')}, chance "
-        f"{number(n['chance'])}): {'; '.join(details)}."
+    facts = (
+        f"{words}; {count(n['n_clips'], 'clip')} of {count(n['n_groups'], 'group')}, "
+        f"{count(n['n_classes'], 'class', 'classes')}, chance {number(n['chance'])}"
     )
     if n_silent:
-        sentence += f" Left out: {count(n_silent, 'encoder')} with no layer above chance."
-    return Claim(title, _verdict(earlier, len(details)), sentence, (), "layers", {"protocol": protocol})
+        details.append(f"left out: {count(n_silent, 'encoder')} with no layer above chance")
+    if not n_tested:
+        sentence = f"because too few groups are held out to test it. {capitalised('; '.join(details))} ({facts})."
+        return Claim(title, UNSAID, sentence, (), "layers", {"protocol": protocol})
+    sentence = f"Beyond chance in {n_clear} of {count(n_tested, 'encoder')} ({facts}): {'; '.join(details)}."
+    return Claim(title, _verdict(n_clear, n_tested), sentence, (), "layers", {"protocol": protocol})
+
+
+def _above_last(heldout: pd.DataFrame, best: int, last: int) -> tuple[float, float, float]:
+    """(low, high, mean) of the paired difference by group between two layers' accuracies, over seeds' means."""
+    by_group = heldout.pivot_table(index="group_id", columns="layer", values="accuracy")
+    if best not in by_group or last not in by_group:
+        return float("nan"), float("nan"), float("nan")
+    apart = (by_group[best] - by_group[last]).dropna()
+    return *t_interval(apart.to_numpy()), float(apart.mean())
 
 
 def claim_codes_keep_accuracy(points: pd.DataFrame) -> Claim:

@@ -7,6 +7,8 @@ import pandas as pd
 from explorer.queries.labels import shown_label
 from explorer.store import Store
 
+MIN_ACTIVE = 10
+
 
 def fetch_factor_pairs(store: Store, rep_a: str, rep_b: str, protocol: str) -> pd.DataFrame:
     """One row per factor scored in either: r2_a, r2_b, completeness_*, effective_codes_*, n_clips_*, reason_*."""
@@ -27,21 +29,24 @@ def fetch_factor_pairs(store: Store, rep_a: str, rep_b: str, protocol: str) -> p
 def fetch_matched_pairs(store: Store, sae_a: str, sae_b: str) -> pd.DataFrame:
     """Every feature of A that has a match in B, with its best one.
 
-    Those with a held-out r come first, the strongest on training clips before the others.
-    feature, other_feature, r_train (chosen on), r_heldout (NULL when undefined), kind, and both features' shown labels
-    and densities. Matching is by activation on the same clips; decoder directions of two models cannot be compared.
+    First those in which both are active on MIN_ACTIVE clips or more and a held-out r is defined, the strongest on
+    training clips before the others: two features that share their only clip have r = 1.
+    feature, other_feature, r_train (chosen on), r_heldout (NULL when undefined), kind, is_rare (under MIN_ACTIVE), and
+    both features' shown labels and densities. Matching is by activation on the same clips; decoder directions of two
+    models cannot be compared.
     """
     return store.query(
         f"""SELECT m.feature, m.other_feature, m.r_train, m.r_heldout, m.kind,
                   {shown_label("x")} AS label_a, x.density AS density_a,
-                  {shown_label("y")} AS label_b, y.density AS density_b
+                  {shown_label("y")} AS label_b, y.density AS density_b,
+                  coalesce(least(x.n_active, y.n_active) < {MIN_ACTIVE}, false) AS is_rare
            FROM feature_matches m
            LEFT JOIN features x ON x.sae_id = m.sae_id AND x.feature = m.feature
            LEFT JOIN features y ON y.sae_id = m.other_sae_id AND y.feature = m.other_feature
            WHERE m.sae_id = $a AND m.other_sae_id = $b AND m.rank = (
                SELECT min(n.rank) FROM feature_matches n
                WHERE n.sae_id = m.sae_id AND n.feature = m.feature AND n.other_sae_id = m.other_sae_id)
-            ORDER BY m.r_heldout IS NULL, m.r_train DESC, m.feature""",  # noqa: S608
+            ORDER BY is_rare, m.r_heldout IS NULL, m.r_train DESC, m.feature""",  # noqa: S608
         {"a": sae_a, "b": sae_b},
     )
 

@@ -94,10 +94,20 @@ def fetch_feature_table(
 
 
 def fetch_feature_map(store: Store, sae_id: str) -> pd.DataFrame:
-    """feature, map_x, map_y, density, max_value and the shown label of every live feature with a place on the map."""
+    """Every live feature with a place on the map: feature, map_x, map_y, density, max_value, stability,
+    disentanglement, label (as shown) and its held-out label_f1, factor_group (of its best factor), n_groups_active,
+    clip_id (of the strongest clip; NULL when none is listed) and that clip's title.
+    """
     return store.query(
-        f"SELECT f.feature, f.map_x, f.map_y, f.density, f.max_value, {shown_label('f')} AS label "  # noqa: S608
-        "FROM features f WHERE sae_id = ? AND NOT is_dead AND map_x IS NOT NULL ORDER BY feature",
+        f"""SELECT f.feature, f.map_x, f.map_y, f.density, f.max_value, f.stability, f.disentanglement,
+                   f.n_groups_active, {shown_label("f")} AS label,
+                   CASE WHEN f.label_is_shown THEN f.label_f1 END AS label_f1,
+                   g.factor_group, c.clip_id, c.title
+            FROM features f LEFT JOIN factors g ON g.name = f.best_factor
+            LEFT JOIN (SELECT sae_id, feature, arg_min(clip_index, rank) AS clip_index FROM listed_clips
+                       WHERE kind = 'top' GROUP BY ALL) t ON t.sae_id = f.sae_id AND t.feature = f.feature
+            LEFT JOIN clips c USING (clip_index)
+            WHERE f.sae_id = ? AND NOT f.is_dead AND f.map_x IS NOT NULL ORDER BY f.feature""",  # noqa: S608
         [sae_id],
     )
 

@@ -19,7 +19,7 @@ from explorer.ui.choices import chart, clicked
 from explorer.ui.context import cached, is_dark
 from explorer.ui.markup import as_written
 from explorer.ui.style import plural
-from explorer.ui.url import get_param, set_params
+from explorer.ui.url import get_param, new_visit, set_params
 
 _EXPLAINED = r"""
 A dot is a clip; its height is the feature's activation, 0 where it is not active. $r$ is Pearson's correlation over all
@@ -67,6 +67,7 @@ def draw_against(store: Store, sae: dict[str, Any], row: dict[str, Any], facts: 
         st.markdown(_EXPLAINED)
     carried = clicked(points)
     if carried:
+        new_visit()
         set_params(clip=carried[0])
 
 

@@ -9,7 +9,8 @@ import streamlit as st
 
 from explorer.ui.url import visit_key
 
-_CONFIG = {"displaylogo": False, "displayModeBar": False, "responsive": True}
+# On hover one button: the picture as a file.
+_CONFIG = {"displaylogo": False, "modeBarButtons": [["toImage"]], "responsive": True}
 
 
 def show_figure(
@@ -21,13 +22,14 @@ def show_figure(
 
     A click selects one point; only figures with `selectable` run the script again for it.
     """
+    config = {**_CONFIG, "toImageButtonOptions": {"filename": key, "scale": 2}}
     if height_px is not None:
         fig.update_layout(height=height_px)
     if not selectable:
-        st.plotly_chart(fig, key=key, theme=None, config=_CONFIG, width="stretch")
+        st.plotly_chart(fig, key=key, theme=None, config=config, width="stretch")
         return []
     fig.update_layout(clickmode="event+select", dragmode=False)
     event = st.plotly_chart(
-        fig, key=visit_key(key), theme=None, config=_CONFIG, width="stretch", on_select="rerun", selection_mode="points"
+        fig, key=visit_key(key), theme=None, config=config, width="stretch", on_select="rerun", selection_mode="points"
     )
     return [dict(point) for point in event["selection"]["points"]]

@@ -43,8 +43,13 @@ def link_to(page: str, **params: object) -> str:
 def go_to(page: str, **params: object) -> NoReturn:
     """Open a view now, as a new history entry, and end this run of the script. None values are left out."""
     query = {key: str(value) for key, value in params.items() if value is not None}
-    st.session_state[_VISIT] = st.session_state.get(_VISIT, 0) + 1
+    new_visit()
     st.switch_page(page_file(page), query_params=query)
+
+
+def new_visit() -> None:
+    """Give charts and tables of `visit_key` another key from the next run on: before a click in one sets parameters."""
+    st.session_state[_VISIT] = st.session_state.get(_VISIT, 0) + 1
 
 
 def visit_key(key: str) -> str:
