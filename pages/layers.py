@@ -4,7 +4,7 @@ import pandas as pd
 import streamlit as st
 
 from explorer.errors import NotInStoreError
-from explorer.figures.classes import class_recall, confusion_matrix, dense_factor_groups
+from explorer.figures.classes import dense_factor_groups
 from explorer.figures.curves import METRICS, layer_curves
 from explorer.figures.theme import encoder_color
 from explorer.queries.curves import (
@@ -13,14 +13,13 @@ from explorer.queries.curves import (
     fetch_attribute_probes,
     fetch_dense_factor_groups,
     fetch_layer_probes,
-    fetch_probe_classes,
-    fetch_probe_confusion,
 )
 from explorer.store import Store
 from explorer.text import count, is_false, number, or_none_stored, r2_words, series_name
 from explorer.ui.choices import chart, choose_label, choose_one, clicked, section
 from explorer.ui.context import cached, get_store, is_dark
 from explorer.ui.layer_probes import dense_protocols, group_spread, why_unscored
+from explorer.ui.probe_classes import draw_classes
 from explorer.ui.style import caption, empty_state, page_header
 from explorer.ui.url import get_int, get_param, set_params
 
@@ -121,26 +120,7 @@ def _one_probe(store: Store, probes: pd.DataFrame, selected: tuple[str, int] | N
         f"{number(probe['macro_f1'], 3)}, chance {number(probe['chance'], 3)} · {count(probe['n_clips'], 'clip')} of "
         f"{count(probe['n_groups'], 'group')} · {probe['protocol']} · seed {probe['seed']} · probe {probe['probe_id']}"
     )
-    classes = cached(fetch_probe_classes, store, probe["probe_id"])
-    confusion = cached(fetch_probe_confusion, store, probe["probe_id"])
-    left, right = st.columns(2, gap="large")
-    with left:
-        color = encoder_color(str(probe["name"]))
-        if classes.empty:
-            empty_state("Recall by class was not stored for this probe.")
-        else:
-            chart(
-                class_recall(classes, is_dark(), color), "recall", classes, f"recall_{probe['probe_id']}",
-                title="Recall by class", caption="Undefined under 20 clips of a class.",
-            )  # fmt: skip
-    with right:
-        if confusion.empty:
-            empty_state("The confusion of this probe was not stored.")
-        else:
-            chart(
-                confusion_matrix(confusion, is_dark()), "confusion", confusion, f"confusion_{probe['probe_id']}",
-                title="Confusion: clips by true and predicted class", caption="Shade: share of the true class's clips.",
-            )  # fmt: skip
+    draw_classes(store, str(probe["probe_id"]), encoder_color(str(probe["name"])))
 
 
 def _factor_groups(store: Store) -> None:

@@ -14,7 +14,9 @@ from explorer.text import count, number, sentence, series_name
 from explorer.ui.choices import section
 from explorer.ui.context import cached, get_store
 from explorer.ui.markup import as_written
+from explorer.ui.notes import notebook
 from explorer.ui.planted import planted_section
+from explorer.ui.reader import reader_id
 from explorer.ui.style import caption, download_csv, empty_state, no_sae_yet, page_header, stat_cards
 from explorer.ui.url import page_file
 
@@ -30,6 +32,7 @@ def main() -> None:
     encoders, saes = cached(fetch_encoders, store), cached(fetch_saes, store)
     runs = cached(fetch_runs, store)
     _counts(facts, len(encoders), len(saes), len(runs))
+    _first_steps(store)
     with st.container(key="so-split"):
         left, right = st.columns([0.62, 0.38], gap="large")
         with left:
@@ -56,6 +59,30 @@ def _counts(facts: CorpusFacts, n_encoders: int, n_saes: int, n_runs: int) -> No
         words.append(f"{count(facts.n_skipped, 'file')} found and not used; the Runs page says why.")
     if words:
         caption(" ".join(sentence(text) for text in words))
+
+
+def _first_steps(store: Store) -> None:
+    """Three steps for somebody who is new here; gone once they are hidden, or something stands in the notebook."""
+    looks = cached(fetch_first_looks, store)
+    if looks.empty or st.session_state.get("steps-hidden") or len(notebook().of_owner(reader_id())):
+        return
+    first = looks.iloc[0]
+    feature = {"sae": str(first["sae_id"]), "feature": str(first["feature"])}
+    steps: tuple[tuple[str, str, dict[str, str], str], ...] = (
+        ("1. Hear one feature", "features", feature, "The clips that drive it most, and when in them it is active."),
+        ("2. See where it comes from", "layers", {}, "How much of a label each layer of each encoder tells."),
+        ("3. Hold two encoders together", "compare", {}, "Scores side by side, and one clip through both."),
+    )
+    with st.container(key="so-steps"):
+        for column, (title, page, params, words) in zip(st.columns(3), steps, strict=True):
+            with column, st.container(border=True):
+                st.page_link(page_file(page), label=title, query_params=params or None)
+                caption(words)
+        with st.container(horizontal=True, horizontal_alignment="right"):
+            st.button(
+                "Hide these steps", type="tertiary", key="hide-steps",
+                on_click=lambda: st.session_state.update({"steps-hidden": True}),
+            )  # fmt: skip
 
 
 def _claims(store: Store, facts: CorpusFacts) -> None:

@@ -7,10 +7,14 @@ import pandas as pd
 import streamlit as st
 
 from explorer.figures.sparsity import MEASURES, Measure, add_shares, legend_html, series_styles, sparsity_panel
+from explorer.figures.theme import encoder_color
 from explorer.queries.curves import fetch_dense_factor_means, fetch_sae_points
-from explorer.text import count, r2_words
-from explorer.ui.choices import chart, choose_label, choose_one, clicked
+from explorer.store import Store
+from explorer.text import count, number, r2_words, sae_name
+from explorer.ui.choices import chart, choose_label, choose_one, clicked, section
 from explorer.ui.context import cached, get_store, is_dark
+from explorer.ui.markup import as_written
+from explorer.ui.probe_classes import draw_classes
 from explorer.ui.style import caption, download_csv, empty_state, page_header
 from explorer.ui.url import go_to, link_to
 
@@ -63,7 +67,32 @@ def main() -> None:
         for column, panel in zip(st.columns(2, gap="medium"), panels[start : start + 2], strict=False):
             with column:
                 _draw(points, styles, panel)
+    _classes(store, points, label)
     _table(points)
+
+
+def _classes(store: Store, points: pd.DataFrame, label: str | None) -> None:
+    """The probe on the codes of one SAE, class by class, beside what the dense states of its layer reach."""
+    probed = points[points["accuracy"].notna()]
+    if probed.empty:
+        return
+    section(f"Which {label} the codes still tell")
+    names = {
+        str(row["sae_id"]): sae_name(row["display_name"], row["layer"], row["sparsity"], row["seed"])
+        for row in probed.to_dict("records")
+    }
+    first = probed.sort_values("is_reference", ascending=False, kind="stable")["sae_id"].iloc[0]
+    chosen = st.selectbox(
+        "SAE", list(names), index=list(names).index(str(first)), key="classes", bind="query-params", width=360,
+        format_func=lambda key: as_written(names.get(key, key)),
+    )  # fmt: skip
+    row = probed[probed["sae_id"] == chosen].iloc[0]
+    caption(
+        f"Probe on its codes: accuracy {number(row['accuracy'], 3)}, from the dense states of its layer "
+        f"{number(row['dense_accuracy'], 3)}, chance {number(row['chance'], 3)}; "
+        f"{count(row['probe_n_clips'], 'clip')} of {count(row['probe_n_groups'], 'group')}, protocol {row['protocol']}."
+    )
+    draw_classes(store, str(row["probe_id"]), encoder_color(str(row["name"])))
 
 
 def _choose_series(points: pd.DataFrame) -> pd.DataFrame:

@@ -148,6 +148,10 @@ def claim_best_layer(probes: pd.DataFrame, protocol: str, heldout: pd.DataFrame)
     return Claim(title, _verdict(n_clear, n_tested), sentence, (), "layers", {"protocol": protocol})
 
 
+def _fixed(value: float) -> str:
+    return f"{value:+.2f}".replace("-", "\u2212")
+
+
 def _above_last(heldout: pd.DataFrame, best: int, last: int) -> tuple[float, float, float]:
     """(low, high, mean) of the paired difference by group between two layers' accuracies, over seeds' means."""
     by_group = heldout.pivot_table(index="group_id", columns="layer", values="accuracy")
