@@ -1,0 +1,88 @@
+"""Minimal pairs: two clips alike in every attribute but one, and which features change from the one to the other.
+
+Pairs of one group are not independent: a feature's change is averaged within groups first, and groups are what counts.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike, NDArray
+
+from explorer.intervals import MIN_GROUPS_FOR_INTERVAL
+from explorer.label_rules import Floats
+
+N_FLIPS, NULL_QUANTILE = 400, 0.95
+MIN_GROUPS = 5
+
+
+def pairs_of(columns: pd.DataFrame, differing: str, one: str, other: str) -> pd.DataFrame:
+    """The pairs of clips that differ in `differing` (one: its first value, other: its second) and in nothing else.
+
+    columns: text, a row a clip (index: clip_index), a column an attribute; missing values are alike. Returns clip_one
+    and clip_other, in order of clip_one. Where several clips are alike, the first is paired with the first.
+    """
+    alike = [name for name in columns.columns if name != differing]
+    table = columns[[*alike, differing]].astype(object).where(columns.notna(), "\0").astype(str)
+    table["clip"] = columns.index
+    table["take"] = table.groupby([*alike, differing], sort=False).cumcount()
+    left, right = (table[table[differing] == value].drop(columns=differing) for value in (one, other))
+    pairs = left.merge(right, on=[*alike, "take"], suffixes=("_one", "_other"))
+    return pairs[["clip_one", "clip_other"]].sort_values("clip_one", ignore_index=True)
+
+
+@dataclass(frozen=True, eq=False)
+class Changes:
+    """How one part's pairs change, one entry a feature: the mean change over groups, t = mean / (SD / sqrt(groups)),
+    the share of groups that change in the mean's direction. NaN where under MIN_GROUPS groups have pairs.
+
+    null_t: the 95th percentile, over random signs of the groups, of the largest |t| of all features.
+    """
+
+    mean: Floats
+    t: Floats
+    agreeing: Floats
+    null_t: float
+    n_pairs: int
+    n_groups: int
+
+
+def paired_changes(change_pf: ArrayLike, groups_p: ArrayLike, *, n_flips: int = N_FLIPS, seed: int = 0) -> Changes:
+    """Of (p, f) changes of activation, second clip less first, in pairs of these groups (p,).
+
+    The control flips whole groups at random: under no effect the change of a group is as likely the other way round.
+    """
+    change = np.asarray(change_pf, np.float64)
+    names, member = np.unique(np.asarray(groups_p, dtype=object).astype(str), return_inverse=True)
+    n_groups = len(names)
+    if n_groups < MIN_GROUPS:
+        nothing = np.full(change.shape[1], np.nan)
+        return Changes(nothing, nothing, nothing, float("nan"), len(change), n_groups)
+    sums = np.zeros((n_groups, change.shape[1]))
+    np.add.at(sums, member, change)
+    by_group = sums / np.bincount(member)[:, None]
+    t = _t_values(by_group[None])[0]
+    signs = np.random.default_rng(seed).choice([-1.0, 1.0], (n_flips, n_groups))
+    largest = [float(np.nanmax(np.abs(_t_values(flip[:, None] * by_group)), initial=0.0)) for flip in signs]
+    mean = by_group.mean(axis=0)
+    agreeing = np.where(mean != 0, (np.sign(by_group) == np.sign(mean)).mean(axis=0), np.nan)
+    return Changes(mean, t, agreeing, float(np.quantile(largest, NULL_QUANTILE)), len(change), n_groups)
+
+
+def confirmed(train: Changes, heldout: Changes, quantile_t: Floats) -> NDArray[np.bool_]:
+    """Features whose change beats `null_t` on training groups and holds up on held-out ones: the same sign, and
+    |t| above `quantile_t` (of Student's t for their number of groups)."""
+    if heldout.n_groups < MIN_GROUPS_FOR_INTERVAL:
+        return np.zeros(len(train.t), dtype=bool)
+    found = np.abs(np.nan_to_num(train.t)) > train.null_t
+    return found & (np.sign(train.t) == np.sign(heldout.t)) & (np.abs(np.nan_to_num(heldout.t)) > quantile_t)
+
+
+def _t_values(by_group: Floats) -> Floats:
+    """(..., groups, f) -> (..., f); 0 where nothing changes in any group, NaN never."""
+    n = by_group.shape[-2]
+    mean, spread = by_group.mean(axis=-2), by_group.std(axis=-2, ddof=1)
+    scale = np.maximum(spread / np.sqrt(n), 1e-9 * np.maximum(np.abs(by_group).max(axis=-2), 1e-12))
+    return np.where(np.abs(by_group).max(axis=-2) > 0, mean / scale, 0.0)

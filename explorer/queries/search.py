@@ -1,0 +1,145 @@
+"""What the search for features reads: the clips' attributes, an SAE's codes, and a measure of every clip."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from explorer.errors import NotInStoreError
+from explorer.feature_search import Clips, Found, find_measure, find_value
+from explorer.minimal_pairs import pairs_of
+from explorer.queries.against import fetch_against
+from explorer.queries.labels import shown_label
+from explorer.store import Store
+
+MAX_VALUES = 60  # a column of more values is a name for each clip, not an attribute
+
+
+def fetch_attributes(store: Store) -> pd.DataFrame:
+    """name, role and n_values of every column of the clips that several share: the label first, groups last."""
+    return store.query(
+        "SELECT name, min(role) AS role, count(DISTINCT value)::INTEGER AS n_values FROM clip_columns "
+        "WHERE value IS NOT NULL GROUP BY name HAVING n_values BETWEEN 2 AND ? "
+        "ORDER BY array_position(['label', 'attribute', 'group'], min(role)), name",
+        [MAX_VALUES],
+    )
+
+
+def fetch_attribute_values(store: Store, name: str) -> pd.DataFrame:
+    """value, n_clips and n_groups of one column, by value."""
+    return store.query(
+        "SELECT value, count(*)::INTEGER AS n_clips, count(DISTINCT group_id)::INTEGER AS n_groups "
+        "FROM clip_columns JOIN clips USING (clip_index) WHERE name = ? AND value IS NOT NULL GROUP BY value "
+        "ORDER BY value",
+        [name],
+    )
+
+
+def fetch_attribute_table(store: Store) -> pd.DataFrame:
+    """A row a clip (index: clip_index), a column an attribute as text, missing as None: of `fetch_attributes` all."""
+    rows = store.query("SELECT DISTINCT clip_index, name, value FROM clip_columns WHERE value IS NOT NULL")
+    wide = rows.pivot_table(index="clip_index", columns="name", values="value", aggfunc="first")
+    n_clips = int(store.query("SELECT count(*) AS n FROM clips")["n"].iloc[0])
+    return wide.reindex(index=range(n_clips), columns=list(fetch_attributes(store)["name"]))
+
+
+def fetch_codes(store: Store, sae: Mapping[str, Any]) -> NDArray[np.float32]:
+    """The activations of an SAE, (c, f). Raises NotInStoreError when they were not stored."""
+    if not sae["codes_by_clip_file"]:
+        raise NotInStoreError(f"The activations of SAE {sae['sae_id']} are not stored: choose another SAE.")
+    n_clips = int(store.query("SELECT count(*) AS n FROM clips")["n"].iloc[0])
+    rows = store.query("SELECT * FROM read_parquet(?)", [str(store.file(sae["codes_by_clip_file"]))])
+    codes = np.zeros((n_clips, int(sae["n_features"])), dtype=np.float32)
+    codes[rows["clip_index"].to_numpy(), rows["feature"].to_numpy()] = rows["value"].to_numpy()
+    return codes
+
+
+def fetch_clip_parts(store: Store) -> Clips:
+    """The outer split and the groups of all clips."""
+    rows = store.query("SELECT group_id, split FROM clips ORDER BY clip_index")
+    split = rows["split"].to_numpy()
+    return Clips(rows["group_id"].to_numpy(), split == "train", split == "held-out")
+
+
+def fetch_features_for_value(store: Store, sae: Mapping[str, Any], name: str, value: str) -> pd.DataFrame:
+    """Live features by how well they tell clips whose column `name` is `value`, the best on training clips first.
+
+    feature, label (shown), direction, threshold, train (F1), precision, recall, score (F1), density; null and reason
+    are the same in every row. Raises NotInStoreError for a value that no clip has.
+    """
+    values = fetch_attribute_table(store)
+    if name not in values or not (values[name] == value).any():
+        there = list(values[name].dropna().unique()) if name in values else list(values.columns)
+        raise NotInStoreError(
+            f"No clip here has {name} {value!r}; there {'is' if len(there) == 1 else 'are'} "
+            f"{', '.join(map(str, sorted(there)[:12])) or 'nothing to choose from'}."
+        )
+    parts = fetch_clip_parts(store)
+    known = values[name].notna().to_numpy()
+    found = find_value(
+        fetch_codes(store, sae),
+        (values[name] == value).to_numpy(),
+        Clips(parts.groups_c, parts.train_c & known, parts.heldout_c & known),
+    )
+    return _listed(store, str(sae["sae_id"]), found)
+
+
+def fetch_features_for_measure(store: Store, sae: Mapping[str, Any], kind: str, name: str) -> pd.DataFrame:
+    """Live features by |r| with a measure (of `fetch_measures`) on training clips: feature, label, train (r), score (r
+    held out), within (r held out within groups), weight (Lasso; NULL for what is no factor), density, null, reason."""
+    measured = fetch_against(store, sae, 0, kind, name)["measured"].to_numpy(dtype=np.float64, na_value=np.nan)
+    found = find_measure(fetch_codes(store, sae), measured, fetch_clip_parts(store))
+    weights = store.query(
+        "SELECT dim AS feature, weight FROM lasso_weights JOIN factors USING (factor_index) "
+        "WHERE representation_id = ? AND name = ? AND protocol = 'held-out'",
+        [str(sae["sae_id"]), name],
+    )
+    return _listed(store, str(sae["sae_id"]), found).merge(weights, on="feature", how="left")
+
+
+def _listed(store: Store, sae_id: str, found: Found) -> pd.DataFrame:
+    features = store.query(
+        f"SELECT f.feature, f.density, f.is_dead, {shown_label('f')} AS label FROM features f WHERE sae_id = ? "  # noqa: S608
+        "ORDER BY feature",
+        [sae_id],
+    )
+    columns = {
+        name: getattr(found, name)
+        for name in ("train", "score", "direction", "threshold", "precision", "recall", "within")
+    }
+    at = features["feature"].to_numpy()
+    for name, values in columns.items():
+        if values is not None:
+            features[name] = values[at]
+    features = features.assign(null=found.null, reason=found.reason)
+    order = features["train"].abs()
+    live = features[~features["is_dead"].astype(bool) & features["train"].notna()]
+    return live.loc[order[live.index].sort_values(ascending=False, kind="stable").index].reset_index(drop=True)
+
+
+def fetch_pairs(store: Store, differing: str, one: str, other: str) -> pd.DataFrame:
+    """The minimal pairs: clip_one, clip_other (clip_index), id_one, id_other, group_id, split, words (what they share).
+
+    Pairs over two groups, or over both sides of the split, have no group_id: they arise where the group itself differs.
+    Raises NotInStoreError for a column or value that is not there.
+    """
+    values = fetch_attribute_table(store)
+    for value in (one, other):
+        if differing not in values or not (values[differing] == value).any():
+            raise NotInStoreError(f"No clip here has {differing} {value!r}.")
+    pairs = pairs_of(values, differing, one, other)
+    clips = store.query("SELECT clip_index, clip_id, group_id, split FROM clips ORDER BY clip_index")
+    first, second = (clips.iloc[pairs[name]].reset_index(drop=True) for name in ("clip_one", "clip_other"))
+    same = first["group_id"] == second["group_id"]
+    shared = values.drop(columns=differing).iloc[pairs["clip_one"]]
+    return pairs.assign(
+        id_one=first["clip_id"],
+        id_other=second["clip_id"],
+        group_id=first["group_id"].where(same, None),
+        split=first["split"].where(same, None),
+        words=[" · ".join(str(word) for word in row if isinstance(word, str)) for row in shared.to_numpy()],
+    )

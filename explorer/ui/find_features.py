@@ -1,0 +1,180 @@
+"""Features for a value of an attribute, or for a measure: a ranked table, the control, and the clips of one row."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+import streamlit as st
+
+from explorer.errors import NotInStoreError
+from explorer.queries.against import PLANTED, fetch_measures
+from explorer.queries.corpus import CorpusFacts
+from explorer.queries.features import fetch_listed_clips
+from explorer.queries.search import (
+    fetch_attribute_values,
+    fetch_attributes,
+    fetch_features_for_measure,
+    fetch_features_for_value,
+)
+from explorer.queries.traces import fetch_traces
+from explorer.store import Store
+from explorer.text import count, is_defined, number, sentence
+from explorer.ui.choices import section
+from explorer.ui.context import cached
+from explorer.ui.feature_clips import player_clip, trace_scale
+from explorer.ui.markup import as_written
+from explorer.ui.player import player
+from explorer.ui.style import caption, download_csv, empty_state
+from explorer.ui.url import get_param, go_to, visit_key
+
+MEASURE = "a measure"
+ROWS, N_PLAYED = 25, 3
+EXPLAINED = r"""
+**For a value** each feature gets the rule *activation above $t$* (or *at most $t$*) with the best F1 on training clips,
+$t$ being 0 or a quartile or the 9th decile of its activations there. Precision, recall and $F_1 = 2PR / (P + R)$ are of
+that rule on held-out clips. *By chance*: the same search with the value permuted among the clips of each group; shown
+is the 95th percentile of the held-out F1 of the feature that came out best.
+
+**For a measure** features are ranked by $|r|$ (Pearson) on training clips; $r$ held out, and $r$ *within* (deviations
+from each group's means), are of held-out clips. *By chance* is the same for values permuted within groups: where the
+measure goes with the group, that alone reaches much.
+"""
+
+
+def draw_search(store: Store, sae: dict[str, Any], facts: CorpusFacts) -> None:
+    """Choose what to look for, and see which features go with it."""
+    attributes = cached(fetch_attributes, store)
+    measures = cached(fetch_measures, store)
+    names = [*attributes["name"], *([MEASURE] if len(measures) else [])]
+    if not names:
+        empty_state("This corpus has no attribute that several clips share, and no measure.")
+        return
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        by = _one_of("Features for", names, "by")
+        if by == MEASURE:
+            rows, said = _for_measure(store, sae, measures)
+        else:
+            rows, said = _for_value(store, sae, by)
+    if rows.empty:
+        empty_state("No live feature could be scored for this.", sentence(str(said)))
+        return
+    st.write(as_written(_verdict(rows, said, is_measure=by == MEASURE)))
+    chosen = _table(rows.head(ROWS), sae, said, is_measure=by == MEASURE)
+    with st.expander("How this is measured"):
+        st.markdown(EXPLAINED)
+    _hear(store, sae, facts, rows, chosen)
+
+
+def _one_of(title: str, options: list[str], key: str) -> str:
+    asked = get_param(key)
+    if asked is not None and asked not in options:
+        raise NotInStoreError(f"The link asks for {key}={asked!r}; here there are {', '.join(options[:15])}.")
+    chosen = st.selectbox(title, options, key=key, bind="query-params", format_func=as_written, width=220)
+    return str(chosen if chosen is not None else options[0])
+
+
+def _for_value(store: Store, sae: dict[str, Any], by: str) -> tuple[pd.DataFrame, str]:
+    values = cached(fetch_attribute_values, store, by)
+    value = _one_of(by, list(values["value"]), f"value-{by}")
+    return cached(_value_rows, store, str(sae["sae_id"]), by, value), value
+
+
+def _for_measure(store: Store, sae: dict[str, Any], measures: pd.DataFrame) -> tuple[pd.DataFrame, str]:
+    titles = {
+        (f"planted: {row['title']}" if row["kind"] == PLANTED else f"{row['title']} ({row['kind']})"): row
+        for row in measures.to_dict("records")
+    }
+    title = _one_of(MEASURE, list(titles), "measure")
+    row = titles[title]
+    return cached(_measure_rows, store, str(sae["sae_id"]), str(row["kind"]), str(row["name"])), str(row["title"])
+
+
+def _value_rows(store: Store, sae_id: str, by: str, value: str) -> pd.DataFrame:
+    return fetch_features_for_value(store, _sae(store, sae_id), by, value)
+
+
+def _measure_rows(store: Store, sae_id: str, kind: str, name: str) -> pd.DataFrame:
+    return fetch_features_for_measure(store, _sae(store, sae_id), kind, name)
+
+
+def _sae(store: Store, sae_id: str) -> dict[str, Any]:
+    return dict(store.query("SELECT * FROM saes WHERE sae_id = ?", [sae_id]).iloc[0])
+
+
+def _verdict(rows: pd.DataFrame, said: str, *, is_measure: bool) -> str:
+    """What the table shows: how many features beat chance held out, among those ranked highest on training clips."""
+    what = "|r|" if is_measure else "F1"
+    null, reason = rows["null"].iloc[0], rows["reason"].iloc[0]
+    if not is_defined(null):
+        return f"What chance reaches cannot be said here: {reason}. Read the scores for {said} with that in mind."
+    top = rows.head(ROWS)
+    n_above = int((top["score"].abs() > null).sum())
+    best = top.iloc[0]
+    if not abs(best["score"]) > null:
+        return (
+            f"The feature that goes with {said} best on training clips, {best['feature']}, reaches {what} "
+            f"{number(abs(best['score']))} held out; the best by chance reaches {number(null)}. It does not stand out."
+        )
+    return (
+        f"Feature {best['feature']} goes with {said} best on training clips: {what} {number(abs(best['score']))} held "
+        f"out; the best by chance reaches {number(null)}. {n_above} of the first {len(top)} are above that."
+    )
+
+
+def _table(rows: pd.DataFrame, sae: dict[str, Any], said: str, *, is_measure: bool) -> int | None:
+    """The ranked features; a click on one of the cells opens the feature. Returns the row that is to be heard."""
+    column = st.column_config
+    shown = rows.assign(density=100 * rows["density"])
+    columns: dict[str, Any] = {
+        "feature": column.NumberColumn("Feature", format="%d", width=75),
+        "label": column.TextColumn("Label", width=110, help="Its automatic label, where that is shown"),
+        "score": column.NumberColumn("r held out" if is_measure else "F1 held out", format="%.2f"),
+    }
+    if is_measure:
+        columns |= {
+            "within": column.NumberColumn("r within", format="%.2f", help="Held out, of deviations from group means"),
+            "train": column.NumberColumn("r train", format="%.2f"),
+            "weight": column.NumberColumn("Lasso weight", format="%+.2f"),
+        }
+    else:
+        columns |= {
+            "precision": column.NumberColumn("Precision", format="%.2f"),
+            "recall": column.NumberColumn("Recall", format="%.2f"),
+            "train": column.NumberColumn("F1 train", format="%.2f", help="What it is ranked by"),
+            "direction": column.TextColumn("Rule", width=75, help="above: active means yes; below: silent means yes"),
+            "threshold": column.NumberColumn("Threshold", format="%.2f"),
+        }
+    columns["density"] = column.NumberColumn("Density", format="%.1f %%")
+    event = st.dataframe(
+        shown, hide_index=True, placeholder="–", on_select="rerun", selection_mode=["single-row", "single-cell"],
+        column_config=columns, column_order=list(columns), height=36 * min(len(rows), 10) + 38,
+        key=visit_key(f"find-{sae['sae_id']}-{said}"),
+    )  # fmt: skip
+    with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
+        caption("Click a cell to open the feature; tick a row to hear it below.")
+        download_csv(rows, f"features-for-{said}")
+    if event["selection"]["cells"]:
+        go_to("features", sae=sae["sae_id"], feature=int(rows["feature"].iloc[event["selection"]["cells"][0][0]]))
+    return int(event["selection"]["rows"][0]) if event["selection"]["rows"] else None
+
+
+def _hear(store: Store, sae: dict[str, Any], facts: CorpusFacts, rows: pd.DataFrame, chosen: int | None) -> None:
+    feature = int(rows["feature"].iloc[chosen or 0])
+    row = store.query("SELECT * FROM features WHERE sae_id = ? AND feature = ?", [sae["sae_id"], feature]).iloc[0]
+    listed = fetch_listed_clips(store, str(sae["sae_id"]), feature)
+    top = listed[listed["kind"] == "top"].drop_duplicates("group_id").head(N_PLAYED)
+    section(f"Feature {feature}: strongest clips, one per {facts.group_name}")
+    if top.empty:
+        empty_state("No clips are listed for this feature.")
+        return
+    traces = fetch_traces(store, sae, feature, list(top["clip_index"]))
+    clips = [
+        player_clip(clip, row.to_dict(), sae, traces.get(int(clip["clip_index"])), rank=rank)
+        for rank, clip in enumerate(top.to_dict("records"), start=1)
+    ]
+    event = player(store, clips, f"find-{sae['sae_id']}-{feature}", scale=trace_scale(traces))
+    if event and event.get("action") == "open":
+        go_to("features", sae=sae["sae_id"], feature=feature, clip=event["clip_id"])
+    if len(top) < len(listed[listed["kind"] == "top"]):
+        caption(f"{count(len(listed[listed['kind'] == 'top']), 'clip')} are listed on its page.")

@@ -1,0 +1,199 @@
+"""Minimal pairs: the two clips in one player, and the features that change from the one to the other."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import streamlit as st
+
+from explorer.errors import NotInStoreError
+from explorer.figures.theme import on_picture
+from explorer.minimal_pairs import Changes, confirmed, paired_changes
+from explorer.queries.corpus import CorpusFacts, fetch_clips_by_index
+from explorer.queries.labels import shown_label
+from explorer.queries.search import fetch_attribute_values, fetch_attributes, fetch_codes, fetch_pairs
+from explorer.queries.traces import fetch_traces
+from explorer.store import Store
+from explorer.text import count, number
+from explorer.ui.choices import section
+from explorer.ui.context import cached
+from explorer.ui.markup import as_written
+from explorer.ui.player import PlayerClip, PlayerTrace, player
+from explorer.ui.style import caption, download_csv, empty_state
+from explorer.ui.url import get_int, get_param, go_to, set_params, visit_key
+
+ROWS = 25
+EXPLAINED = r"""
+Two clips are a minimal pair when every attribute of the corpus is the same but one. The change of a feature in a pair
+is its activation on the second clip less that on the first; 0 stands where it is not active. Changes are averaged
+within groups first, since pairs of one group are not independent; with the $G$ groups' means $\bar d_g$,
+$t = \bar d / (s_d / \sqrt{G})$. Features are ranked by $|t|$ on training groups. *By chance*: the 95th percentile of
+the largest $|t|$ of all features when the sign of each group's changes is drawn at random, so that the best of many
+features is not taken for a finding. **Holds up**: above that on training groups, and on held-out groups the same sign
+with $|t|$ above the 97.5 % point of Student's $t$ (at least 8 groups).
+"""
+
+
+def draw_pairs(store: Store, sae: dict[str, Any], facts: CorpusFacts) -> None:
+    """Choose an attribute and two of its values, hear one pair after the other, see what changes."""
+    attributes = cached(fetch_attributes, store)
+    names = list(attributes[attributes["role"] != "group"]["name"])
+    if not names:
+        empty_state("This corpus has no attribute beside its groups in which two clips could differ.")
+        return
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        differing = _choose("Alike but for", names, "differ", 0)
+        values = list(cached(fetch_attribute_values, store, differing)["value"])
+        one = _choose("First", values, f"one-{differing}", 0)
+        other = _choose("Second", values, f"other-{differing}", 1 if len(values) > 1 else 0)
+    if one == other:
+        empty_state("The two are the same: choose another second value.")
+        return
+    pairs = cached(fetch_pairs, store, differing, one, other)
+    pairs = pairs[pairs["group_id"].notna()].reset_index(drop=True)
+    if pairs.empty:
+        empty_state(
+            f"No two clips of one {facts.group_name} are alike in everything but {differing} ({one}, {other}).",
+            "Choose two other values: a crossed corpus has such pairs for all of them.",
+        )
+        return
+    rows, said = _changes(store, sae, pairs)
+    place = _choose_pair(pairs, facts)
+    with st.container(key="so-split"):
+        left, right = st.columns([5, 4], gap="medium")
+    with right:
+        section(f"What changes from {one} to {other}")
+        st.write(as_written(said))
+        feature = _table(rows, sae, f"{differing}-{one}-{other}")
+    with left:
+        _play(store, sae, pairs.iloc[place], (one, other), feature)
+    with st.expander("How this is measured"):
+        st.markdown(EXPLAINED)
+
+
+def _choose(title: str, options: list[str], key: str, first: int) -> str:
+    asked = get_param(key)
+    if asked is not None and asked not in options:
+        raise NotInStoreError(f"The link asks for {key}={asked!r}; here there are {', '.join(options[:15])}.")
+    chosen = st.selectbox(title, options, index=first, key=key, bind="query-params", format_func=as_written, width=200)
+    return str(chosen if chosen is not None else options[first])
+
+
+def _choose_pair(pairs: pd.DataFrame, facts: CorpusFacts) -> int:
+    """The place of the pair that the link names, with buttons to the next; draws the line about it."""
+    asked = get_int("pair") or 1
+    if not 1 <= asked <= len(pairs):
+        raise NotInStoreError(f"The link asks for pair {asked}; there are pairs 1 to {len(pairs)}.")
+    pair = pairs.iloc[asked - 1]
+    with st.container(horizontal=True, vertical_alignment="center"):
+        if st.button("←", key="pair-before", disabled=asked == 1, help="Pair before (P)", shortcut="P"):
+            set_params(pair=asked - 1)
+        if st.button("→", key="pair-after", disabled=asked == len(pairs), help="Next pair (N)", shortcut="N"):
+            set_params(pair=asked + 1)
+        n_held = int((pairs["split"] == "held-out").sum())
+        st.html(
+            f'<p class="so-hint">pair {asked} of {len(pairs)} ({len(pairs) - n_held} training, {n_held} held out, '
+            f"{count(pairs['group_id'].nunique(), 'group')})</p>"
+        )
+        caption(f"{pair['words']} · {pair['split']}")
+    return asked - 1
+
+
+def _changes(store: Store, sae: dict[str, Any], pairs: pd.DataFrame) -> tuple[pd.DataFrame, str]:
+    """Live features by their change, and the sentence about them."""
+    from scipy import stats
+
+    codes = fetch_codes(store, sae)
+    change = codes[pairs["clip_other"].to_numpy()] - codes[pairs["clip_one"].to_numpy()]
+    train, heldout = (
+        paired_changes(change[(pairs["split"] == part).to_numpy()], pairs[pairs["split"] == part]["group_id"])
+        for part in ("train", "held-out")
+    )
+    limit = float(stats.t.ppf(0.975, max(heldout.n_groups - 1, 1)))
+    features = store.query(
+        f"SELECT f.feature, f.is_dead, {shown_label('f')} AS label FROM features f WHERE sae_id = ? ORDER BY feature",  # noqa: S608
+        [sae["sae_id"]],
+    )
+    at = features["feature"].to_numpy()
+    rows = features.assign(
+        change=train.mean[at], t=train.t[at], change_heldout=heldout.mean[at], t_heldout=heldout.t[at],
+        agreeing=100 * heldout.agreeing[at], holds=confirmed(train, heldout, np.full(len(train.t), limit))[at],
+    )  # fmt: skip
+    rows = rows[~rows["is_dead"].astype(bool)]
+    rows = rows.loc[rows["t"].abs().sort_values(ascending=False, kind="stable").index].reset_index(drop=True)
+    return rows, _sentence(rows, train, heldout)
+
+
+def _sentence(rows: pd.DataFrame, train: Changes, heldout: Changes) -> str:
+    if not np.isfinite(train.null_t):
+        return f"Pairs of {count(train.n_groups, 'training group')}: too few to say what changes beyond chance."
+    n_above, n_holds = int((rows["t"].abs() > train.null_t).sum()), int(rows["holds"].sum())
+    parts = (
+        f"{count(n_above, 'feature')} of {len(rows)} change more than the best does by chance (|t| "
+        f"{number(train.null_t)}) over {count(train.n_groups, 'training group')}; {n_holds} of them hold up on "
+        f"{count(heldout.n_groups, 'held-out group')}."
+    )
+    return parts if n_above else f"Nothing changes beyond chance. {parts}"
+
+
+def _table(rows: pd.DataFrame, sae: dict[str, Any], name: str) -> int:
+    """Features by |t|; a click on a cell opens the feature, a tick draws its trace. Returns the feature to draw."""
+    column = st.column_config
+    columns = {
+        "feature": column.NumberColumn("Feature", format="%d", width=70),
+        "holds": column.CheckboxColumn("Holds up", width=75, help="On held-out groups too, beyond chance"),
+        "label": column.TextColumn("Label", width=90),
+        "change": column.NumberColumn("Change", format="%+.2f", help="Mean over training groups"),
+        "t": column.NumberColumn("t", format="%+.1f", help="Over training groups: what it is ranked by"),
+        "change_heldout": column.NumberColumn("Held out", format="%+.2f", help="Mean over held-out groups"),
+        "t_heldout": column.NumberColumn("t", format="%+.1f", help="Over held-out groups"),
+        "agreeing": column.NumberColumn("Agree", format="%.0f %%", help="Held-out groups that change that way"),
+    }
+    top = rows.head(ROWS)
+    event = st.dataframe(
+        top, hide_index=True, placeholder="–", on_select="rerun", selection_mode=["single-row", "single-cell"],
+        column_config=columns, column_order=list(columns), height=36 * min(len(top), 12) + 38,
+        key=visit_key(f"pairs-{sae['sae_id']}-{name}"),
+    )  # fmt: skip
+    with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
+        caption("Click a cell to open the feature; tick a row to draw it over the pair.")
+        download_csv(rows, f"pairs-{name}")
+    if event["selection"]["cells"]:
+        go_to("features", sae=sae["sae_id"], feature=int(top["feature"].iloc[event["selection"]["cells"][0][0]]))
+    return int(top["feature"].iloc[event["selection"]["rows"][0] if event["selection"]["rows"] else 0])
+
+
+def _play(store: Store, sae: dict[str, Any], pair: pd.Series, values: tuple[str, str], feature: int) -> None:
+    """Both clips in one player, the feature's trace over them where it is stored, its activation beside."""
+    indices = [int(pair["clip_one"]), int(pair["clip_other"])]
+    clips = fetch_clips_by_index(store, indices).set_index("clip_index")
+    row = store.query("SELECT * FROM features WHERE sae_id = ? AND feature = ?", [sae["sae_id"], feature]).iloc[0]
+    traces = fetch_traces(store, sae, feature, indices)
+    codes = fetch_codes(store, sae)
+    section(f"The pair, with feature {feature}")
+    shown = []
+    for index, value in zip(indices, values, strict=True):
+        clip, trace = clips.loc[index], traces.get(index)
+        line = () if trace is None else (
+            PlayerTrace(
+                "Pre-activation", trace.values, trace.t0_s, trace.hop_s, on_picture(str(sae["encoder_name"])),
+                row["preactivation_mean"],
+            ),
+        )  # fmt: skip
+        active = float(codes[index, feature])
+        note = "" if active > 0 else "Not active here."
+        note += "" if trace is not None else " No trace is stored for this clip; open it in Live to compute one."
+        shown.append(
+            PlayerClip(
+                clip_id=str(clip["clip_id"]), title=value, duration_s=float(clip["duration_s"]),
+                detail=str(clip["title"]), note=note.strip(), value=active, value_max=row["max_value"], traces=line,
+            )
+        )  # fmt: skip
+    event = player(store, shown, f"pair-{sae['sae_id']}-{indices[0]}-{indices[1]}-{feature}", height_px=120)
+    if event and event.get("action") == "open":
+        go_to("features", sae=sae["sae_id"], feature=feature, clip=event["clip_id"])
+    caption(
+        "Values: the feature's activation on each clip. J and K go from the one to the other; both share one scale."
+    )

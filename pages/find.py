@@ -1,0 +1,26 @@
+"""Find: features for a value, an attribute or a measure, and features that change within minimal pairs."""
+
+from explorer.queries.corpus import fetch_corpus
+from explorer.ui import choose_sae, get_store, page_header
+from explorer.ui.choices import choose_one
+from explorer.ui.find_features import draw_search
+from explorer.ui.find_pairs import draw_pairs
+
+WAYS = ("features for …", "minimal pairs")
+
+
+def main() -> None:
+    """Draw the page of the address."""
+    store = get_store()
+    sae = choose_sae(store)
+    page_header(
+        "Find",
+        "Features that go with something you name, and features that change when one thing changes. Chosen on training "
+        "clips, scored on held-out ones, beside what chance reaches.",
+        encoder_id=str(sae["encoder_id"]),
+    )
+    way = choose_one("Look for", WAYS, "way")
+    (draw_search if way == WAYS[0] else draw_pairs)(store, sae, fetch_corpus(store))
+
+
+main()
