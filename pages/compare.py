@@ -18,6 +18,7 @@ from explorer.store import Store
 from explorer.text import capitalised, count, is_defined, number, percent, r2_words, recipe_name, series_name, signed
 from explorer.ui.choices import chart, clicked, section
 from explorer.ui.context import cached, get_store, is_dark
+from explorer.ui.figure import kept_figure
 from explorer.ui.layer_probes import dense_protocols, group_spread, why_unscored
 from explorer.ui.markup import as_written
 from explorer.ui.pair_clips import draw_pair
@@ -177,7 +178,7 @@ def _curves(store: Store, a: dict[str, Any], b: dict[str, Any], label: str | Non
         return
     groups, spread = group_spread(store, probes, label, protocol)
     chart(
-        layer_curves(probes, groups, is_dark(), height_px=400), "compare-layers", probes,
+        kept_figure(layer_curves, probes, groups, is_dark(), height_px=400), "compare-layers", probes,
         "compare_layers", title=f"Probe accuracy for {label} by layer, dense states",
         caption=f"{protocol.capitalize()}, {count(probes['n_clips'].max(), 'clip')} of "
         f"{count(probes['n_groups'].max(), 'group')}. {spread} Diamonds: layers with SAEs.",

@@ -18,6 +18,7 @@ from explorer.store import Store
 from explorer.text import count, is_false, number, or_none_stored, r2_words, series_name
 from explorer.ui.choices import chart, choose_label, choose_one, clicked, section
 from explorer.ui.context import cached, get_store, is_dark
+from explorer.ui.figure import kept_figure
 from explorer.ui.layer_probes import dense_protocols, group_spread, why_unscored
 from explorer.ui.probe_classes import draw_classes
 from explorer.ui.style import caption, empty_state, page_header
@@ -79,7 +80,8 @@ def _curves(
     store: Store, probes: pd.DataFrame, label: str, protocol: str, metric: str, selected: tuple[str, int] | None
 ) -> None:
     groups, spread = group_spread(store, probes, label, protocol)
-    fig = layer_curves(
+    fig = kept_figure(
+        layer_curves,
         probes,
         groups,
         is_dark(),
@@ -141,7 +143,7 @@ def _factor_groups(store: Store) -> None:
     n_layers = len(rows.drop_duplicates(["encoder_id", "layer"]))
     in_sample = " Scored on the clips it was fitted on, where noise alone scores well." if protocol == "paper" else ""
     chart(
-        dense_factor_groups(rows, is_dark()), "factor-groups", rows, "factor_groups_by_layer",
+        kept_figure(dense_factor_groups, rows, is_dark()), "factor-groups", rows, "factor_groups_by_layer",
         title=f"Median {r2_words(protocol)} of the factors of each group, from dense states",
         caption=f"{count(n_layers, 'layer')} scored, under {protocol}.{in_sample} Negative: worse than the mean of the "
         "clips it was fitted on.",

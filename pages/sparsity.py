@@ -13,6 +13,7 @@ from explorer.store import Store
 from explorer.text import count, number, r2_words, sae_name
 from explorer.ui.choices import chart, choose_label, choose_one, clicked, section
 from explorer.ui.context import cached, get_store, is_dark
+from explorer.ui.figure import kept_figure
 from explorer.ui.markup import as_written
 from explorer.ui.probe_classes import draw_classes
 from explorer.ui.style import caption, download_csv, empty_state, page_header
@@ -153,7 +154,7 @@ def _draw(points: pd.DataFrame, styles: Styles, panel: Panel) -> None:
     columns = ["sae_id", "encoder_id", "layer", "n_features", "k", "sparsity", "seed", "n_epochs", "protocol"]
     columns += [measure.column, *([measure.control] if measure.control else [])]
     picked = clicked(chart(
-        sparsity_panel(points, measure, is_dark(), styles=styles), f"panel-{panel.title}", points[columns],
+        kept_figure(sparsity_panel, points, measure, is_dark(), styles=styles), f"panel-{panel.title}", points[columns],
         name, title=panel.title, caption=panel.caption, selectable=True,
     ))  # fmt: skip
     if picked:
@@ -193,12 +194,15 @@ def _undefined(points: pd.DataFrame, column: str, protocol: str) -> str:
 
 
 def _table(points: pd.DataFrame) -> None:
+    opened = st.expander(f"All numbers of {count(len(points), 'SAE')}", key="so-numbers", on_change="rerun")
+    if not opened.open:
+        return  # a folded table is not sent
     rows = points.assign(
         encoder=points["display_name"],
         sparsity_percent=100 * points["sparsity"],
         open=[link_to("features", sae=sae) for sae in points["sae_id"]],
     )
-    with st.expander(f"All numbers of {count(len(rows), 'SAE')}"):
+    with opened:
         decimals = {
             name: st.column_config.NumberColumn(name, format="%.3f")
             for key, name in _TABLE.items()

@@ -82,7 +82,7 @@ def match_scatter(matches: pd.DataFrame, dark: bool, *, selected: tuple[int, int
             "color": with_alpha(colors.positive, 0.6),
             "line": {"color": colors.text, "width": [2 if pair == selected else 0 for pair in pairs]},
         },
-        customdata=drawn[["feature", "other_feature"]].to_numpy().tolist(),
+        customdata=drawn[["feature", "other_feature"]].to_numpy(dtype=object),
         text=[
             f"A {r['feature']} with B {r['other_feature']}<br>r {number(r['r_train'])} on training clips, "
             f"{number(r['r_heldout'])} held out"

@@ -85,7 +85,7 @@ def _add_groups(fig: go.Figure, groups: pd.DataFrame, color: str, shift: float) 
         y=groups["accuracy"],
         mode="markers",
         marker={"size": 5, "color": with_alpha(color, 0.35)},
-        customdata=groups[["encoder_id", "layer", "probe_id"]].to_numpy().tolist(),
+        customdata=groups[["encoder_id", "layer", "probe_id"]].to_numpy(dtype=object),
         text=[
             f"{shown(row.display_name)} L{row.layer} · {shown(row.group_id)}<br>accuracy {number(row.accuracy)} · "
             f"{count(row.n, 'clip')}"
@@ -134,7 +134,7 @@ def _add_encoder(fig: go.Figure, rows: pd.DataFrame, look: dict[str, str], metri
             "opacity": 1,
             "line": {"color": palette(dark).text, "width": [1.5 if flag else 0 for flag in chosen]},
         },
-        customdata=rows[["encoder_id", "layer", "probe_id"]].to_numpy().tolist(),
+        customdata=rows[["encoder_id", "layer", "probe_id"]].to_numpy(dtype=object),
         text=[_probe_words(row, metric) for row in rows.to_dict("records")],
         hovertemplate="%{text}<extra></extra>",
         showlegend=False,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -21,7 +22,10 @@ def above_permuted(rows: pd.DataFrame, end: str = "") -> pd.Series:
 
     `end` is the ending of the columns r2 and r2_permuted.
     """
-    r2, permuted = rows[f"r2{end}"].astype(float), rows[f"r2_permuted{end}"].astype(float)
+    return _is_above(rows[f"r2{end}"].astype(float), rows[f"r2_permuted{end}"].astype(float))
+
+
+def _is_above(r2: Any, permuted: Any) -> Any:
     return (r2 > 0) & (r2 > permuted)
 
 
@@ -67,6 +71,7 @@ def lasso_marks(
     """
     colors = palette(dark)
     names = scores.set_index("factor_index")
+    score_of = names.to_dict("index")
     sound = above_permuted(names)
     cells = weights[weights["feature"].isin(features) & weights["factor_index"].isin(factors)]
     x_of = {feature: i for i, feature in enumerate(features)}
@@ -92,8 +97,8 @@ def lasso_marks(
                 ],
                 "showscale": False,
             },
-            customdata=cells[["feature", "factor_index"]].to_numpy().tolist(),
-            text=[_weight_words(cell, names.loc[cell["factor_index"]]) for cell in cells.to_dict("records")],
+            customdata=cells[["feature", "factor_index"]].to_numpy(dtype=object),
+            text=[_weight_words(cell, score_of[cell["factor_index"]]) for cell in cells.to_dict("records")],
             hovertemplate="%{text}<extra>click opens the feature</extra>",
         )
     )
@@ -120,7 +125,7 @@ def lasso_marks(
     return fig
 
 
-def _weight_words(cell: dict[str, object], score: pd.Series) -> str:
+def _weight_words(cell: dict[str, object], score: Mapping[str, object]) -> str:
     raises = "raises" if float(cell["weight"]) > 0 else "lowers"  # type: ignore[arg-type]
     label = f" ({shown(cell['label'])})" if is_defined(cell["label"]) else ""
     return (
@@ -132,10 +137,10 @@ def _weight_words(cell: dict[str, object], score: pd.Series) -> str:
     )
 
 
-def _control_words(score: Mapping[str, object] | pd.Series) -> str:
+def _control_words(score: Mapping[str, Any]) -> str:
     """A line for hovering where a factor does not beat permuted targets, else nothing."""
-    row = pd.DataFrame([{name: score[name] for name in ("r2", "r2_permuted")}])
-    if not is_defined(score["r2"]) or bool(above_permuted(row).iloc[0]):
+    r2, permuted = (float(value) if is_defined(value) else np.nan for value in (score["r2"], score["r2_permuted"]))
+    if not is_defined(r2) or _is_above(r2, permuted):
         return ""
     return f"<br>† not above permuted targets ({number(score['r2_permuted'])})"
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from html import escape
 
 import pandas as pd
@@ -103,11 +103,7 @@ def sparsity_panel(
     The range of seeds is a range, not a confidence interval. Marks carry [sae_id] as customdata. `styles` comes from
     `series_styles` of all drawn points, so that a series looks the same in every panel.
     """
-    lines: list[dict[str, object]] = []
-    for key, rows in points.groupby(list(SERIES), sort=True):
-        if measure.control is not None:
-            lines += _control(rows, measure, styles[key])
-        lines += _means(rows[rows[measure.column].notna()], measure.column, styles[key])
+    lines = [*_controls(points, measure, styles), *_ranges(points, measure, styles), *_means(points, measure, styles)]
     fig = go.Figure([*lines, *_marks(points, measure, styles)])
     base_layout(fig, dark)
     ticks = sorted({round(100 * float(value), 3) for value in points["sparsity"].dropna()})
@@ -162,55 +158,96 @@ def _marks(
     ]
 
 
-def _means(rows: pd.DataFrame, column: str, style: dict[str, str]) -> list[dict[str, object]]:
-    if rows.empty:
-        return []
-    by = rows.groupby("sparsity")[column].agg(["mean", "min", "max", "size"]).reset_index()
-    traces: list[dict[str, object]] = [
-        {
-            "type": "scatter",
-            "mode": "lines",
-            "x": 100 * by["sparsity"].to_numpy(),
-            "y": by["mean"].to_numpy(dtype=float),
-            "line": {"color": style["color"], "dash": style["dash"], "width": 2},
-            "hoverinfo": "skip",
-            "name": style["name"],
-        }
+@dataclass
+class _Line:
+    """The lines of all series that look alike, as one trace with gaps: a figure of a hundred traces draws slowly."""
+
+    names: list[str] = field(default_factory=list)
+    x: list[object] = field(default_factory=list)
+    y: list[object] = field(default_factory=list)
+    text: list[str] = field(default_factory=list)
+
+    def break_for(self, name: str) -> None:
+        """Begin the line of the series `name`, unless it is the one being drawn."""
+        if self.names and self.names[-1] == name:
+            return
+        if self.names:
+            self.add(None, None)
+        self.names.append(name)
+
+    def add(self, x: float | None, y: float | None, text: str = "") -> None:
+        """Go on to a point; None makes a gap."""
+        self.x.append(x)
+        self.y.append(y)
+        self.text.append(text)
+
+    def trace(self, line: dict[str, object], end: str = "") -> dict[str, object]:
+        """The plotly trace without what hovering says; it is named by its series."""
+        name = ", ".join(self.names) + end
+        return {"type": "scatter", "mode": "lines", "x": self.x, "y": self.y, "line": line, "name": name}
+
+
+Looks = dict[tuple[str, str], _Line]
+
+
+def _by_sparsity(points: pd.DataFrame, column: str) -> Iterator[tuple[tuple[object, ...], tuple[float, ...]]]:
+    """(series, (100 x sparsity, mean, lowest, highest, number of SAEs)) wherever the column has a value."""
+    there = points[points[column].notna()]
+    by = there.groupby([*SERIES, "sparsity"], sort=True)[column].agg(["mean", "min", "max", "size"]).reset_index()
+    by["sparsity"] *= 100
+    n = len(SERIES)
+    return ((row[:n], row[n:]) for row in by.itertuples(index=False, name=None))
+
+
+def _means(
+    points: pd.DataFrame, measure: Measure, styles: dict[tuple[object, ...], dict[str, str]]
+) -> list[dict[str, object]]:
+    looks: Looks = {}
+    for key, (x, mean, *_) in _by_sparsity(points, measure.column):
+        line = looks.setdefault((styles[key]["color"], styles[key]["dash"]), _Line())
+        line.break_for(styles[key]["name"])
+        line.add(x, mean)
+    return [
+        {**line.trace({"color": color, "dash": dash, "width": 2}), "hoverinfo": "skip"}
+        for (color, dash), line in looks.items()
     ]
-    several = by[by["size"] > 1]
-    if len(several):
-        spans = list(several[["sparsity", "min", "max"]].itertuples(index=False, name=None))
-        traces.append(
-            {
-                "type": "scatter",
-                "mode": "lines",
-                "x": [x for sparsity, _, _ in spans for x in (100 * sparsity, 100 * sparsity, None)],
-                "y": [y for _, low, high in spans for y in (low, high, None)],
-                "line": {"color": with_alpha(style["color"], 0.4), "width": 5},
-                "hoverinfo": "skip",
-                "name": f"{style['name']}, range of seeds",
-            }
-        )
-    return traces
 
 
-def _control(rows: pd.DataFrame, measure: Measure, style: dict[str, str]) -> list[dict[str, object]]:
-    control = rows[rows[measure.control].notna()].groupby("sparsity", as_index=False)[measure.control].mean()
-    if control.empty:
+def _ranges(
+    points: pd.DataFrame, measure: Measure, styles: dict[tuple[object, ...], dict[str, str]]
+) -> list[dict[str, object]]:
+    looks: Looks = {}
+    for key, (x, _, low, high, n) in _by_sparsity(points, measure.column):
+        if n > 1:
+            line = looks.setdefault((styles[key]["color"], ""), _Line())
+            line.names.extend([styles[key]["name"]] if styles[key]["name"] not in line.names else [])
+            for y in (low, high):
+                line.add(x, y)
+            line.add(None, None)
+    return [
+        {**line.trace({"color": with_alpha(color, 0.4), "width": 5}, ", range of seeds"), "hoverinfo": "skip"}
+        for (color, _), line in looks.items()
+    ]
+
+
+def _controls(
+    points: pd.DataFrame, measure: Measure, styles: dict[tuple[object, ...], dict[str, str]]
+) -> list[dict[str, object]]:
+    if measure.control is None:
         return []
+    looks: Looks = {}
+    for key, (x, mean, *_) in _by_sparsity(points, measure.control):
+        name = styles[key]["name"]
+        line = looks.setdefault((styles[key]["color"], ""), _Line())
+        line.break_for(name)
+        line.add(x, mean, f"{shown(name)}: {measure.control_words}, {number(mean, 3)}")
     return [
         {
-            "type": "scatter",
-            "mode": "lines",
-            "x": 100 * control["sparsity"].to_numpy(),
-            "y": control[measure.control].to_numpy(dtype=float),
-            "line": {"color": with_alpha(style["color"], 0.75), "width": 1.2, "dash": "dot"},
-            "text": [
-                f"{shown(style['name'])}: {measure.control_words}, {number(v, 3)}" for v in control[measure.control]
-            ],
+            **line.trace({"color": with_alpha(color, 0.75), "width": 1.2, "dash": "dot"}, ", control"),
+            "text": line.text,
             "hovertemplate": "%{text}<extra>control</extra>",
-            "name": f"{style['name']}, control",
         }
+        for (color, _), line in looks.items()
     ]
 
 

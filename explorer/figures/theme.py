@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import re
 from dataclasses import dataclass
+from typing import Any
 
 import plotly.graph_objects as go
 
@@ -78,16 +79,6 @@ def base_layout(fig: go.Figure, dark: bool) -> go.Figure:
     small type, tight margins.
     """
     colors = palette(dark)
-    fig.update_layout(
-        template="none",
-        paper_bgcolor=colors.background,
-        plot_bgcolor="rgba(0,0,0,0)",
-        font={"family": FONT, "size": 12, "color": colors.text},
-        margin={"l": 48, "r": 12, "t": 28, "b": 40},
-        hoverlabel={"bgcolor": colors.surface, "bordercolor": colors.line, "font": {"color": colors.text, "size": 12}},
-        legend={"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom", "font": {"size": 12}, "title": None},
-        colorway=[*_ENCODERS.values(), *_OTHERS],
-    )
     axis = {
         "gridcolor": colors.grid,
         "linecolor": colors.line,
@@ -97,9 +88,30 @@ def base_layout(fig: go.Figure, dark: bool) -> go.Figure:
         "title": {"font": {"size": 12, "color": colors.muted}, "standoff": 8},
         "automargin": True,
     }
-    fig.update_xaxes(**axis)
-    fig.update_yaxes(**axis)
+    look = {
+        "template": "none",
+        "paper_bgcolor": colors.background,
+        "plot_bgcolor": "rgba(0,0,0,0)",
+        "font": {"family": FONT, "size": 12, "color": colors.text},
+        "margin": {"l": 48, "r": 12, "t": 28, "b": 40},
+        "hoverlabel": {
+            "bgcolor": colors.surface,
+            "bordercolor": colors.line,
+            "font": {"color": colors.text, "size": 12},
+        },
+        "legend": {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom", "font": {"size": 12}},
+        "colorway": [*_ENCODERS.values(), *_OTHERS],
+        "xaxis": axis,
+        "yaxis": axis,
+    }
+    fig.layout = _over(fig.layout.to_plotly_json(), look)  # in one piece: plotly's update takes twenty times as long
     return fig
+
+
+def _over(base: dict[str, Any], more: dict[str, Any]) -> dict[str, Any]:
+    """`base` with the values of `more`, at every depth."""
+    both = [key for key, value in more.items() if isinstance(value, dict) and isinstance(base.get(key), dict)]
+    return {**base, **more, **{key: _over(base[key], more[key]) for key in both}}
 
 
 def on_picture(name: str, lift: float = 0.45) -> str:

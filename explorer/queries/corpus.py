@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import pandas as pd
@@ -35,8 +36,9 @@ class CorpusFacts:
     created_at: str | None
 
 
+@lru_cache(maxsize=2)
 def fetch_corpus(store: Store) -> CorpusFacts:
-    """The corpus's facts and counts."""
+    """The corpus's facts and counts, counted once per generation: every part of a page asks for them."""
     meta = store.meta()
     row = store.query(
         "SELECT count(*) AS n_clips, count(DISTINCT file_id) AS n_files, count(DISTINCT group_id) AS n_groups, "
@@ -67,13 +69,14 @@ def fetch_encoders(store: Store) -> pd.DataFrame:
     return store.query(f"SELECT * FROM {NAMED_ENCODERS} ORDER BY display_name, encoder_id")  # noqa: S608 - code
 
 
-def fetch_saes(store: Store) -> pd.DataFrame:
-    """All SAEs with their encoder's `encoder_name`, `encoder_display` and `is_trained`, reference SAEs first."""
+def fetch_saes(store: Store, sae_id: str | None = None) -> pd.DataFrame:
+    """All SAEs (or one) with their encoder's `encoder_name`, `encoder_display`, `is_trained`; reference SAEs first."""
     return store.query(
         "SELECT s.*, e.name AS encoder_name, e.display_name AS encoder_display, e.is_trained, e.n_layers "  # noqa: S608
-        f"FROM saes s JOIN {NAMED_ENCODERS} e USING (encoder_id) "
+        f"FROM saes s JOIN {NAMED_ENCODERS} e USING (encoder_id) WHERE $sae IS NULL OR s.sae_id = $sae "
         "ORDER BY e.display_name, s.encoder_id, s.layer, s.is_reference DESC, s.protocol, s.sparsity, s.n_features, "
-        "s.seed, s.sae_id"
+        "s.seed, s.sae_id",
+        {"sae": sae_id},
     )
 
 
@@ -132,9 +135,9 @@ def resolve_clip(store: Store, clip_id: str) -> dict[str, Any]:
 
 def resolve_sae(store: Store, sae_id: str) -> dict[str, Any]:
     """The SAE of a link, as a row of `fetch_saes`. Raises NotInStoreError that names what is there instead."""
-    saes = fetch_saes(store)
-    rows = saes[saes["sae_id"] == sae_id]
+    rows = fetch_saes(store, sae_id)
     if rows.empty:
+        saes = fetch_saes(store)
         there = "; ".join(f"{row.encoder_display} layer {row.layer}: {row.sae_id}" for row in saes.head(4).itertuples())
         rest = f" and {len(saes) - 4} more" if len(saes) > 4 else ""
         raise NotInStoreError(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import plotly.graph_objects as go
@@ -11,6 +13,24 @@ from explorer.ui.url import visit_key
 
 # On hover one button: the picture as a file.
 _CONFIG = {"displaylogo": False, "modeBarButtons": [["toImage"]], "responsive": True}
+
+
+@cache
+def _kept() -> Callable[..., go.Figure]:
+    """The cache of figures, made on first use: at import there is no server yet."""
+
+    def figure(name: str, arguments: tuple[object, ...], options: dict[str, object], _draw: Any) -> go.Figure:
+        return _draw(*arguments, **options)
+
+    return st.cache_resource(max_entries=100, show_spinner=False)(figure)
+
+
+def kept_figure(draw: Callable[..., go.Figure], *arguments: object, **options: object) -> go.Figure:
+    """`draw(*arguments, **options)`, one of `explorer.figures`, remembered by the content of its arguments.
+
+    For figures of the whole store, which every reader opens and which take long. Readers share it: change nothing.
+    """
+    return _kept()(f"{draw.__module__}.{draw.__qualname__}", arguments, options, draw)
 
 
 def show_figure(
@@ -28,7 +48,8 @@ def show_figure(
     if not selectable:
         st.plotly_chart(fig, key=key, theme=None, config=config, width="stretch")
         return []
-    fig.update_layout(clickmode="event+select", dragmode=False)
+    if fig.layout.dragmode is not False:  # a kept figure is changed once
+        fig.update_layout(clickmode="event+select", dragmode=False)
     event = st.plotly_chart(
         fig, key=visit_key(key), theme=None, config=config, width="stretch", on_select="rerun", selection_mode="points"
     )

@@ -17,7 +17,7 @@ from explorer.queries.runs import fetch_unfinished
 from explorer.store import Store
 from explorer.store_lock import is_locked
 from explorer.text import is_false
-from explorer.ui.context import get_store, is_dark
+from explorer.ui.context import cached, get_store, is_dark
 from explorer.ui.markup import as_written
 
 MISSING = "–"
@@ -56,7 +56,7 @@ def banners(store: Store, *, encoder_id: str | None = None) -> None:
         )
     elif facts.demo_note:
         lines.append(facts.demo_note)
-    encoders = fetch_encoders(store)
+    encoders = cached(fetch_encoders, store)
     named = encoders if encoder_id is None else encoders[encoders["encoder_id"] == encoder_id]
     untrained = [row.display_name for row in named.itertuples() if is_false(row.is_trained)]
     if untrained:
