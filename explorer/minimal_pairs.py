@@ -63,9 +63,9 @@ def paired_changes(change_pf: ArrayLike, groups_p: ArrayLike, *, n_flips: int = 
     sums = np.zeros((n_groups, change.shape[1]))
     np.add.at(sums, member, change)
     by_group = sums / np.bincount(member)[:, None]
-    t = _t_values(by_group[None])[0]
     signs = np.random.default_rng(seed).choice([-1.0, 1.0], (n_flips, n_groups))
-    largest = [float(np.nanmax(np.abs(_t_values(flip[:, None] * by_group)), initial=0.0)) for flip in signs]
+    t = _t_values(np.ones((1, n_groups)), by_group)[0]
+    largest = np.abs(_t_values(signs, by_group)).max(axis=1, initial=0.0)
     mean = by_group.mean(axis=0)
     agreeing = np.where(mean != 0, (np.sign(by_group) == np.sign(mean)).mean(axis=0), np.nan)
     return Changes(mean, t, agreeing, float(np.quantile(largest, NULL_QUANTILE)), len(change), n_groups)
@@ -80,9 +80,13 @@ def confirmed(train: Changes, heldout: Changes, quantile_t: Floats) -> NDArray[n
     return found & (np.sign(train.t) == np.sign(heldout.t)) & (np.abs(np.nan_to_num(heldout.t)) > quantile_t)
 
 
-def _t_values(by_group: Floats) -> Floats:
-    """(..., groups, f) -> (..., f); 0 where nothing changes in any group, NaN never."""
-    n = by_group.shape[-2]
-    mean, spread = by_group.mean(axis=-2), by_group.std(axis=-2, ddof=1)
-    scale = np.maximum(spread / np.sqrt(n), 1e-9 * np.maximum(np.abs(by_group).max(axis=-2), 1e-12))
-    return np.where(np.abs(by_group).max(axis=-2) > 0, mean / scale, 0.0)
+def _t_values(signs_ng: Floats, by_group: Floats) -> Floats:
+    """t of the groups' changes under each row of signs, (n, f); 0 where nothing changes in any group, NaN never.
+
+    Signs leave the sum of squares alone, so that one matrix product serves all of them.
+    """
+    n = len(by_group)
+    mean = signs_ng @ by_group / n
+    squares = (by_group**2).sum(axis=0)
+    variance = np.maximum(squares - n * mean**2, 1e-12 * squares) / (n - 1)
+    return np.where(squares > 0, mean / np.sqrt(np.where(squares > 0, variance, 1.0) / n), 0.0)

@@ -10,8 +10,9 @@ import streamlit as st
 
 from explorer.errors import NotInStoreError
 from explorer.figures.theme import on_picture
-from explorer.minimal_pairs import Changes, confirmed, paired_changes
-from explorer.queries.corpus import CorpusFacts, fetch_clips_by_index
+from explorer.minimal_pairs import confirmed, paired_changes
+from explorer.queries.corpus import CorpusFacts, fetch_clips_by_index, fetch_saes
+from explorer.queries.features import fetch_activation
 from explorer.queries.labels import shown_label
 from explorer.queries.search import fetch_attribute_values, fetch_attributes, fetch_codes, fetch_pairs
 from explorer.queries.traces import fetch_traces
@@ -51,21 +52,23 @@ def draw_pairs(store: Store, sae: dict[str, Any], facts: CorpusFacts) -> None:
     if one == other:
         empty_state("The two are the same: choose another second value.")
         return
-    pairs = cached(fetch_pairs, store, differing, one, other)
-    pairs = pairs[pairs["group_id"].notna()].reset_index(drop=True)
+    pairs = cached(_pairs_within, store, differing, one, other)
     if pairs.empty:
         empty_state(
             f"No two clips of one {facts.group_name} are alike in everything but {differing} ({one}, {other}).",
             "Choose two other values: a crossed corpus has such pairs for all of them.",
         )
         return
-    rows, said = _changes(store, sae, pairs)
+    rows = cached(_changes, store, str(sae["sae_id"]), differing, one, other)
+    if rows.empty:
+        empty_state("All features of this SAE are dead.", "Choose another SAE in the sidebar.")
+        return
     place = _choose_pair(pairs, facts)
     with st.container(key="so-split"):
         left, right = st.columns([5, 4], gap="medium")
     with right:
         section(f"What changes from {one} to {other}")
-        st.write(as_written(said))
+        st.write(as_written(_sentence(rows)))
         feature = _table(rows, sae, f"{differing}-{one}-{other}")
     with left:
         _play(store, sae, pairs.iloc[place], (one, other), feature)
@@ -101,11 +104,13 @@ def _choose_pair(pairs: pd.DataFrame, facts: CorpusFacts) -> int:
     return asked - 1
 
 
-def _changes(store: Store, sae: dict[str, Any], pairs: pd.DataFrame) -> tuple[pd.DataFrame, str]:
-    """Live features by their change, and the sentence about them."""
+def _changes(store: Store, sae_id: str, differing: str, one: str, other: str) -> pd.DataFrame:
+    """Live features by their change, the largest |t| on training groups first; null_t, n_train and n_heldout (groups)
+    are the same in every row."""
     from scipy import stats
 
-    codes = fetch_codes(store, sae)
+    pairs = _pairs_within(store, differing, one, other)
+    codes = fetch_codes(store, dict(fetch_saes(store, sae_id).iloc[0]))
     change = codes[pairs["clip_other"].to_numpy()] - codes[pairs["clip_one"].to_numpy()]
     train, heldout = (
         paired_changes(change[(pairs["split"] == part).to_numpy()], pairs[pairs["split"] == part]["group_id"])
@@ -114,26 +119,32 @@ def _changes(store: Store, sae: dict[str, Any], pairs: pd.DataFrame) -> tuple[pd
     limit = float(stats.t.ppf(0.975, max(heldout.n_groups - 1, 1)))
     features = store.query(
         f"SELECT f.feature, f.is_dead, {shown_label('f')} AS label FROM features f WHERE sae_id = ? ORDER BY feature",  # noqa: S608
-        [sae["sae_id"]],
+        [sae_id],
     )
     at = features["feature"].to_numpy()
     rows = features.assign(
         change=train.mean[at], t=train.t[at], change_heldout=heldout.mean[at], t_heldout=heldout.t[at],
         agreeing=100 * heldout.agreeing[at], holds=confirmed(train, heldout, np.full(len(train.t), limit))[at],
+        null_t=train.null_t, n_train=train.n_groups, n_heldout=heldout.n_groups,
     )  # fmt: skip
-    rows = rows[~rows["is_dead"].astype(bool)]
-    rows = rows.loc[rows["t"].abs().sort_values(ascending=False, kind="stable").index].reset_index(drop=True)
-    return rows, _sentence(rows, train, heldout)
+    rows = rows[~rows["is_dead"].astype(bool)].drop(columns="is_dead")
+    return rows.loc[rows["t"].abs().sort_values(ascending=False, kind="stable").index].reset_index(drop=True)
 
 
-def _sentence(rows: pd.DataFrame, train: Changes, heldout: Changes) -> str:
-    if not np.isfinite(train.null_t):
-        return f"Pairs of {count(train.n_groups, 'training group')}: too few to say what changes beyond chance."
-    n_above, n_holds = int((rows["t"].abs() > train.null_t).sum()), int(rows["holds"].sum())
+def _pairs_within(store: Store, differing: str, one: str, other: str) -> pd.DataFrame:
+    """The pairs that lie within one group, and so within one part of the split."""
+    pairs = fetch_pairs(store, differing, one, other)
+    return pairs[pairs["group_id"].notna()].reset_index(drop=True)
+
+
+def _sentence(rows: pd.DataFrame) -> str:
+    null_t, n_train, n_heldout = (rows[name].iloc[0] for name in ("null_t", "n_train", "n_heldout"))
+    if not np.isfinite(null_t):
+        return f"Pairs of {count(n_train, 'training group')}: too few to say what changes beyond chance."
+    n_above, n_holds = int((rows["t"].abs() > null_t).sum()), int(rows["holds"].sum())
     parts = (
-        f"{count(n_above, 'feature')} of {len(rows)} change more than the best does by chance (|t| "
-        f"{number(train.null_t)}) over {count(train.n_groups, 'training group')}; {n_holds} of them hold up on "
-        f"{count(heldout.n_groups, 'held-out group')}."
+        f"{count(n_above, 'feature')} of {len(rows)} change more than the best does by chance (|t| {number(null_t)}) "
+        f"over {count(n_train, 'training group')}; {n_holds} of them hold up on {count(n_heldout, 'held-out group')}."
     )
     return parts if n_above else f"Nothing changes beyond chance. {parts}"
 
@@ -171,7 +182,6 @@ def _play(store: Store, sae: dict[str, Any], pair: pd.Series, values: tuple[str,
     clips = fetch_clips_by_index(store, indices).set_index("clip_index")
     row = store.query("SELECT * FROM features WHERE sae_id = ? AND feature = ?", [sae["sae_id"], feature]).iloc[0]
     traces = fetch_traces(store, sae, feature, indices)
-    codes = fetch_codes(store, sae)
     section(f"The pair, with feature {feature}")
     shown = []
     for index, value in zip(indices, values, strict=True):
@@ -182,7 +192,7 @@ def _play(store: Store, sae: dict[str, Any], pair: pd.Series, values: tuple[str,
                 row["preactivation_mean"],
             ),
         )  # fmt: skip
-        active = float(codes[index, feature])
+        active = fetch_activation(store, sae["codes_by_clip_file"], feature, index) or 0.0
         note = "" if active > 0 else "Not active here."
         note += "" if trace is not None else " No trace is stored for this clip; open it in Live to compute one."
         shown.append(
