@@ -35,7 +35,7 @@ class Palette:
 
 
 LIGHT = Palette(
-    "#FCFCFA", "#FFFFFF", "#1A2026", "#646E78", "#E3E6E4", "#ECEEEC", "#BCC3C8", "#00805D", "#4A5BC4", "#B4513A"
+    "#FCFCFA", "#FFFFFF", "#1A2026", "#646E78", "#E3E6E4", "#ECEEEC", "#BCC3C8", "#00734F", "#4A5BC4", "#B4513A"
 )
 DARK = Palette(
     "#101418", "#161C20", "#E9EDF0", "#98A2AA", "#283036", "#232A2F", "#4A545B", "#1CC98F", "#8C9BF0", "#E08A6F"
