@@ -76,14 +76,16 @@ def encoder_names(scale: Scale) -> list[tuple[str, str, str]]:
 
 
 def places(scale: Scale) -> list[Place]:
-    """Every SAE, layer by layer: the clip level first, then the frame level."""
-    return [
-        Place(_hex(f"{level}-{layer}-{sparsity}-{encoder_id}", 12), encoder_id, layer, level, sparsity)
+    """Every SAE, layer by layer: the clip level first, then the frame level. Their ids ascend, as rows are stored."""
+    there = [
+        (encoder_id, layer, level, sparsity)
         for level in ("clip", "frame")
         for layer in range(scale.n_layers)
         for sparsity in scale.sparsities
         for encoder_id, _, _ in encoder_names(scale)
     ]
+    ids = sorted(_hex(str(place), 12) for place in there)
+    return [Place(sae_id, *place) for sae_id, place in zip(ids, there, strict=True)]
 
 
 def dense_id(encoder_id: str, layer: int) -> str:

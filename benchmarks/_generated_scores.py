@@ -114,13 +114,15 @@ def _by_layer(scale: Scale, rng: np.random.Generator) -> Tables:
 
 def probe_tables(scale: Scale, representation_id: str, n_dims: int, rng: np.random.Generator) -> Tables:
     """A representation's probes under three protocols; weights (of `n_dims` dimensions, if any) of held-out ones."""
-    n_held_out = scale.n_clips // 5
+    n_held_out, names = scale.n_clips // 5, [f"group{i:02d}" for i in range(scale.n_groups)]
+    n_train = round(0.8 * scale.n_groups)
     for protocol in ("held-out", "group-folds", "random-folds"):
+        groups = names[n_train:] if protocol == "held-out" else names[:n_train]
         probe_id = hashlib.sha256(f"{representation_id} {protocol}".encode()).hexdigest()[:16]
         accuracy = 0.3 + 0.4 * rng.random()
         probe = {"probe_id": probe_id, "representation_id": representation_id, "label_name": LABEL_NAME,
                  "protocol": protocol, "seed": 0, "accuracy": accuracy, "balanced_accuracy": accuracy - 0.01,
-                 "macro_f1": accuracy - 0.02, "chance": 0.1, "n_clips": n_held_out, "n_groups": scale.n_groups // 5,
+                 "macro_f1": accuracy - 0.02, "chance": 0.1, "n_clips": n_held_out, "n_groups": len(groups),
                  "n_classes": len(LABELS), "c": 0.1, "ci_low": accuracy - 0.05, "ci_high": accuracy + 0.05}  # fmt: skip
         yield "probes", pd.DataFrame([probe])
         n, per_class = len(LABELS), max(1, n_held_out // len(LABELS))
@@ -128,7 +130,6 @@ def probe_tables(scale: Scale, representation_id: str, n_dims: int, rng: np.rand
         yield "probe_classes", pd.DataFrame({"probe_id": probe_id, "class": LABELS, **scores, "n": per_class})
         pairs = {"true_class": np.repeat(LABELS, n), "predicted_class": np.tile(LABELS, n)}
         yield "probe_confusion", pd.DataFrame({"probe_id": probe_id, **pairs, "n": rng.integers(0, 40, n * n)})
-        groups = [f"group{i:02d}" for i in range(scale.n_groups)]
         rows = {"group_id": groups, "accuracy": rng.random(len(groups)), "n": n_held_out // 4}
         yield "probe_groups", pd.DataFrame({"probe_id": probe_id, **rows})
         if protocol == "held-out" and n_dims:

@@ -28,6 +28,24 @@ POINTER = "CURRENT"
 FILES = "files"
 ARTEFACTS = "artefacts"
 _GENERATION = re.compile(r"store-(\d{6})\.duckdb")
+# A click asks for one SAE, feature or factor of the large tables. Rows that lie together are found without reading the
+# others, since the database keeps the smallest and largest value of each block.
+_SORTED_BY: Mapping[str, str] = {
+    **dict.fromkeys(
+        (
+            "features",
+            "feature_histograms",
+            "feature_attribute_shares",
+            "feature_label_counts",
+            "feature_neighbours",
+            "feature_matches",
+            "listed_clips",
+        ),
+        "sae_id, feature",
+    ),
+    **dict.fromkeys(("factor_scores", "factor_predictions"), "representation_id, protocol, factor_index"),
+    "lasso_weights": "representation_id, protocol, dim",
+}
 _SCHEMA_SQL = Path(__file__).with_name("schema.sql")
 
 
@@ -206,14 +224,16 @@ class GenerationWriter:
     def insert(self, table: str, rows: pd.DataFrame) -> None:
         """Append `rows` to `table`; the frame's columns must be columns of the table (others stay NULL).
 
-        Raises StoreError when the disk does not take them.
+        Large tables are sorted as pages ask for them, so give all their rows at once. Raises StoreError when the disk
+        does not take them.
         """
         if rows.empty:
             return
         names = ", ".join(f'"{name}"' for name in rows.columns)
+        order = f" ORDER BY {_SORTED_BY[table]}" if table in _SORTED_BY else ""
         with _explained(self.folder):
             self._connection.register("incoming", rows)
-            self._connection.execute(f'INSERT INTO "{table}" ({names}) SELECT {names} FROM incoming')  # noqa: S608 - names are code
+            self._connection.execute(f'INSERT INTO "{table}" ({names}) SELECT {names} FROM incoming{order}')  # noqa: S608 - names are code
             self._connection.unregister("incoming")
 
     def finish(self) -> None:

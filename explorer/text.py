@@ -12,6 +12,8 @@ _ROUNDING = 1e-12  # of float64 around 1, with room
 
 def is_defined(value: object) -> bool:
     """Whether `value` is a number, text or truth value (not None, NaN or NA)."""
+    if isinstance(value, float | int | str):  # most are, and pandas takes long to look
+        return value == value
     return value is not None and not bool(pd.isna(value))
 
 

@@ -49,6 +49,7 @@ def main() -> None:
     with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
         label = choose_label(store)
         points = add_shares(cached(fetch_sae_points, store, label))
+        points = _of_one_level(points)
         protocol = choose_one("Protocol", sorted(set(points["protocol"])), "protocol")
         error = choose_one("Reconstruction", ["FVU", "MSE"], "error").lower()
         over = choose_one(
@@ -94,6 +95,12 @@ def _classes(store: Store, points: pd.DataFrame, label: str | None) -> None:
         f"{count(row['probe_n_clips'], 'clip')} of {count(row['probe_n_groups'], 'group')}, protocol {row['protocol']}."
     )
     draw_classes(store, str(row["probe_id"]), encoder_color(str(row["name"])))
+
+
+def _of_one_level(points: pd.DataFrame) -> pd.DataFrame:
+    """The SAEs of clips or those of frames: their losses and l0 are of different things."""
+    levels = sorted(set(points["level"].dropna()))
+    return points if len(levels) < 2 else points[points["level"] == choose_one("Level", levels, "level")]
 
 
 def _choose_series(points: pd.DataFrame) -> pd.DataFrame:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from streamlit.testing.v1 import AppTest
 
@@ -14,7 +15,7 @@ from benchmarks._session import Action, possible_actions
 from benchmarks.full_size_store import write_store
 from explorer.queries.corpus import fetch_saes
 from explorer.queries.traces import fetch_traces
-from explorer.store import Store, open_store
+from explorer.store import SCHEMA_VERSION, Store, new_generation, open_store
 from explorer.ui.url import PAGES, page_file
 
 MAIN = page_file("overview").with_name("main.py")
@@ -71,3 +72,12 @@ def test_listed_clips_have_traces_and_every_file_is_listed(generated: Path, gene
     assert paths == {f"files/{path.name}" for path in (generated / "files").iterdir()}
     clips = generated_store.query("SELECT DISTINCT preview FROM clips")["preview"]
     assert set(clips) <= paths
+
+
+def test_rows_of_one_feature_are_stored_together(tmp_path: Path) -> None:
+    rows = [{"sae_id": sae, "feature": f, "kind": "top", "rank": r} for r in (0, 1) for f in (1, 0) for sae in "ba"]
+    with new_generation(tmp_path) as writer:
+        writer.insert("meta", pd.DataFrame([{"key": "schema_version", "value": str(SCHEMA_VERSION)}]))
+        writer.insert("listed_clips", pd.DataFrame(rows))
+    stored = open_store(tmp_path).query("SELECT sae_id, feature FROM listed_clips ORDER BY rowid")
+    assert list(stored.itertuples(index=False, name=None)) == [(s, f) for s in "ab" for f in (0, 0, 1, 1)]

@@ -319,13 +319,15 @@ def fetch_first_looks(store: Store, limit: int = 6) -> pd.DataFrame:
     At most two of one SAE and one for each label of it.
     """
     return store.query(
-        f"""WITH found AS (
+        f"""WITH asked AS (
+               SELECT * FROM features WHERE sae_id IN (SELECT sae_id FROM saes WHERE is_reference)),
+           found AS (
                SELECT f.sae_id, f.feature, 'label' AS why, {shown_label("f")} AS label, f.label_f1 AS score,
                     NULL::DOUBLE AS r2
-               FROM features f WHERE f.label_is_shown AND f.label_f1 IS NOT NULL
+               FROM asked f WHERE f.label_is_shown AND f.label_f1 IS NOT NULL
                UNION ALL
                SELECT f.sae_id, f.feature, 'factor', g.display_name, f.best_factor_weight, s.r2
-               FROM features f JOIN factors g ON f.best_factor IN (g.name, g.display_name)
+               FROM asked f JOIN factors g ON f.best_factor IN (g.name, g.display_name)
                JOIN factor_scores s ON s.representation_id = f.sae_id AND s.factor_index = g.factor_index
                     AND s.protocol = 'held-out' AND s.r2 > 0 AND s.r2 > s.r2_permuted
                WHERE f.best_factor_weight IS NOT NULL AND f.n_groups_active >= 2),
@@ -338,7 +340,7 @@ def fetch_first_looks(store: Store, limit: int = 6) -> pd.DataFrame:
                FROM one WHERE place = 1)
            SELECT e.display_name, t.layer, few.* EXCLUDE (place, turn)
            FROM few JOIN saes t USING (sae_id) JOIN {NAMED_ENCODERS} e USING (encoder_id)
-           WHERE t.is_reference AND turn <= 2
+           WHERE turn <= 2
            ORDER BY coalesce(e.is_trained, true) DESC, why = 'label' DESC, coalesce(r2, 1) * abs(score) DESC,
                     sae_id, feature LIMIT $limit""",  # noqa: S608 - the names are code
         {"limit": limit},

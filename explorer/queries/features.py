@@ -213,7 +213,8 @@ def fetch_factor_weights(store: Store, sae_id: str, feature: int, *, limit: int 
         "s.r2, s.r2_permuted, s.n_weights, s.reason "
         "FROM lasso_weights w JOIN chosen USING (protocol) JOIN factors g USING (factor_index) "
         "LEFT JOIN (SELECT representation_id, protocol, factor_index, avg(r2) AS r2, avg(r2_permuted) AS r2_permuted, "
-        "  max(n_weights) AS n_weights, max(reason) AS reason FROM factor_scores GROUP BY ALL) s "
+        "  max(n_weights) AS n_weights, max(reason) AS reason FROM factor_scores "
+        "  WHERE representation_id = $sae_id GROUP BY ALL) s "
         "  ON (s.representation_id, s.protocol, s.factor_index) = (w.representation_id, w.protocol, w.factor_index) "
         "WHERE w.representation_id = $sae_id AND w.dim = $feature AND w.weight <> 0 "
         "ORDER BY abs(w.weight) DESC, w.factor_index LIMIT $limit",

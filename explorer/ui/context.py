@@ -27,9 +27,7 @@ def store_folder() -> Path:
 
     Raises StoreError, with the commands that make one, when none of them names a folder.
     """
-    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    parser.add_argument("--store")
-    named = parser.parse_known_args(sys.argv[1:])[0].store or os.environ.get("SONOSCOPE_STORE")
+    named = _named_store(*sys.argv[1:]) or os.environ.get("SONOSCOPE_STORE")
     folder = Path(named).expanduser() if named else last_store()
     if folder is None:
         raise StoreError(
@@ -37,6 +35,13 @@ def store_folder() -> Path:
             "or name one with `streamlit run app.py -- --store DIR` or SONOSCOPE_STORE."
         )
     return folder
+
+
+@cache
+def _named_store(*arguments: str) -> str | None:
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--store")
+    return parser.parse_known_args(arguments)[0].store
 
 
 class _Opened:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import pickle
 from collections.abc import Callable
 from functools import cache
 from typing import Any
@@ -19,8 +21,8 @@ _CONFIG = {"displaylogo": False, "modeBarButtons": [["toImage"]], "responsive": 
 def _kept() -> Callable[..., go.Figure]:
     """The cache of figures, made on first use: at import there is no server yet."""
 
-    def figure(name: str, arguments: tuple[object, ...], options: dict[str, object], _draw: Any) -> go.Figure:
-        return _draw(*arguments, **options)
+    def figure(content: bytes, _draw: Callable[[], go.Figure]) -> go.Figure:
+        return _draw()
 
     return st.cache_resource(max_entries=100, show_spinner=False)(figure)
 
@@ -30,7 +32,8 @@ def kept_figure(draw: Callable[..., go.Figure], *arguments: object, **options: o
 
     For figures of the whole store, which every reader opens and which take long. Readers share it: change nothing.
     """
-    return _kept()(f"{draw.__module__}.{draw.__qualname__}", arguments, options, draw)
+    content = pickle.dumps((draw.__module__, draw.__qualname__, arguments, options))
+    return _kept()(hashlib.sha256(content).digest(), lambda: draw(*arguments, **options))
 
 
 def show_figure(

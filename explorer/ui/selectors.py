@@ -16,6 +16,9 @@ from explorer.text import is_false, recipe_name, series_name
 from explorer.ui.context import cached
 from explorer.ui.url import get_param, set_params
 
+_NAMED_BY = ["sae_id", "encoder_display", "layer", "is_trained", "n_epochs", "sparsity", "n_features", "seed", "level",
+             "protocol", "method"]  # fmt: skip
+
 
 def sae_name(row: dict[str, Any]) -> str:
     """A short name for people of an SAE within its encoder and layer: '95 % of 2048 · seed 0 · paper'."""
@@ -32,7 +35,7 @@ def sae_names(saes: pd.DataFrame, *, with_encoder: bool = False) -> dict[str, st
 
     `with_encoder` puts encoder and layer first and says which weights are untrained, for lists over a whole store.
     """
-    rows = saes.to_dict("records")
+    rows = saes[_NAMED_BY].to_dict("records")
     names = {str(row["sae_id"]): sae_name(row) for row in rows}
     if with_encoder:
         for row in rows:
