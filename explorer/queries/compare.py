@@ -38,24 +38,13 @@ def fetch_matched_pairs(store: Store, sae_a: str, sae_b: str) -> pd.DataFrame:
     return store.query(
         f"""SELECT m.feature, m.other_feature, m.r_train, m.r_heldout, m.kind,
                   {shown_label("x")} AS label_a, x.density AS density_a,
-<<<<<<< HEAD
                   {shown_label("y")} AS label_b, y.density AS density_b,
                   coalesce(least(x.n_active, y.n_active) < {MIN_ACTIVE}, false) AS is_rare
-           FROM feature_matches m
-           LEFT JOIN features x ON x.sae_id = m.sae_id AND x.feature = m.feature
-           LEFT JOIN features y ON y.sae_id = m.other_sae_id AND y.feature = m.other_feature
-           WHERE m.sae_id = $a AND m.other_sae_id = $b AND m.rank = (
-               SELECT min(n.rank) FROM feature_matches n
-               WHERE n.sae_id = m.sae_id AND n.feature = m.feature AND n.other_sae_id = m.other_sae_id)
-            ORDER BY is_rare, m.r_heldout IS NULL, m.r_train DESC, m.feature""",  # noqa: S608
-=======
-                  {shown_label("y")} AS label_b, y.density AS density_b
            FROM (SELECT * FROM feature_matches WHERE sae_id = $a AND other_sae_id = $b
                  QUALIFY rank = min(rank) OVER (PARTITION BY feature)) m
            LEFT JOIN features x ON x.sae_id = $a AND x.feature = m.feature
            LEFT JOIN features y ON y.sae_id = $b AND y.feature = m.other_feature
-           ORDER BY m.r_heldout IS NULL, m.r_train DESC, m.feature""",  # noqa: S608
->>>>>>> 4c72ee006f9d5c7d9b7f41f8ea42e0ee6f5d6a5b
+           ORDER BY is_rare, m.r_heldout IS NULL, m.r_train DESC, m.feature""",  # noqa: S608
         {"a": sae_a, "b": sae_b},
     )
 
