@@ -61,7 +61,8 @@ def main() -> None:
         notice(text)
     label = _label(store)
     _metrics(store, a, b, label)
-    left, right = st.columns(2, gap="large")
+    with st.container(key="so-split-scores"):
+        left, right = st.columns(2, gap="large")
     with left:
         _curves(store, a, b, label)
     with right:
@@ -230,7 +231,8 @@ def _matches(store: Store, a: dict[str, Any], b: dict[str, Any]) -> None:
     if fa is None or fb is None:
         fa, fb = int(rows["feature"].iloc[0]), int(rows["other_feature"].iloc[0])
     features = resolve_feature(store, a["sae_id"], fa), resolve_feature(store, b["sae_id"], fb)
-    left, right = st.columns([0.45, 0.55], gap="large")
+    with st.container(key="so-split-matches"):
+        left, right = st.columns([0.45, 0.55], gap="large")
     with left:
         drawn = rows["r_train"].notna() & rows["r_heldout"].notna()
         picked = clicked(chart(

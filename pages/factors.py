@@ -61,7 +61,8 @@ def main() -> None:
     _summary(scores, sae, protocol)
     _weights(store, scores, sae, protocol, order, bool(everything))
     _factor_box(scores, chosen)
-    left, right = st.columns(2, gap="large")
+    with st.container(key="so-split"):
+        left, right = st.columns(2, gap="large")
     with left:
         _against_completeness(scores, sae, protocol, chosen)
     with right:

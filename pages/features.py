@@ -241,7 +241,7 @@ def _draw_title(store: Store, sae: dict[str, Any], row: dict[str, Any], facts: C
     own = f"<strong>{escape(written.label)}</strong><span class='so-chip'>your label</span>" if written.label else ""
     near = fetch_neighbourhood(store, sae_id, feature)
     strong = f"<strong>{escape(label)}</strong>" if label else ""
-    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+    with st.container(key="so-feature-head", horizontal=True, vertical_alignment="center", gap="small"):
         if st.button("All", icon=":material/table_rows:", key="to-table", help="Back to the table and the map"):
             go_to("features", sae=sae_id)
         if st.button(

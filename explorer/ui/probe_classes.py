@@ -16,7 +16,8 @@ def draw_classes(store: Store, probe_id: str, color: str) -> None:
     """Recall by class and the confusion matrix of a probe, each with its rows as CSV, or that it was not stored."""
     classes = cached(fetch_probe_classes, store, probe_id)
     confusion = cached(fetch_probe_confusion, store, probe_id)
-    left, right = st.columns(2, gap="large")
+    with st.container(key="so-split-classes"):
+        left, right = st.columns(2, gap="large")
     with left:
         if classes.empty:
             empty_state("Recall by class was not stored for this probe.")
