@@ -31,7 +31,7 @@ def against_measure(
                 x=part["measured"], y=part["value"], mode="markers", name=shown(name),
                 showlegend=len(names) <= MAX_NAMED,
                 customdata=np.stack([part["clip_id"], part["title"].map(shown), part["group_id"].map(shown)], axis=1),
-                marker={"size": 6, "color": _nth_color(place, len(names)), "opacity": 0.7, "line": {"width": 0}},
+                marker={"size": 6, "color": _nth_color(place, len(names), dark), "opacity": 0.7, "line": {"width": 0}},
                 hovertemplate="%{customdata[1]}<br>%{customdata[2]}<br>activation %{y:.2f}<br>measured %{x:.4g}"
                 "<extra></extra>",
             )
@@ -53,9 +53,9 @@ def against_measure(
     return fig
 
 
-def _nth_color(place: int, n: int) -> str:
+def _nth_color(place: int, n: int, dark: bool) -> str:
     """One of n hues of like lightness."""
-    return f"hsl({round(360 * place / max(n, 1))},55%,50%)"
+    return f"hsl({round(360 * place / max(n, 1))},{65 if dark else 55}%,{64 if dark else 46}%)"
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ def map_colors(rows: pd.DataFrame, by: str, dark: bool) -> MapColors:
     values = rows[by]
     if by in ("label", "factor_group"):
         names = list(values.dropna().astype(str).value_counts().sort_index().index)
-        of = {name: _nth_color(place, len(names)) for place, name in enumerate(names)}
+        of = {name: _nth_color(place, len(names), dark) for place, name in enumerate(names)}
         kinds = [(color, name) for name, color in of.items()]
         if values.isna().any():
             kinds.append((missing, "none shown" if by == "label" else "none"))
