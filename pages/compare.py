@@ -18,6 +18,7 @@ from explorer.store import Store
 from explorer.text import capitalised, count, is_defined, number, percent, r2_words, recipe_name, series_name, signed
 from explorer.ui.choices import chart, clicked, section
 from explorer.ui.context import cached, get_store, is_dark
+from explorer.ui.explained import explain
 from explorer.ui.figure import kept_figure
 from explorer.ui.layer_probes import dense_protocols, group_spread, why_unscored
 from explorer.ui.markup import as_written
@@ -68,6 +69,10 @@ def main() -> None:
     with right:
         _factors(store, a, b)
     _matches(store, a, b)
+    explain(
+        "FVU", "probe accuracy", "informativeness", "effective codes", "completeness", "disentanglement", "sparsity",
+        "density", "match",
+    )  # fmt: skip
 
 
 def _choose(store: Store, saes: pd.DataFrame) -> tuple[dict[str, Any], dict[str, Any]]:

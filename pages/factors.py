@@ -30,6 +30,7 @@ from explorer.store import Store
 from explorer.text import count, is_defined, number, or_none_stored, percent, scored_on, sentence, series_name
 from explorer.ui.choices import chart, choose_one, clicked, section
 from explorer.ui.context import cached, get_store, is_dark
+from explorer.ui.explained import explain
 from explorer.ui.markup import as_written
 from explorer.ui.selectors import choose_sae, sae_names
 from explorer.ui.style import caption, download_csv, empty_state, page_header
@@ -68,6 +69,7 @@ def main() -> None:
     with right:
         _predictions(store, sae, protocol, chosen)
     _table(store, scores, sae, protocol)
+    explain("informativeness", "completeness", "effective codes")
 
 
 def _not_scored(store: Store, sae: dict[str, Any]) -> None:

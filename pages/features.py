@@ -43,6 +43,7 @@ from explorer.ui import (
     visit_key,
 )
 from explorer.ui.choices import choose_one
+from explorer.ui.explained import explain
 from explorer.ui.feature_against import draw_against
 from explorer.ui.feature_cards import label_rule, label_sentence, side_cards
 from explorer.ui.feature_clips import ClipList, choose_list, clip_lists, draw_linked_clip, draw_list
@@ -222,6 +223,7 @@ def draw_feature(store: Store, sae: dict[str, Any], number_: int) -> None:
         chosen = _draw_view(store, sae, row, listed, facts)
     with side:
         side_cards(store, sae, number_, facts, chosen.interval if chosen else None)
+    explain("trace", "density", "label", "disentanglement", "stability", "share of variance", "lift", "match")
 
 
 def _say_dead(sae: dict[str, Any], row: dict[str, Any], facts: CorpusFacts) -> None:

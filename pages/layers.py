@@ -18,6 +18,7 @@ from explorer.store import Store
 from explorer.text import count, is_false, number, or_none_stored, r2_words, series_name
 from explorer.ui.choices import chart, choose_label, choose_one, clicked, section
 from explorer.ui.context import cached, get_store, is_dark
+from explorer.ui.explained import explain
 from explorer.ui.figure import kept_figure
 from explorer.ui.layer_probes import dense_protocols, group_spread, why_unscored
 from explorer.ui.probe_classes import draw_classes
@@ -56,6 +57,7 @@ def main() -> None:
         _curves(store, probes, label, protocol, metric, selected)
     _one_probe(store, probes, selected)
     _factor_groups(store)
+    explain("probe accuracy", "informativeness")
 
 
 def _selected(probes: pd.DataFrame) -> tuple[str, int] | None:

@@ -13,6 +13,7 @@ from explorer.store import Store
 from explorer.text import count, number, r2_words, sae_name
 from explorer.ui.choices import chart, choose_label, choose_one, clicked, section
 from explorer.ui.context import cached, get_store, is_dark
+from explorer.ui.explained import explain
 from explorer.ui.figure import kept_figure
 from explorer.ui.markup import as_written
 from explorer.ui.probe_classes import draw_classes
@@ -70,6 +71,9 @@ def main() -> None:
             with column:
                 _draw(points, styles, panel)
     _classes(store, points, label)
+    explain(
+        "FVU", "probe accuracy", "informativeness", "effective codes", "completeness", "density", "sparsity",
+    )  # fmt: skip
     _table(points)
 
 

@@ -225,6 +225,25 @@ def test_a_dot_against_a_measure_opens_its_clip(app: Server, page: Page, store: 
     expect(linked).to_have_count(0)
 
 
+def test_a_square_of_the_factor_map_opens_its_feature_and_back_returns(app: Server, page: Page, store: Store) -> None:
+    scored = store.query(
+        "SELECT representation_id AS sae_id FROM lasso_weights JOIN saes ON sae_id = representation_id "
+        "GROUP BY ALL ORDER BY count(*) DESC, sae_id LIMIT 1"
+    )
+    page.goto(f"{app.url}/factors?sae={scored['sae_id'][0]}")
+    settle(page)
+    page.wait_for_selector(".js-plotly-plot .point")
+    point = _where_it_stays(page)
+    page.mouse.click(point["x"], point["y"])
+    page.wait_for_function("() => location.pathname.endsWith('/features')")
+    settle(page)
+    expect(page.get_by_role("heading", name=f"Feature {point['carried']}", exact=True)).to_be_visible()
+    page.go_back()
+    page.wait_for_function("() => location.pathname.endsWith('/factors')")
+    settle(page)
+    expect(page.get_by_role("heading", name="Factors", exact=True)).to_be_visible()
+
+
 def test_the_map_plays_what_it_points_at_and_can_be_walked_by_keys(app: Server, page: Page, store: Store) -> None:
     mapped = store.query("SELECT min(sae_id) AS sae_id FROM features WHERE map_x IS NOT NULL AND NOT is_dead")
     sae_id = str(mapped["sae_id"][0])
