@@ -14,17 +14,24 @@ from contextlib import contextmanager
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
+BARE_PAGE = """
+import plotly.graph_objects as go
+import streamlit as st
+
+st.html('<header class="so-head"><h1>bare</h1></header>')
+st.plotly_chart(go.Figure(go.Scatter(x=[1, 2], y=[1, 2])))
+"""  # the least that a page with a chart can be
 CHROMIUM_FLAGS = ("--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu", "--mute-audio")
 
 
 @contextmanager
-def served(store: Path, folder: Path) -> Iterator[str]:
-    """`streamlit run app.py` on a free port; gives its address. What it says is kept in `folder`/server.log."""
+def served(folder: Path, script: str | Path, *arguments: str) -> Iterator[str]:
+    """`streamlit run SCRIPT -- ARGUMENTS` on a free port; gives its address. It logs to `folder`/server.log."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "streamlit", "run", "app.py", "--server.port", str(port)]
-    command += ["--server.headless", "true", "--", "--store", str(store)]
+    command = [sys.executable, "-m", "streamlit", "run", str(script), "--server.port", str(port)]
+    command += ["--server.headless", "true", "--", *arguments]
     environment = {**os.environ, "SONOSCOPE_HOME": str(folder / "home")}
     url = f"http://127.0.0.1:{port}"
     with (folder / "server.log").open("ab") as log:

@@ -15,7 +15,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,7 +25,7 @@ from playwright.sync_api import Page, sync_playwright
 from playwright.sync_api import TimeoutError as NotDrawn
 
 from benchmarks._generated_scale import SCALES
-from benchmarks._served import CHROMIUM_FLAGS, chromium, served
+from benchmarks._served import BARE_PAGE, CHROMIUM_FLAGS, chromium, served
 from benchmarks._session import Action, Run, Session, possible_actions
 from benchmarks.full_size_store import write_store
 from explorer.store import open_store
@@ -132,9 +132,9 @@ def first_loads(url: str, addresses: dict[str, str], executable: str) -> dict[st
     return found
 
 
-def clicks_beside(url: str, executable: str, until: threading.Event) -> list[float]:
+def clicks_beside(url: str, executable: str, until: threading.Event) -> list[tuple[str, float]]:
     """Seconds until each page is drawn after a click in the sidebar of one Chromium, a click every EVERY_S seconds."""
-    took: list[float] = []
+    took: list[tuple[str, float]] = []
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=executable, args=list(CHROMIUM_FLAGS))
         page = browser.new_page(viewport={"width": 1440, "height": 900})
@@ -149,8 +149,8 @@ def clicks_beside(url: str, executable: str, until: threading.Event) -> list[flo
             with suppress(NotDrawn):  # it counts as what it took until then
                 page.get_by_test_id("stSidebar").get_by_role("link", name=title, exact=True).click()
                 wait_until_drawn(page, _head(title))
-            took.append(time.perf_counter() - started)
-            until.wait(max(0.0, EVERY_S - took[-1]))
+            took.append((title, time.perf_counter() - started))
+            until.wait(max(0.0, EVERY_S - took[-1][1]))
         browser.close()
     return took
 
@@ -198,8 +198,21 @@ def measure_together(
     report.figure("all readers, p95", percentile([run.seconds for run in found], 95), BESIDE_P95_S)
     report.figure("clicks that failed", sum(bool(run.errors) for run in found), 0, "")
     if executable:
-        print(f"  Chromium beside them: {len(beside)} clicks, median {percentile(beside, 50):.3f} s")
-        report.figure("Chromium beside them, p95", percentile(beside, 95), BESIDE_P95_S)
+        print("  Chromium beside them: " + ", ".join(f"{title} {seconds:.2f}" for title, seconds in beside))
+        report.figure("Chromium beside them, p95", percentile([seconds for _, seconds in beside], 95), BESIDE_P95_S)
+
+
+def measure_first_loads(report: Report, url: str, feature: Mapping[str, object], executable: str, folder: Path) -> None:
+    """Each page in a browser that was never here, and a bare page with one small chart, below which none can come."""
+    addresses = {name: "/" if name == PAGES[0] else f"/{name}" for name in PAGES}
+    addresses["one feature"] = f"/features?sae={feature['sae']}&feature={feature['feature']}"
+    print("First load in a browser that was never here, median of several")
+    (folder / "bare.py").write_text(BARE_PAGE)
+    with served(folder, folder / "bare.py") as bare:
+        took = first_loads(bare, {"bare": "/"}, executable)["bare"]
+        print(f"  a bare Streamlit page with one small chart: {percentile(took, 50):.3f} s")
+    for name, seconds in first_loads(url, addresses, executable).items():
+        report.figure(name, percentile(seconds, 50), FIRST_LOAD_S)
 
 
 def main() -> int:
@@ -223,14 +236,10 @@ def main() -> int:
         actions = possible_actions(opened, np.random.default_rng(0))
         opened.close()
         feature = actions["one reference feature"][0].params
-        with served(store.resolve(), Path(scratch)) as url:
+        with served(Path(scratch), "app.py", "--store", str(store.resolve())) as url:
             measure_alone(report, url, actions)
             if executable:
-                addresses = {name: "/" if name == PAGES[0] else f"/{name}" for name in PAGES}
-                addresses["one feature"] = f"/features?sae={feature['sae']}&feature={feature['feature']}"
-                print("First load in a browser that was never here, median of several")
-                for name, took in first_loads(url, addresses, executable).items():
-                    report.figure(name, percentile(took, 50), FIRST_LOAD_S)
+                measure_first_loads(report, url, feature, executable, Path(scratch))
             measure_together(report, url, actions, options.readers, options.seconds, executable)
     print(f"{len(report.missed)} limits missed" + (f": {', '.join(report.missed)}" if report.missed else ""))
     return int(bool(report.missed))

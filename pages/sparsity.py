@@ -9,6 +9,7 @@ import streamlit as st
 from explorer.figures.sparsity import MEASURES, Measure, add_shares, legend_html, series_styles, sparsity_panel
 from explorer.figures.theme import encoder_color
 from explorer.queries.curves import fetch_dense_factor_means, fetch_sae_points
+from explorer.queries.selection import telling_layers
 from explorer.store import Store
 from explorer.text import count, number, r2_words, sae_name
 from explorer.ui.choices import chart, choose_label, choose_one, clicked, section
@@ -22,6 +23,7 @@ from explorer.ui.url import go_to, link_to
 
 Styles = dict[tuple[object, ...], dict[str, str]]
 PAPER = "paper"
+N_READABLE = 12  # series of a figure
 IN_SAMPLE = "In-sample (protocol paper): scored on the clips it was fitted on, where noise alone scores well."
 _TABLE = {
     "encoder": "Encoder", "layer": "Layer", "sparsity_percent": "Sparsity %", "n_features": "D", "k": "k",
@@ -112,8 +114,14 @@ def _choose_series(points: pd.DataFrame) -> pd.DataFrame:
     there = list(dict.fromkeys(names))
     if len(there) == 1:
         return points
-    shown = st.pills("Encoder and layer", there, selection_mode="multi", default=there, key="show", bind="query-params")
-    return points[names.isin(shown)] if shown else points
+    first = list(dict.fromkeys(names[telling_layers(points).index])) if len(there) > N_READABLE else there
+    shown = st.pills("Encoder and layer", there, selection_mode="multi", default=first, key="show", bind="query-params")
+    if len(first) < len(there):
+        caption(
+            f"{len(there)} layers hide each other: at first the two of each encoder whose codes' probes are best are "
+            "shown."
+        )
+    return points[names.isin(shown or first)]
 
 
 def _with_dense(points: pd.DataFrame, dense: pd.DataFrame) -> pd.DataFrame:

@@ -38,6 +38,18 @@ def newest_recipe(points: pd.DataFrame) -> pd.DataFrame:
     return points[dated["epochs"] == newest.reindex(points.index)]
 
 
+def telling_layers(points: pd.DataFrame, n: int = 2) -> pd.DataFrame:
+    """The SAEs of each encoder's `n` layers whose codes' probes are best (the first layers where none has a score).
+
+    `points` as `fetch_sae_points` returns them. For figures that more layers would fill until nothing can be read.
+    """
+    place = ["encoder_id", "layer"]
+    scored = points.groupby(place, as_index=False)["accuracy"].mean()
+    best = scored.sort_values(["accuracy", "layer"], ascending=[False, True]).groupby("encoder_id").head(n)
+    kept = pd.MultiIndex.from_frame(best[place])
+    return points[pd.MultiIndex.from_frame(points[place]).isin(kept)]
+
+
 def scored_layer_probes(store: Store, label_name: str) -> tuple[pd.DataFrame, str]:
     """Trained encoders' probes by layer, and their protocol: the first of BY_LAYER that has a score.
 
