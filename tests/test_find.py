@@ -13,6 +13,7 @@ from scipy import stats
 from explorer.feature_search import Clips, find_measure, find_value
 from explorer.minimal_pairs import confirmed, paired_changes, pairs_of
 from explorer.queries.corpus import fetch_saes
+from explorer.queries.features import FeatureFilter, count_features, fetch_feature_table
 from explorer.queries.search import (
     fetch_attribute_table,
     fetch_attributes,
@@ -198,6 +199,28 @@ def test_a_real_store_is_searched_as_its_codes_say(store: Store, sae: dict[str, 
     assert rows["train"].is_monotonic_decreasing
     pitch = fetch_features_for_measure(store, sae, "planted", "f0_st")
     assert pitch["train"].abs().is_monotonic_decreasing and {"within", "weight"} <= set(pitch)
+
+
+def test_filters_narrow_the_table_as_the_columns_say(store: Store, sae: dict[str, object]) -> None:
+    sae_id = str(sae["sae_id"])
+    rows = store.query(
+        "SELECT f.*, g.factor_group FROM features f LEFT JOIN factors g ON g.name = f.best_factor "
+        "WHERE sae_id = ? AND NOT is_dead",
+        [sae_id],
+    )
+    group = rows["factor_group"].dropna().mode().iloc[0]
+    for chosen, kept in (
+        (FeatureFilter(density=(0.1, 0.4)), rows["density"].between(0.1, 0.4)),
+        (FeatureFilter(min_groups=6), rows["n_groups_active"] >= 6),
+        (FeatureFilter(factor_group=str(group)), rows["factor_group"] == group),
+        (FeatureFilter(min_f1=0.01), rows["label_is_shown"].fillna(False).astype(bool) & (rows["label_f1"] >= 0.01)),
+        (FeatureFilter(only=(int(rows["feature"].iloc[0]),)), rows["feature"] == rows["feature"].iloc[0]),
+    ):
+        listed = fetch_feature_table(store, sae_id, chosen, limit=200)
+        assert (
+            set(listed["feature"]) == set(rows.loc[kept, "feature"])
+            and count_features(store, sae_id, chosen) == kept.sum()
+        )
 
 
 def test_pairs_of_a_crossed_corpus_are_all_there(store: Store):

@@ -266,8 +266,10 @@ def test_matched_pairs_are_the_best_ones_strongest_first(store: Store, tables: d
     rows = compare.fetch_matched_pairs(store, a, b)
     assert rows["feature"].is_unique
     assert set(rows["feature"]) == set(mine["feature"])
-    assert rows["r_heldout"].isna().is_monotonic_increasing
-    assert rows[rows["r_heldout"].notna()]["r_train"].is_monotonic_decreasing
+    for _, part in rows.groupby("is_rare", sort=False):
+        assert part["r_heldout"].isna().is_monotonic_increasing
+        assert part[part["r_heldout"].notna()]["r_train"].is_monotonic_decreasing
+    assert rows["is_rare"].is_monotonic_increasing
     best = mine.sort_values("rank").drop_duplicates("feature").set_index("feature")["other_feature"]
     assert rows.set_index("feature")["other_feature"].to_dict() == best.to_dict()
     partners = compare.fetch_match_partners(store, a)

@@ -33,6 +33,8 @@ class FeatureFilter:
     """Which live features a table lists. `text` is looked for in the shown label and the best factor's name.
 
     only: these features alone (None: all). also: those that `text` finds besides, by what a reader wrote about them.
+    density: lowest and highest share of clips, 0 to 1. min_f1: of a shown label, held out. min_groups: in which it is
+    ever active. factor_group: of its best factor ('': any).
     """
 
     sort: str = "density"
@@ -41,6 +43,10 @@ class FeatureFilter:
     with_dense: bool = True
     only: tuple[int, ...] | None = None
     also: tuple[int, ...] = ()
+    density: tuple[float, float] = (0.0, 1.0)
+    min_f1: float = 0.0
+    min_groups: int = 0
+    factor_group: str = ""
 
 
 def _where(chosen: FeatureFilter) -> tuple[str, list[object]]:
@@ -52,6 +58,18 @@ def _where(chosen: FeatureFilter) -> tuple[str, list[object]]:
         clauses.append("NOT coalesce(f.label_is_shown, false)")
     if not chosen.with_dense:
         clauses.append("NOT f.is_dense")
+    if chosen.density != (0.0, 1.0):
+        clauses.append("f.density BETWEEN ? AND ?")
+        values += list(chosen.density)
+    if chosen.min_f1 > 0:
+        clauses.append("f.label_is_shown AND f.label_f1 >= ?")
+        values.append(chosen.min_f1)
+    if chosen.min_groups > 0:
+        clauses.append("f.n_groups_active >= ?")
+        values.append(chosen.min_groups)
+    if chosen.factor_group:
+        clauses.append("g.factor_group = ?")
+        values.append(chosen.factor_group)
     if chosen.only is not None:
         clauses.append("f.feature IN (SELECT unnest(?::INTEGER[]))")
         values.append(list(chosen.only))
@@ -91,6 +109,11 @@ def fetch_feature_table(
         f"WHERE {where} ORDER BY {order} NULLS LAST, f.feature LIMIT ? OFFSET ?"
     )
     return store.query(sql, [sae_id, *values, min(int(limit), MAX_ROWS), max(0, int(offset))])
+
+
+def fetch_factor_groups(store: Store) -> pd.DataFrame:
+    """The groups of the factors, in the factors' order: factor_group."""
+    return store.query("SELECT factor_group FROM factors GROUP BY factor_group ORDER BY min(factor_index)")
 
 
 def fetch_feature_map(store: Store, sae_id: str) -> pd.DataFrame:

@@ -181,6 +181,7 @@ class Clip {
   }
   toggle() { if (this.audio.paused) this.play(); else this.audio.pause(); }
   play() {
+    if (!this.again) this.owner.started(this);   // before the browser's own event, which comes a moment later
     if (this.looping) { const [from, to] = this.span(); if (this.position() < from || this.position() > to) this.seek(from); }
     this.audio.play().catch((error) => { if (error.name !== "AbortError") this.say(`This sound cannot be played (${error.name}).`); });
   }
