@@ -12,14 +12,14 @@ from explorer.queries.curves import fetch_dense_factor_means, fetch_sae_points
 from explorer.queries.selection import telling_layers
 from explorer.store import Store
 from explorer.text import count, number, r2_words, sae_name
-from explorer.ui.choices import chart, choose_label, choose_one, clicked, section
+from explorer.ui.choices import chart, choose_label, choose_one, clicked
 from explorer.ui.context import cached, get_store, is_dark
 from explorer.ui.explained import explain
 from explorer.ui.figure import kept_figure
 from explorer.ui.markup import as_written
 from explorer.ui.probe_classes import draw_classes
 from explorer.ui.style import caption, download_csv, empty_state, page_header
-from explorer.ui.url import go_to, link_to
+from explorer.ui.url import get_param, go_to, link_to
 
 Styles = dict[tuple[object, ...], dict[str, str]]
 PAPER = "paper"
@@ -84,7 +84,17 @@ def _classes(store: Store, points: pd.DataFrame, label: str | None) -> None:
     probed = points[points["accuracy"].notna()]
     if probed.empty:
         return
-    section(f"Which {label} the codes still tell")
+    opened = st.expander(
+        f"Which {label} the codes still tell, class by class", key="so-classes", on_change="rerun",
+        expanded=get_param("classes") is not None,
+    )  # fmt: skip
+    if not opened.open:
+        return
+    with opened:
+        _classes_of(store, probed)
+
+
+def _classes_of(store: Store, probed: pd.DataFrame) -> None:
     names = {
         str(row["sae_id"]): sae_name(row["display_name"], row["layer"], row["sparsity"], row["seed"])
         for row in probed.to_dict("records")

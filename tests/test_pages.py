@@ -267,3 +267,24 @@ def test_a_new_store_can_be_browsed_before_its_first_sae(
     assert "A run is at work" in said and "1 of 2 encoders" in said
     assert ("No SAE is here yet" in said) == (page in {*ABOUT_SAES, "overview"})
     assert bool(charts(test)) == (page == "layers")
+
+
+def test_sparsity_says_which_classes_the_codes_still_tell_when_it_is_opened(
+    tiny_store: Path, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The probe of the SAE that is chosen, by its stored confusion; folded, its charts are not sent."""
+    folded = at("sparsity", tiny_store, monkeypatch)
+    opened = at("sparsity", tiny_store, monkeypatch, classes="any")
+    no_trouble(opened)
+    assert "Probe on its codes: accuracy" in words(opened)
+    extra = len(charts(opened)) - len(charts(folded))
+    assert extra == 2 and "Probe on its codes" not in words(folded)
+    (matrix,) = [spec for spec in charts(opened) if spec["data"][0]["type"] == "heatmap"]
+    first = opened.selectbox(key="classes").value
+    n = store.query(
+        "SELECT sum(c.n) AS n FROM probe_confusion c JOIN probes p USING (probe_id) "
+        "WHERE p.representation_id = ? AND p.protocol = 'held-out'",
+        [first],
+    )["n"][0]
+    drawn = [cell for line in matrix["data"][0]["text"] for cell in line if str(cell).isdigit()]
+    assert sum(map(int, drawn)) == n
