@@ -28,7 +28,8 @@ def fetch_measures(store: Store) -> pd.DataFrame:
 
 
 def fetch_against(store: Store, sae: Mapping[str, Any], feature: int, kind: str, name: str) -> pd.DataFrame:
-    """One row a clip: clip_index, clip_id, title, group_id, label, split, value (0: not active), measured (or NULL).
+    """One row a clip: clip_index, clip_id, title, group_id, label, split, value (0: not active; of an SAE of frames the
+    largest), measured (or NULL).
 
     Raises NotInStoreError for a measure that is not there, or an SAE whose codes were not stored.
     """
@@ -47,7 +48,8 @@ def fetch_against(store: Store, sae: Mapping[str, Any], feature: int, kind: str,
         f"""SELECT c.clip_index, c.clip_id, c.title, c.group_id, c.label, c.split,
                    coalesce(a.value, 0.0) AS value, m.measured
             FROM clips c
-            LEFT JOIN (SELECT clip_index, value FROM read_parquet($file) WHERE feature = $feature) a USING (clip_index)
+            LEFT JOIN (SELECT clip_index, max(value) AS value FROM read_parquet($file) WHERE feature = $feature
+                       GROUP BY clip_index) a USING (clip_index)
             LEFT JOIN ({measured}) m USING (clip_index) ORDER BY c.clip_index""",  # noqa: S608 - fixed clauses
         {"file": str(store.file(sae["codes_by_feature_file"])), "feature": int(feature), "name": name},
     )

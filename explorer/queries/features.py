@@ -293,8 +293,8 @@ def fetch_label_errors(store: Store, sae: dict[str, Any], row: dict[str, Any], *
                        CASE WHEN $direction = 'below' THEN coalesce(a.value, 0.0) <= $threshold
                             ELSE coalesce(a.value, 0.0) > $threshold END AS is_said
                 FROM clips c JOIN clip_columns v ON v.clip_index = c.clip_index AND v.role = 'label' AND v.name = $name
-                LEFT JOIN (SELECT clip_index, value FROM read_parquet($file) WHERE feature = $feature) a
-                     ON a.clip_index = c.clip_index
+                LEFT JOIN (SELECT clip_index, max(value) AS value FROM read_parquet($file) WHERE feature = $feature
+                           GROUP BY clip_index) a ON a.clip_index = c.clip_index
                 WHERE c.split = 'held-out' AND v.value IS NOT NULL)
             SELECT CASE WHEN is_said THEN 'false alarm' ELSE 'miss' END AS kind, *, value > 0 AS is_active,
                    NULL::DOUBLE AS preactivation, NULL::DOUBLE AS kth_value,

@@ -48,11 +48,16 @@ def fetch_attribute_table(store: Store) -> pd.DataFrame:
 
 
 def fetch_codes(store: Store, sae: Mapping[str, Any]) -> NDArray[np.float32]:
-    """The activations of an SAE, (c, f). Raises NotInStoreError when they were not stored."""
+    """The activations of an SAE, (c, f); of an SAE of frames, the largest in each clip.
+
+    Raises NotInStoreError when they were not stored.
+    """
     if not sae["codes_by_clip_file"]:
         raise NotInStoreError(f"The activations of SAE {sae['sae_id']} are not stored: choose another SAE.")
     n_clips = int(store.query("SELECT count(*) AS n FROM clips")["n"].iloc[0])
-    rows = store.query("SELECT * FROM read_parquet(?)", [str(store.file(sae["codes_by_clip_file"]))])
+    whole = "SELECT clip_index, feature, max(value) AS value FROM read_parquet(?) GROUP BY clip_index, feature"
+    sql = "SELECT clip_index, feature, value FROM read_parquet(?)" if sae["level"] == "clip" else whole
+    rows = store.query(sql, [str(store.file(sae["codes_by_clip_file"]))])
     codes = np.zeros((n_clips, int(sae["n_features"])), dtype=np.float32)
     codes[rows["clip_index"].to_numpy(), rows["feature"].to_numpy()] = rows["value"].to_numpy()
     return codes

@@ -87,8 +87,9 @@ def _choose(title: str, options: list[str], key: str, first: int) -> str:
 def _choose_pair(pairs: pd.DataFrame, facts: CorpusFacts) -> int:
     """The place of the pair that the link names, with buttons to the next; draws the line about it."""
     asked = get_int("pair") or 1
-    if not 1 <= asked <= len(pairs):
-        raise NotInStoreError(f"The link asks for pair {asked}; there are pairs 1 to {len(pairs)}.")
+    if not 1 <= asked <= len(pairs):  # also after another choice of values, which has fewer
+        caption(f"There is no pair {asked}: there are pairs 1 to {len(pairs)}. This is the first.")
+        asked = 1
     pair = pairs.iloc[asked - 1]
     with st.container(horizontal=True, vertical_alignment="center"):
         if st.button("←", key="pair-before", disabled=asked == 1, help="Pair before (P)", shortcut="P"):
