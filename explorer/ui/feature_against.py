@@ -14,7 +14,7 @@ from explorer.figures.theme import encoder_color
 from explorer.queries.against import PLANTED, fetch_against, fetch_measures
 from explorer.queries.corpus import CorpusFacts
 from explorer.store import Store
-from explorer.text import count, is_defined, number
+from explorer.text import count, is_defined, number, sentence
 from explorer.ui.choices import chart, clicked
 from explorer.ui.context import cached, is_dark
 from explorer.ui.markup import as_written
@@ -58,7 +58,7 @@ def draw_against(store: Store, sae: dict[str, Any], row: dict[str, Any], facts: 
         known,
         f"feature-{row['feature']}-{name}",
         title=f"Activation against {measure['title']}",
-        caption=f"{measure['description'] or ''} {_missing(len(rows) - len(known), len(rows))}"
+        caption=f"{sentence(str(measure['description'] or ''))} {_missing(len(rows) - len(known), len(rows))}"
         "Line: means over groups in ten bins of equally many clips, with 95 % intervals over groups. "
         "Click a dot to hear its clip.",
         selectable=True,

@@ -135,8 +135,9 @@ def _table(rows: pd.DataFrame, sae: dict[str, Any], said: str, *, is_measure: bo
         columns |= {
             "within": column.NumberColumn("r within", format="%.2f", help="Held out, of deviations from group means"),
             "train": column.NumberColumn("r train", format="%.2f"),
-            "weight": column.NumberColumn("Lasso weight", format="%+.2f"),
         }
+        if rows["weight"].notna().any():
+            columns["weight"] = column.NumberColumn("Lasso weight", format="%+.2f")
     else:
         columns |= {
             "precision": column.NumberColumn("Precision", format="%.2f"),
