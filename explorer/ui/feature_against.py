@@ -48,6 +48,7 @@ def draw_against(store: Store, sae: dict[str, Any], row: dict[str, Any], facts: 
     known = rows[rows["measured"].notna()]
     arrays = known["value"].to_numpy(), known["measured"].to_numpy(), known["group_id"].to_numpy()
     st.write(as_written(_sentence(associate(*arrays), str(measure["title"]), facts)))
+    about = sentence(str(measure["description"])) if measure["description"] else ""
     unit = f" ({measure['unit']})" if measure["unit"] else ""
     points = chart(
         against_measure(
@@ -58,7 +59,7 @@ def draw_against(store: Store, sae: dict[str, Any], row: dict[str, Any], facts: 
         known,
         f"feature-{row['feature']}-{name}",
         title=f"Activation against {measure['title']}",
-        caption=f"{sentence(str(measure['description'] or ''))} {_missing(len(rows) - len(known), len(rows))}"
+        caption=f"{about} {_missing(len(rows) - len(known), len(rows))}"
         "Line: means over groups in ten bins of equally many clips, with 95 % intervals over groups. "
         "Click a dot to hear its clip.",
         selectable=True,

@@ -26,7 +26,7 @@ from explorer.ui.feature_map import feature_map
 from explorer.ui.notes import features_saying, notebook, short_words
 from explorer.ui.reader import reader_id
 from explorer.ui.style import download_csv, empty_state, number, page_header
-from explorer.ui.url import go_to, visit_key
+from explorer.ui.url import go_to, page_file, visit_key
 
 ROWS = 50
 MINE = "mine"
@@ -54,7 +54,12 @@ def draw_browser(store: Store, sae: dict[str, Any]) -> None:
     if not sae["n_live"]:
         empty_state(f"All {sae['n_features']} features of this SAE are dead.", "Choose another SAE in the sidebar.")
         return
-    st.html(f'<p class="so-hint">{sae_sentence(sae)}</p>')
+    with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
+        st.html(f'<p class="so-hint">{sae_sentence(sae)}</p>', width="content")
+        st.page_link(
+            page_file("find"), label="Find features for …", icon=":material/search:",
+            query_params={"sae": str(sae["sae_id"])},
+        )  # fmt: skip
     mine = notebook().of_sae(reader_id(), str(sae["sae_id"]))
     chosen = _choose_filter(sae, mine)
     with st.container(key="so-split"):
