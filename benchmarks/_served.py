@@ -20,7 +20,7 @@ import streamlit as st
 
 st.html('<header class="so-head"><h1>bare</h1></header>')
 st.plotly_chart(go.Figure(go.Scatter(x=[1, 2], y=[1, 2])))
-"""  # the least that a page with a chart can be
+"""  # what a page with a chart of Streamlit's own takes at least
 CHROMIUM_FLAGS = ("--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu", "--mute-audio")
 
 

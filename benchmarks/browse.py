@@ -38,6 +38,8 @@ EVERY_S = 5.0
 MAX_ROWS = 200
 N_LOADS = 3
 PATIENCE_S = 30.0
+CHARTS_DRAWN = """() => [...document.querySelectorAll(".so-figure")].every(
+  place => "drawn" in place.dataset || place.getBoundingClientRect().top > innerHeight)"""
 DRAWN = '[data-testid="stApp"][data-test-script-state="notRunning"]'
 
 
@@ -108,9 +110,10 @@ def page_of(name: str, actions: dict[str, list[Action]]) -> str:
 
 
 def wait_until_drawn(page: Page, what: str) -> None:
-    """Wait until the page's head is there and its script is done."""
+    """Wait until the page's head is there, its script is done, and every chart in sight is drawn."""
     page.wait_for_selector(what)
     page.wait_for_selector(DRAWN)
+    page.wait_for_function(CHARTS_DRAWN)
 
 
 def first_loads(url: str, addresses: dict[str, str], executable: str) -> dict[str, list[float]]:
@@ -203,14 +206,14 @@ def measure_together(
 
 
 def measure_first_loads(report: Report, url: str, feature: Mapping[str, object], executable: str, folder: Path) -> None:
-    """Each page in a browser that was never here, and a bare page with one small chart, below which none can come."""
+    """Each page in a browser that was never here, and a bare page with one small chart of Streamlit's own."""
     addresses = {name: "/" if name == PAGES[0] else f"/{name}" for name in PAGES}
     addresses["one feature"] = f"/features?sae={feature['sae']}&feature={feature['feature']}"
     print("First load in a browser that was never here, median of several")
     (folder / "bare.py").write_text(BARE_PAGE)
     with served(folder, folder / "bare.py") as bare:
         took = first_loads(bare, {"bare": "/"}, executable)["bare"]
-        print(f"  a bare Streamlit page with one small chart: {percentile(took, 50):.3f} s")
+        print(f"  a bare Streamlit page with one small st.plotly_chart: {percentile(took, 50):.3f} s")
     for name, seconds in first_loads(url, addresses, executable).items():
         report.figure(name, percentile(seconds, 50), FIRST_LOAD_S)
 

@@ -16,7 +16,7 @@ from explorer.queries.curves import FACTOR_PROTOCOLS, fetch_layer_probes, fetch_
 from explorer.queries.factors import fetch_factor_protocols
 from explorer.store import Store
 from explorer.text import capitalised, count, is_defined, number, percent, r2_words, recipe_name, series_name, signed
-from explorer.ui.choices import chart, clicked, section
+from explorer.ui.choices import chart, section
 from explorer.ui.context import cached, get_store, is_dark
 from explorer.ui.explained import explain
 from explorer.ui.figure import kept_figure
@@ -240,13 +240,13 @@ def _matches(store: Store, a: dict[str, Any], b: dict[str, Any]) -> None:
         left, right = st.columns([0.45, 0.55], gap="large")
     with left:
         drawn = rows["r_train"].notna() & rows["r_heldout"].notna()
-        picked = clicked(chart(
-            match_scatter(rows, is_dark(), selected=(fa, fb)), f"matches-{fa}-{fb}", rows,
+        picked = chart(
+            match_scatter(rows, is_dark(), selected=(fa, fb)), "matches", rows,
             f"matches_{a['sae_id']}_{b['sae_id']}", title="Does a match hold up?", selectable=True,
             caption=f"{count(int(drawn.sum()), 'feature')} of A with their best match in B by correlation of "
             "activation over the same clips, chosen on training clips. Click one to hear the pair. Not drawn: "
             f"{int((~drawn).sum())} without a held-out r (a feature is constant there).",
-        ))  # fmt: skip
+        )  # fmt: skip
         if picked:
             _open_pair(*picked[:2], now=(fa, fb))
         _match_table(rows, a, b, (fa, fb))

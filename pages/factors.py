@@ -28,7 +28,7 @@ from explorer.queries.factors import (
 )
 from explorer.store import Store
 from explorer.text import count, is_defined, number, or_none_stored, percent, scored_on, sentence, series_name
-from explorer.ui.choices import chart, choose_one, clicked, section
+from explorer.ui.choices import chart, choose_one, section
 from explorer.ui.context import cached, get_store, is_dark
 from explorer.ui.explained import explain
 from explorer.ui.markup import as_written
@@ -154,15 +154,15 @@ def _weights(
     if n_unsound == len(held):
         title = f"No factor beats permuted targets. {title}"
     total = weights["weight"].abs().sum()
-    picked = clicked(chart(
-        lasso_marks(weights, scores, factors, features, is_dark()), f"lasso-{order}-{everything}", shown,
+    picked = chart(
+        lasso_marks(weights, scores, factors, features, is_dark()), "lasso", shown,
         f"lasso_{sae['sae_id']}_{protocol}", selectable=True,
         title=title,
         caption=f"These features carry {percent(shown['weight'].abs().sum() / total)} of these factors' |weight|. "
         "Blue raises the factor, red lowers it; size and shade: |weight|, at most "
         f"{number(shown['weight'].abs().max())}, on standardised codes and factors. Click a square to hear it."
         + (f" †, faint: {count(n_unsound, 'factor')} not above permuted targets." if n_unsound else ""),
-    ))  # fmt: skip
+    )  # fmt: skip
     if picked:
         go_to("features", sae=sae["sae_id"], feature=picked[0])
 
@@ -172,13 +172,13 @@ def _against_completeness(scores: pd.DataFrame, sae: dict[str, Any], protocol: s
     if scores["completeness"].isna().all():
         empty_state("No factor has a completeness here: none beats permuted targets with a weight.")
         return
-    picked = clicked(chart(
-        r2_completeness(scores, is_dark(), color, selected=int(chosen["factor_index"])), f"r2c-{chosen['name']}",
+    picked = chart(
+        r2_completeness(scores, is_dark(), color, selected=int(chosen["factor_index"])), "r2-completeness",
         scores[["name", "display_name", "factor_group", "r2", "completeness", "completeness_d", "effective_codes"]],
         f"r2_completeness_{sae['sae_id']}_{protocol}", title="R² against completeness", selectable=True,
         caption=f"Dotted: R² {R2_THRESHOLD}, completeness {COMPLETENESS_THRESHOLD}. {_completeness_words(scores)} "
         "Click one for its values.",
-    ))  # fmt: skip
+    )  # fmt: skip
     if picked:
         name = scores.loc[scores["factor_index"] == picked[0], "name"].iloc[0]
         if name != chosen["name"]:
@@ -231,7 +231,7 @@ def _predictions(store: Store, sae: dict[str, Any], protocol: str, chosen: dict[
         is_clipped=protocol != "paper",
     )  # fmt: skip
     chart(
-        fig, f"predicted-{chosen['name']}", rows, f"predicted_{chosen['name']}_{sae['sae_id']}_{protocol}",
+        fig, "predicted", rows, f"predicted_{chosen['name']}_{sae['sae_id']}_{protocol}",
         title=f"{chosen['display_name']}: predicted against measured", caption=words,
     )  # fmt: skip
 

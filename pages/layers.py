@@ -16,7 +16,7 @@ from explorer.queries.curves import (
 )
 from explorer.store import Store
 from explorer.text import count, is_false, number, or_none_stored, r2_words, series_name
-from explorer.ui.choices import chart, choose_label, choose_one, clicked, section
+from explorer.ui.choices import chart, choose_label, choose_one, section
 from explorer.ui.context import cached, get_store, is_dark
 from explorer.ui.explained import explain
 from explorer.ui.figure import kept_figure
@@ -91,9 +91,9 @@ def _curves(
         attributes=cached(fetch_attribute_probes, store, label, protocol),
         selected=selected,
     )
-    picked = clicked(chart(
+    picked = chart(
         fig,
-        f"layers-{selected}-{protocol}-{metric}",
+        "layers",
         probes,
         f"layers_{label}_{protocol}",
         title=f"{METRICS[metric].capitalize()} of probes for {label}, by layer",
@@ -101,7 +101,7 @@ def _curves(
         f"{count(probes['n_groups'].max(), 'group')}. {spread if metric == 'accuracy' else ''} "
         "Diamonds: layers chosen for SAEs. Click a point for its classes.",
         selectable=True,
-    ))  # fmt: skip
+    )  # fmt: skip
     if picked:
         encoder, layer, _ = picked
         if (str(encoder), int(layer)) != selected:

@@ -12,7 +12,7 @@ from explorer.queries.curves import fetch_dense_factor_means, fetch_sae_points
 from explorer.queries.selection import telling_layers
 from explorer.store import Store
 from explorer.text import count, number, r2_words, sae_name
-from explorer.ui.choices import chart, choose_label, choose_one, clicked
+from explorer.ui.choices import chart, choose_label, choose_one
 from explorer.ui.context import cached, get_store, is_dark
 from explorer.ui.explained import explain
 from explorer.ui.figure import kept_figure
@@ -182,10 +182,10 @@ def _draw(points: pd.DataFrame, styles: Styles, panel: Panel) -> None:
         return
     columns = ["sae_id", "encoder_id", "layer", "n_features", "k", "sparsity", "seed", "n_epochs", "protocol"]
     columns += [measure.column, *([measure.control] if measure.control else [])]
-    picked = clicked(chart(
+    picked = chart(
         kept_figure(sparsity_panel, points, measure, is_dark(), styles=styles), f"panel-{panel.title}", points[columns],
         name, title=panel.title, caption=panel.caption, selectable=True,
-    ))  # fmt: skip
+    )  # fmt: skip
     if picked:
         go_to("features", sae=picked[0])
 

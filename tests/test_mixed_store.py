@@ -52,13 +52,12 @@ def click(monkeypatch: pytest.MonkeyPatch, key: str, is_hit: Callable[[Any], boo
     """From now on the figures whose key starts with `key` report a click on the first mark of the first trace hit."""
     draw = explorer.ui.choices.show_figure
 
-    def show(fig: go.Figure, figure_key: str, **options: Any) -> list[dict[str, Any]]:
-        points = draw(fig, figure_key, **options)
+    def show(fig: go.Figure, figure_key: str, **options: Any) -> list[Any] | None:
+        carried = draw(fig, figure_key, **options)
         if not figure_key.startswith(key):
-            return points
+            return carried
         trace = next(trace for trace in fig.data if is_hit(trace))
-        point = {"x": trace.x[0], "y": trace.y[0]}
-        return [point if trace.customdata is None else {**point, "customdata": list(trace.customdata[0])}]
+        return None if trace.customdata is None else list(trace.customdata[0])
 
     monkeypatch.setattr(explorer.ui.choices, "show_figure", show)
 
@@ -103,7 +102,7 @@ def test_overview_calls_no_group_held_out_where_there_is_one(
 
 
 def test_a_click_on_a_groups_dot_opens_its_probe(mixed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    click(monkeypatch, "layers-", lambda trace: "one group" in str(trace.hovertemplate))
+    click(monkeypatch, "layers", lambda trace: "one group" in str(trace.hovertemplate))
     test = at("layers", mixed, monkeypatch)
     no_trouble(test)
     assert "HuBERT (aaaaaaaa) L0: class by class" in words(test)
@@ -111,7 +110,7 @@ def test_a_click_on_a_groups_dot_opens_its_probe(mixed: Path, monkeypatch: pytes
 
 
 def test_a_click_on_what_carries_nothing_opens_nothing(mixed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    click(monkeypatch, "layers-", lambda trace: trace.mode == "lines")
+    click(monkeypatch, "layers", lambda trace: trace.mode == "lines")
     no_trouble(at("layers", mixed, monkeypatch))
 
 
@@ -123,7 +122,7 @@ def test_a_click_on_an_sae_opens_it(mixed: Path, monkeypatch: pytest.MonkeyPatch
 
 
 def test_a_click_on_a_weight_opens_its_feature(mixed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    click(monkeypatch, "lasso-", lambda trace: trace.customdata is not None)
+    click(monkeypatch, "lasso", lambda trace: trace.customdata is not None)
     test = at("factors", mixed, monkeypatch, sae=NEW_75)
     no_trouble(test)
     assert test.query_params["sae"] == NEW_75

@@ -47,7 +47,8 @@ def words(test: AppTest) -> str:
 
 def charts(test: AppTest) -> list[dict]:
     """The figures of the page as plotly's own dictionaries."""
-    return [json.loads(element.proto.spec) for element in test.get("plotly_chart")]
+    parts = [element.proto for element in test.get("bidi_component")]
+    return [json.loads(json.loads(part.json)["figure"]) for part in parts if part.component_name == "sonoscope_figure"]
 
 
 def no_trouble(test: AppTest) -> None:

@@ -5,11 +5,11 @@ page_header(title, sentence)                          head of a page and its ban
 sae = choose_sae(store)                               sidebar choosers; the row of `fetch_saes` as a dict
 link_to(page, **params), go_to(page, **params)        an address; opening a view as a new history entry
 get_param(name), get_int(name), set_params(**params)  the URL's state
-visit_key(key)                                        for charts and tables in which a click opens another view
+visit_key(key)                                        for maps and tables in which a click opens another view
 player(store, clips, key)                             the clip player
 as_written(text), caption(text)                       a data set's words in labels and under figures, never as Markdown
 download_csv(df, name), stat_cards, notice, empty_state, number, percent, encoder_dot
-show_figure(fig, key, on_select=...)                  a plotly figure in the common manner
+show_figure(fig, key, title=...)                      a plotly figure in the common manner
 cached(fetch, store, *args)                           remember a query's rows per generation
 """
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from html import escape
 from typing import Any
 
@@ -65,18 +65,15 @@ def chart(
     title: str,
     caption: str = "",
     selectable: bool = False,
-) -> list[dict[str, Any]]:
-    """A titled figure with its rows as CSV and a caption that carries n and protocol. Returns the selected points."""
+) -> list[Any] | None:
+    """A titled figure with its rows as CSV and a caption that carries n and protocol.
+
+    Returns what the mark carries that was clicked for this run, or None; see `show_figure`.
+    """
     with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="center"):
         st.html(f'<b class="so-chart-title">{escape(title)}</b>')
         download_csv(rows, name)
-    points = show_figure(fig, key, selectable=selectable)
+    carried = show_figure(fig, key, title=title, file_name=name, selectable=selectable)
     if caption:
         draw_caption(caption)
-    return points
-
-
-def clicked(points: Sequence[Mapping[str, Any]]) -> list[Any] | None:
-    """What the first selected point carries to be opened, or None: nothing is selected, or the mark carries nothing."""
-    carried = points[0].get("customdata") if points else None
-    return list(carried) if carried is not None else None
+    return carried

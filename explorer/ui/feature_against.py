@@ -15,11 +15,11 @@ from explorer.queries.against import PLANTED, fetch_against, fetch_measures
 from explorer.queries.corpus import CorpusFacts
 from explorer.store import Store
 from explorer.text import count, is_defined, number, sentence
-from explorer.ui.choices import chart, clicked
+from explorer.ui.choices import chart
 from explorer.ui.context import cached, is_dark
 from explorer.ui.markup import as_written
 from explorer.ui.style import plural
-from explorer.ui.url import get_param, new_visit, set_params
+from explorer.ui.url import get_param, set_params
 
 _EXPLAINED = r"""
 A dot is a clip; its height is the feature's activation, 0 where it is not active. $r$ is Pearson's correlation over all
@@ -50,12 +50,12 @@ def draw_against(store: Store, sae: dict[str, Any], row: dict[str, Any], facts: 
     st.write(as_written(_sentence(associate(*arrays), str(measure["title"]), facts)))
     about = sentence(str(measure["description"])) if measure["description"] else ""
     unit = f" ({measure['unit']})" if measure["unit"] else ""
-    points = chart(
+    carried = chart(
         against_measure(
             known, tuning_curve(*arrays), encoder_color(str(sae["encoder_name"])), is_dark(),
             measure=f"{measure['title']}{unit}", by=by or "group_id",
         ),
-        f"against-{sae['sae_id']}-{row['feature']}-{kind}-{name}",
+        "against",
         known,
         f"feature-{row['feature']}-{name}",
         title=f"Activation against {measure['title']}",
@@ -66,9 +66,7 @@ def draw_against(store: Store, sae: dict[str, Any], row: dict[str, Any], facts: 
     )  # fmt: skip
     with st.expander("How this is measured"):
         st.markdown(_EXPLAINED)
-    carried = clicked(points)
     if carried:
-        new_visit()
         set_params(clip=carried[0])
 
 

@@ -1,4 +1,8 @@
-"""Showing a plotly figure the same way everywhere."""
+"""Showing a plotly figure the same way everywhere: a Streamlit v2 component, its script a plain file beside this one.
+
+What Streamlit's own chart does not do: a heatmap's cells are clicked, marks are reached by keys, and nothing is drawn
+before it is in sight.
+"""
 
 from __future__ import annotations
 
@@ -6,15 +10,13 @@ import hashlib
 import pickle
 from collections.abc import Callable
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import plotly.graph_objects as go
 import streamlit as st
 
-from explorer.ui.url import visit_key
-
-# On hover one button: the picture as a file.
-_CONFIG = {"displaylogo": False, "modeBarButtons": [["toImage"]], "responsive": True}
+from explorer.ui.plotly_route import PLOTLY_ADDRESS
 
 
 @cache
@@ -36,24 +38,35 @@ def kept_figure(draw: Callable[..., go.Figure], *arguments: object, **options: o
     return _kept()(hashlib.sha256(content).digest(), lambda: draw(*arguments, **options))
 
 
-def show_figure(
-    fig: go.Figure, key: str, *, height_px: int | None = None, selectable: bool = False
-) -> list[dict[str, Any]]:
-    """Draw `fig`, which has had `base_layout`.
-
-    Returns the selected points ('customdata' and others), empty when none is.
-
-    A click selects one point; only figures with `selectable` run the script again for it.
-    """
-    config = {**_CONFIG, "toImageButtonOptions": {"filename": key, "scale": 2}}
-    if height_px is not None:
-        fig.update_layout(height=height_px)
-    if not selectable:
-        st.plotly_chart(fig, key=key, theme=None, config=config, width="stretch")
-        return []
-    if fig.layout.dragmode is not False:  # a kept figure is changed once
-        fig.update_layout(clickmode="event+select", dragmode=False)
-    event = st.plotly_chart(
-        fig, key=visit_key(key), theme=None, config=config, width="stretch", on_select="rerun", selection_mode="points"
+@cache
+def _renderer() -> Any:
+    here = Path(__file__)
+    return st.components.v2.component(
+        "sonoscope_figure",
+        html='<div class="so-figure"></div><div class="so-figure-said" aria-live="polite"></div>',
+        css=here.with_name("figure.css").read_text(encoding="utf-8"),
+        js=here.with_name("figure.js").read_text(encoding="utf-8"),
+        isolate_styles=False,  # plotly's own style sheet is the page's
     )
-    return [dict(point) for point in event["selection"]["points"]]
+
+
+def show_figure(fig: go.Figure, key: str, *, title: str, file_name: str, selectable: bool = False) -> list[Any] | None:
+    """Draw `fig`, which has had `base_layout`, once it is in sight.
+
+    `title` names it to a screen reader; its picture is saved as `file_name`.png.
+
+    With `selectable`, a click on a mark (or Enter on one reached by the arrow keys) runs the script again: that run
+    gets what the mark carries as customdata, a list. None in every other run, and for marks that carry nothing.
+    """
+    if selectable and fig.layout.dragmode is not False:  # a kept figure is changed once
+        fig.update_layout(dragmode=False)
+    data = {
+        "figure": fig.to_json(),
+        "plotly": PLOTLY_ADDRESS,
+        "file_name": file_name,
+        "title": title,
+        "selectable": selectable,
+    }
+    result = _renderer()(key=key, data=data, on_clicked_change=lambda: None)
+    carried = result.get("clicked")
+    return list(carried) if carried is not None else None
