@@ -24,7 +24,7 @@ from explorer.ui.layer_probes import dense_protocols, group_spread, why_unscored
 from explorer.ui.markup import as_written
 from explorer.ui.pair_clips import draw_pair
 from explorer.ui.selectors import default_sae, sae_names
-from explorer.ui.style import caption, download_csv, empty_state, notice, page_header
+from explorer.ui.style import caption, download_csv, empty_state, notice, page_header, plain_table
 from explorer.ui.url import get_int, get_param, set_params
 
 # (column, words, decimals, whether B − A means something across different widths)
@@ -141,8 +141,7 @@ def _metrics(store: Store, a: dict[str, Any], b: dict[str, Any], label: str | No
             words += f": {kinds[0]}" if kinds[0] == kinds[1] else f" (A: {kinds[0]}, B: {kinds[1]})"
         lines.append({"Measure": words, "A": number(va, digits), "B": number(vb, digits), "B − A": difference})
     table = pd.DataFrame(lines)
-    right = {name: st.column_config.TextColumn(alignment="right") for name in ("A", "B", "B − A")}
-    st.dataframe(table, hide_index=True, column_config=right, height="content")
+    plain_table(table, right=("A", "B", "B − A"))
     for side, sae in (("A", a), ("B", b)):
         caption(_side_words(side, sae, rows[side], label))
     download_csv(table, f"compare_{a['sae_id']}_{b['sae_id']}")

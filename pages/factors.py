@@ -28,7 +28,7 @@ from explorer.queries.factors import (
 )
 from explorer.store import Store
 from explorer.text import count, is_defined, number, or_none_stored, percent, scored_on, sentence, series_name
-from explorer.ui.choices import chart, choose_one, section
+from explorer.ui.choices import chart, choose_one
 from explorer.ui.context import cached, get_store, is_dark
 from explorer.ui.explained import explain
 from explorer.ui.markup import as_written
@@ -243,13 +243,18 @@ def _scored_words(protocol: str) -> str:
 
 
 def _table(store: Store, scores: pd.DataFrame, sae: dict[str, Any], protocol: str) -> None:
-    section("All factors")
     reasons = cached(fetch_undefined_reasons, store, sae["sae_id"], protocol)
     for row in reasons.to_dict("records"):
         names_of = row["factors"] if row["n_factors"] <= 6 else "each named in the table"
         example = "for example: " if row["n_reasons"] > 1 else ""
         caption(f"{count(row['n_factors'], 'factor')} undefined, {example}{row['reason']} ({names_of}).")
-    caption("–: undefined.")
+    fold = st.expander(f"All {count(len(scores), 'factor')} as a table", key="so-numbers", on_change="rerun")
+    if fold.open:  # a folded table is not sent
+        with fold:
+            _every_score(scores, f"factors_{sae['sae_id']}_{protocol}")
+
+
+def _every_score(scores: pd.DataFrame, name: str) -> None:
     names = {
         "display_name": "Factor", "factor_group": "Group", "unit": "Unit", "r2": "R²",
         "r2_within_group": "Within group", "r2_permuted": "Permuted", "beats": "Beats permuted", "r2_train": "R² train",
@@ -265,7 +270,8 @@ def _table(store: Store, scores: pd.DataFrame, sae: dict[str, Any], protocol: st
         column_config={**two, "Alpha": st.column_config.NumberColumn(format="%.4f"),
                        "Effective codes": st.column_config.NumberColumn(format="%.1f")},
     )  # fmt: skip
-    download_csv(scores, f"factors_{sae['sae_id']}_{protocol}")
+    caption("–: undefined.")
+    download_csv(scores, name)
 
 
 main()

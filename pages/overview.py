@@ -17,7 +17,7 @@ from explorer.ui.markup import as_written
 from explorer.ui.notes import notebook
 from explorer.ui.planted import planted_section
 from explorer.ui.reader import reader_id
-from explorer.ui.style import caption, download_csv, empty_state, no_sae_yet, page_header, stat_cards
+from explorer.ui.style import caption, download_csv, empty_state, no_sae_yet, page_header, plain_table, stat_cards
 from explorer.ui.url import page_file
 
 _SIGNS = {HOLDS: "✓", "does not hold here": "✕", "holds in part": "◐", UNSAID: "–"}
@@ -172,7 +172,7 @@ def _encoders(encoders: pd.DataFrame, saes: pd.DataFrame) -> None:
         "chosen": "SAEs at layers",
         "n_saes": "SAEs",
     }
-    st.dataframe(rows[list(names)].rename(columns=names), hide_index=True)
+    plain_table(rows[list(names)].rename(columns=names), right=("Layers", "SAEs"))
 
 
 def _diagnostics(store: Store) -> None:

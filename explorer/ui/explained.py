@@ -20,7 +20,20 @@ def sentences() -> dict[str, str]:
 
 
 def explain(*names: str) -> None:
-    """An expander with these measures. Raises KeyError for one that has no sentence."""
+    """A fold with these measures. Raises KeyError for one that has no sentence."""
     said = sentences()
-    with st.expander("What these measures are"):
-        st.markdown("\n".join(f"- **{name[:1].upper()}{name[1:]}**: {said[name]}" for name in names))
+    folded_text("What these measures are", "\n".join(f"- **{n[:1].upper()}{n[1:]}**: {said[n]}" for n in names))
+
+
+def how_measured(markdown: str) -> None:
+    """A fold with how the numbers above it came about."""
+    folded_text("How this is measured", markdown)
+
+
+@st.fragment
+def folded_text(title: str, markdown: str) -> None:
+    """A fold whose text, formulas and all, is sent when it is opened; opening draws nothing else anew."""
+    fold = st.expander(title, key=f"so-fold-{title}", on_change="rerun")
+    if fold.open:
+        with fold:
+            st.markdown(markdown)

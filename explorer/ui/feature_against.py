@@ -17,6 +17,7 @@ from explorer.store import Store
 from explorer.text import count, is_defined, number, sentence
 from explorer.ui.choices import chart
 from explorer.ui.context import cached, is_dark
+from explorer.ui.explained import how_measured
 from explorer.ui.markup import as_written
 from explorer.ui.style import plural
 from explorer.ui.url import get_param, set_params
@@ -64,8 +65,7 @@ def draw_against(store: Store, sae: dict[str, Any], row: dict[str, Any], facts: 
         "Click a dot to hear its clip.",
         selectable=True,
     )  # fmt: skip
-    with st.expander("How this is measured"):
-        st.markdown(_EXPLAINED)
+    how_measured(_EXPLAINED)
     if carried:
         set_params(clip=carried[0])
 

@@ -22,6 +22,7 @@ from explorer.store import Store
 from explorer.text import count, is_defined, number, sentence
 from explorer.ui.choices import section
 from explorer.ui.context import cached
+from explorer.ui.explained import how_measured
 from explorer.ui.feature_clips import player_clip, trace_scale
 from explorer.ui.markup import as_written
 from explorer.ui.player import player
@@ -61,8 +62,7 @@ def draw_search(store: Store, sae: dict[str, Any], facts: CorpusFacts) -> None:
         return
     st.write(as_written(_verdict(rows, said, is_measure=by == MEASURE)))
     chosen = _table(rows.head(ROWS), sae, said, is_measure=by == MEASURE)
-    with st.expander("How this is measured"):
-        st.markdown(EXPLAINED)
+    how_measured(EXPLAINED)
     _hear(store, sae, facts, rows, chosen)
 
 

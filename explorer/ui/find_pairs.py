@@ -20,6 +20,7 @@ from explorer.store import Store
 from explorer.text import count, number
 from explorer.ui.choices import section
 from explorer.ui.context import cached
+from explorer.ui.explained import how_measured
 from explorer.ui.markup import as_written
 from explorer.ui.player import PlayerClip, PlayerTrace, player
 from explorer.ui.style import caption, download_csv, empty_state
@@ -72,8 +73,7 @@ def draw_pairs(store: Store, sae: dict[str, Any], facts: CorpusFacts) -> None:
         feature = _table(rows, sae, f"{differing}-{one}-{other}")
     with left:
         _play(store, sae, pairs.iloc[place], (one, other), feature)
-    with st.expander("How this is measured"):
-        st.markdown(EXPLAINED)
+    how_measured(EXPLAINED)
 
 
 def _choose(title: str, options: list[str], key: str, first: int) -> str:

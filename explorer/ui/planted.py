@@ -11,6 +11,7 @@ from explorer.store import Store
 from explorer.text import capitalised, count, is_defined, number, percent, series_name
 from explorer.ui.choices import chart, choose_one, section
 from explorer.ui.context import cached, is_dark
+from explorer.ui.explained import how_measured
 from explorer.ui.style import caption
 
 _EXPLAINED = r"""
@@ -52,8 +53,7 @@ def planted_section(store: Store) -> None:
     )
     if kind == "feature":
         _links(rows)
-    with st.expander("How this is measured"):
-        st.markdown(_EXPLAINED)
+    how_measured(_EXPLAINED)
 
 
 def conclusion(rows: pd.DataFrame, said: str) -> str:

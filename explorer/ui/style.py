@@ -121,6 +121,17 @@ def card(title: str, subtitle: str, body_html: str) -> None:
     st.html(f'<section class="so-card"><h2>{escape(title)}{small}</h2>{body_html}</section>')
 
 
+def plain_table(rows: pd.DataFrame, *, right: Sequence[str] = ()) -> None:
+    """A short table of formatted texts as they are, nothing to click; the columns `right` stand to the right."""
+    sides = [' class="n"' if name in right else "" for name in rows.columns]
+    head = "".join(f"<th{side}>{escape(str(name))}</th>" for name, side in zip(rows.columns, sides, strict=True))
+    body = "".join(
+        f"<tr>{''.join(f'<td{side}>{escape(str(value))}</td>' for value, side in zip(row, sides, strict=True))}</tr>"
+        for row in rows.itertuples(index=False)
+    )
+    st.html(f'<div class="so-table"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>')
+
+
 def encoder_dot(name: str) -> str:
     """An HTML dot in the encoder's colour, to stand before its name."""
     return f'<i class="so-dot" style="background:{encoder_color(name)}"></i>'
