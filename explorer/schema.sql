@@ -1,4 +1,4 @@
--- Sonoscope store, schema version 4. One database file = one immutable generation.
+-- Sonoscope store, schema version 5. One database file = one immutable generation.
 -- Words: see docs/glossary.md. NULL always means "undefined or not computed", and a `reason` column says why.
 
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL);
@@ -66,6 +66,7 @@ CREATE TABLE probes (
 CREATE TABLE probe_classes (probe_id TEXT, class TEXT, recall DOUBLE, precision_ DOUBLE, f1 DOUBLE, n INTEGER, reason TEXT);
 CREATE TABLE probe_confusion (probe_id TEXT, true_class TEXT, predicted_class TEXT, n INTEGER);
 CREATE TABLE probe_groups (probe_id TEXT, group_id TEXT, accuracy DOUBLE, n INTEGER);
+CREATE TABLE probe_predictions (probe_id TEXT, clip_index INTEGER, predicted_class TEXT);   -- of scored clips; folds: out of fold
 CREATE TABLE probe_weights (probe_id TEXT, class TEXT, intercept DOUBLE, weights FLOAT[]);   -- 'held-out' and 'paper'; on (x - center) / scale
 CREATE TABLE probe_scalers (probe_id TEXT PRIMARY KEY, center FLOAT[], scale FLOAT[]);
 

@@ -23,7 +23,7 @@ import pandas as pd
 from explorer.errors import NotInStoreError, StoreError
 from explorer.store_lock import is_locked
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 POINTER = "CURRENT"
 FILES = "files"
 ARTEFACTS = "artefacts"

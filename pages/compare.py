@@ -25,7 +25,7 @@ from explorer.ui.markup import as_written
 from explorer.ui.pair_clips import draw_pair
 from explorer.ui.selectors import default_sae, sae_names
 from explorer.ui.style import caption, download_csv, empty_state, notice, page_header, plain_table
-from explorer.ui.url import get_int, get_param, set_params
+from explorer.ui.url import get_int, get_param, go_to, set_params
 
 # (column, words, decimals, whether B − A means something across different widths)
 _MEASURES = (
@@ -182,12 +182,15 @@ def _curves(store: Store, a: dict[str, Any], b: dict[str, Any], label: str | Non
         empty_state(f"No layer has a score for {label} under {protocol}: {why}.")
         return
     groups, spread = group_spread(store, probes, label, protocol)
-    chart(
+    picked = chart(
         kept_figure(layer_curves, probes, groups, is_dark(), height_px=400), "compare-layers", probes,
         "compare_layers", title=f"Probe accuracy for {label} by layer, dense states",
         caption=f"{protocol.capitalize()}, {count(probes['n_clips'].max(), 'clip')} of "
-        f"{count(probes['n_groups'].max(), 'group')}. {spread} Diamonds: layers with SAEs.",
+        f"{count(probes['n_groups'].max(), 'group')}. {spread} Diamonds: layers with SAEs. "
+        "Click a point for its classes.", selectable=True,
     )  # fmt: skip
+    if picked:
+        go_to("layers", encoder=picked[0], layer=picked[1])
 
 
 def _factors(store: Store, a: dict[str, Any], b: dict[str, Any]) -> None:
@@ -211,14 +214,16 @@ def _factors(store: Store, a: dict[str, Any], b: dict[str, Any]) -> None:
     higher = int((sound["r2_a"] > sound["r2_b"]).sum())
     clips = [int(n) for n in dict.fromkeys([both["n_clips_a"].max(), both["n_clips_b"].max()]) if is_defined(n)]
     in_sample = ", where noise alone scores well" if protocol == "paper" else ""
-    chart(
+    picked = chart(
         factor_pairs(pairs, is_dark(), name_a=_short(a), name_b=_short(b)), "compare-factors", pairs,
         f"factors_{a['sae_id']}_{b['sae_id']}", title=f"{capitalised(r2_words(protocol))} of each acoustic factor",
         caption=f"{protocol.capitalize()}{in_sample}, {' and '.join(count(n, 'clip') for n in clips)}. Of "
         f"{count(len(sound), 'factor')} that beat permuted targets from A or B, {higher} are higher from A. "
         f"Hollow: {len(both) - len(sound)} that beat them from neither. Not drawn: {len(pairs) - len(both)} undefined "
-        "in one of them.",
+        "in one of them. Click one for what predicts it in A.", selectable=True,
     )  # fmt: skip
+    if picked:
+        go_to("factors", sae=a["sae_id"], factor=pairs.loc[pairs["factor_index"] == picked[0], "name"].iloc[0])
 
 
 def _in_both(pairs: pd.DataFrame) -> pd.DataFrame:

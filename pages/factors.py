@@ -17,7 +17,7 @@ from explorer.figures.factors import (
     top_features,
 )
 from explorer.figures.theme import encoder_color
-from explorer.queries.corpus import fetch_saes
+from explorer.queries.corpus import fetch_saes, resolve_clip
 from explorer.queries.factors import (
     fetch_factor_predictions,
     fetch_factor_protocols,
@@ -29,6 +29,7 @@ from explorer.queries.factors import (
 from explorer.store import Store
 from explorer.text import count, is_defined, number, or_none_stored, percent, scored_on, sentence, series_name
 from explorer.ui.choices import chart, choose_one
+from explorer.ui.clip_list import draw_clips
 from explorer.ui.context import cached, get_store, is_dark
 from explorer.ui.explained import explain
 from explorer.ui.markup import as_written
@@ -230,10 +231,25 @@ def _predictions(store: Store, sae: dict[str, Any], protocol: str, chosen: dict[
         rows, is_dark(), encoder_color(sae["encoder_name"]), name=str(chosen["display_name"]), unit=unit,
         is_clipped=protocol != "paper",
     )  # fmt: skip
-    chart(
+    picked = chart(
         fig, "predicted", rows, f"predicted_{chosen['name']}_{sae['sae_id']}_{protocol}",
-        title=f"{chosen['display_name']}: predicted against measured", caption=words,
+        title=f"{chosen['display_name']}: predicted against measured",
+        caption=f"{words} Click a dot to hear its clip.", selectable=True,
     )  # fmt: skip
+    if picked and picked[0] != get_param("clip"):
+        set_params(clip=picked[0])
+    _hear(store, rows)
+
+
+def _hear(store: Store, rows: pd.DataFrame) -> None:
+    """The clip of the link. Raises NotInStoreError when the store does not hold it."""
+    asked = get_param("clip")
+    if asked is None:
+        return
+    clip = resolve_clip(store, asked)
+    if asked not in set(rows["clip_id"]):
+        caption("The clip of this link is not among those that this factor was scored on.")
+    draw_clips(store, pd.DataFrame([clip]), f"clip-{asked}")
 
 
 def _scored_words(protocol: str) -> str:

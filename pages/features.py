@@ -30,14 +30,14 @@ from explorer.ui import (
 )
 from explorer.ui.choices import choose_one
 from explorer.ui.explained import explain
-from explorer.ui.feature_against import draw_against
+from explorer.ui.feature_against import AGAINST, draw_against
 from explorer.ui.feature_browser import draw_browser, open_random, sae_sentence
 from explorer.ui.feature_cards import label_rule, label_sentence, side_cards
 from explorer.ui.feature_clips import ClipList, choose_list, clip_lists, draw_linked_clip, draw_list
 from explorer.ui.notes import draw_notes, own_words
 from explorer.ui.style import banners, plural
 
-VIEWS = ("clips", "against a measure")
+VIEWS = ("clips", AGAINST)
 
 
 def draw_feature(store: Store, sae: dict[str, Any], number_: int) -> None:
@@ -139,7 +139,7 @@ def _draw_view(
     clip_id = get_param("clip")
     if clip_id:
         draw_linked_clip(store, sae, row, listed, traces, clip_id)
-    if view == VIEWS[1]:
+    if view == AGAINST:
         draw_against(store, sae, row, facts)
         return None
     return _draw_clips(store, sae, row, listed, traces, facts)

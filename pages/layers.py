@@ -23,7 +23,7 @@ from explorer.ui.figure import kept_figure
 from explorer.ui.layer_probes import dense_protocols, group_spread, why_unscored
 from explorer.ui.probe_classes import draw_classes
 from explorer.ui.style import caption, empty_state, page_header
-from explorer.ui.url import get_int, get_param, set_params
+from explorer.ui.url import get_int, get_param, go_to, set_params
 
 
 def main() -> None:
@@ -144,12 +144,15 @@ def _factor_groups(store: Store) -> None:
         return
     n_layers = len(rows.drop_duplicates(["encoder_id", "layer"]))
     in_sample = " Scored on the clips it was fitted on, where noise alone scores well." if protocol == "paper" else ""
-    chart(
+    picked = chart(
         kept_figure(dense_factor_groups, rows, is_dark()), "factor-groups", rows, "factor_groups_by_layer",
         title=f"Median {r2_words(protocol)} of the factors of each group, from dense states",
         caption=f"{count(n_layers, 'layer')} scored, under {protocol}.{in_sample} Negative: worse than the mean of the "
-        "clips it was fitted on.",
+        "clips it was fitted on. Click a cell of a layer with SAEs for the factors that its codes predict.",
+        selectable=True,
     )  # fmt: skip
+    if picked:
+        go_to("factors", sae=picked[0], factor=picked[1])
 
 
 main()

@@ -22,7 +22,7 @@ from precompute.factor_worker import preview_name
 from precompute.reporting import Reporter
 
 CORPUS_STAGE = "corpus"
-VERSION = 1
+VERSION = 2
 
 
 def find_corpus(config: RunConfig, artefacts: Artefacts, reporter: Reporter) -> tuple[Corpus, Bundle]:
@@ -189,10 +189,35 @@ def _tables(corpus: Corpus, config: RunConfig) -> dict[str, pd.DataFrame]:
 
 
 def playable_clips(corpus: Corpus, n_clips: int) -> set[int]:
-    """A fixed choice of at most n_clips clips, taken from the groups in turn; the same for every run on the corpus."""
+    """A fixed choice of at most n_clips clips, taken from the groups in turn; the same for every run on the corpus.
+
+    Within a group a clip that differs from one already taken in one attribute alone comes first, so that minimal pairs
+    can be drawn whole; otherwise in random order.
+    """
     rng = np.random.default_rng(0)
     by_group: dict[str, list[int]] = {}
     for index in rng.permutation(len(corpus.clips)):
         by_group.setdefault(corpus.clips[index].group, []).append(int(index))
-    turns = sorted((place, group, clip) for group, members in by_group.items() for place, clip in enumerate(members))
+    turns = sorted(
+        (place, group, clip)
+        for group, members in by_group.items()
+        for place, clip in enumerate(_twins_together(corpus, members, n_clips))
+    )
     return {clip for _, _, clip in turns[:n_clips]}
+
+
+def _twins_together(corpus: Corpus, members: list[int], n_clips: int) -> list[int]:
+    """The first n_clips of `members`, each followed by those that differ from one before them in one attribute alone."""
+    files = [corpus.clips[index].file for index in members]
+    columns = pd.DataFrame([{**file.labels, **file.attributes} for file in files]).fillna("")
+    codes = np.stack([pd.factorize(columns[name])[0] for name in columns], axis=1) if columns.size else None
+    if codes is None:
+        return members[:n_clips]
+    taken, has_twin, order = np.zeros(len(members), bool), np.zeros(len(members), bool), []
+    while len(order) < min(n_clips, len(members)):
+        free = ~taken
+        at = int(np.argmax(free & has_twin if (free & has_twin).any() else free))
+        taken[at] = True
+        order.append(members[at])
+        has_twin |= (codes != codes[at]).sum(axis=1) == 1
+    return order

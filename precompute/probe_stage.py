@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from precompute.probe_result import ProbeResult, is_known
 from precompute.probes import attribute_baseline, run_paper_probe, run_probe
 
 PROBE_STAGE, BASELINE_STAGE = "probes", "attribute_baselines"
-VERSION = 2
+VERSION = 3
 
 
 def dense_id(encoder_id: str, layer: int) -> str:
@@ -76,6 +77,10 @@ def paper_probe(job: Job, first_cd: np.ndarray, crops_cnd: np.ndarray, *, seed: 
             seed,
             groups_test=arrays.groups_c[test],
         )
+        if result.predictions is not None:
+            of_all = np.full(len(labels_c), None, dtype=object)
+            of_all[test] = result.predictions
+            result = replace(result, predictions=of_all)
         results.append((label_name, result))
     return results
 
@@ -90,6 +95,7 @@ def add_probe_tables(
     groups: list[tuple[Any, ...]] = []
     weights: list[tuple[Any, ...]] = []
     scalers: list[tuple[Any, ...]] = []
+    predictions: list[tuple[Any, ...]] = []
     for label_name, result in results:
         probe_id = key_of(
             representation=representation_id, label=label_name, protocol=result.protocol, seed=result.seed
@@ -118,6 +124,9 @@ def add_probe_tables(
         classes.extend((probe_id, s.name, s.recall, s.precision, s.f1, s.n, s.reason) for s in result.classes)
         confusion.extend((probe_id, *row) for row in result.confusion)
         groups.extend((probe_id, *row) for row in result.groups)
+        if result.predictions is not None:
+            said = enumerate(result.predictions)
+            predictions.extend((probe_id, index, str(name)) for index, name in said if name is not None)
         if result.probe is not None:
             scalers.append((probe_id, result.probe.center_d.astype("f4"), result.probe.scale_d.astype("f4")))
             weights.extend(
@@ -132,6 +141,7 @@ def add_probe_tables(
         ("probe_classes", classes, ["probe_id", "class", "recall", "precision_", "f1", "n", "reason"]),
         ("probe_confusion", confusion, ["probe_id", "true_class", "predicted_class", "n"]),
         ("probe_groups", groups, ["probe_id", "group_id", "accuracy", "n"]),
+        ("probe_predictions", predictions, ["probe_id", "clip_index", "predicted_class"]),
         ("probe_weights", weights, ["probe_id", "class", "intercept", "weights"]),
         ("probe_scalers", scalers, ["probe_id", "center", "scale"]),
     ):

@@ -27,6 +27,7 @@ UNIQUE = {
     "probe_classes": ["probe_id", "class"],
     "probe_confusion": ["probe_id", "true_class", "predicted_class"],
     "probe_groups": ["probe_id", "group_id"],
+    "probe_predictions": ["probe_id", "clip_index"],
     "probe_weights": ["probe_id", "class"],
     "probe_scalers": ["probe_id"],
     "saes": ["sae_id"],

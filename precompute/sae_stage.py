@@ -22,7 +22,7 @@ from precompute.trace_stage import traces_name
 from precompute.train_sae import CurvePoint, TrainSettings, train_paper, train_sound
 
 TRAIN_STAGE, CODES_STAGE = "saes", "codes"
-VERSION = 2
+VERSION = 3
 LAST_STATE = -1  # among the layers of a joint training: the third SAE, on the last hidden state
 
 

@@ -9,8 +9,13 @@ from explorer.figures.theme import base_layout, palette, shown, with_alpha
 from explorer.text import count, is_defined, number, or_none_stored, percent, series_name
 
 
-def confusion_matrix(confusion: pd.DataFrame, dark: bool) -> go.Figure:
-    """Counts of true (rows) against predicted (columns) classes, shaded by the share of the row."""
+def confusion_matrix(
+    confusion: pd.DataFrame, dark: bool, *, selected: tuple[str | None, str | None] = (None, None)
+) -> go.Figure:
+    """Counts of true (rows) against predicted (columns) classes, shaded by the share of the row.
+
+    Cells with clips carry [true, predicted] as customdata; the one that is `selected` has a frame.
+    """
     colors = palette(dark)
     classes = sorted(set(confusion["true_class"]) | set(confusion["predicted_class"]))
     table = (
@@ -40,8 +45,9 @@ def confusion_matrix(confusion: pd.DataFrame, dark: bool) -> go.Figure:
             text=[[str(v) if v else "" for v in row] for row in table.to_numpy()],
             texttemplate="%{text}",
             textfont={"color": palette(dark).text},
-            customdata=words,
-            hovertemplate="%{customdata}<extra></extra>",
+            hovertext=words,
+            customdata=[[[true, said] if table.loc[true, said] else None for said in classes] for true in classes],
+            hovertemplate="%{hovertext}<extra></extra>",
             showscale=False,
             xgap=1,
             ygap=1,
@@ -51,6 +57,10 @@ def confusion_matrix(confusion: pd.DataFrame, dark: bool) -> go.Figure:
     fig.update_xaxes(title_text="predicted", type="category", showgrid=False, tickangle=-40)
     fig.update_yaxes(title_text="true", type="category", autorange="reversed", showgrid=False)
     fig.update_layout(height=max(240, 90 + 26 * len(classes)), margin={"t": 6})
+    if selected[0] in classes and selected[1] in classes:
+        row, column = classes.index(selected[0]), classes.index(selected[1])
+        frame = {"color": colors.accent, "width": 2}
+        fig.add_shape(type="rect", x0=column - 0.5, x1=column + 0.5, y0=row - 0.5, y1=row + 0.5, line=frame)
     return fig
 
 
@@ -102,7 +112,8 @@ def _class_hover(row: dict[str, object]) -> str:
 def dense_factor_groups(rows: pd.DataFrame, dark: bool) -> go.Figure:
     """Median held-out R2 of dense states: factor groups down, encoder and layer across; the number in each cell.
 
-    Cells without any score are left empty. Values under 0 are shaded as 0; the printed number is the true one.
+    Cells without any score are left empty. Values under 0 are shaded as 0; the printed number is the true one. Cells of
+    layers with an SAE carry [sae_id, name of the best factor].
     """
     rows = rows.assign(
         series=[shown(series_name(n, layer)) for n, layer in zip(rows["display_name"], rows["layer"], strict=True)]
@@ -122,8 +133,9 @@ def dense_factor_groups(rows: pd.DataFrame, dark: bool) -> go.Figure:
             text=[[number(v) if is_defined(v) else "" for v in line] for line in value],
             texttemplate="%{text}",
             textfont={"color": palette(dark).text},
-            customdata=[[_cell_words(cells.get((g, s)), g, s) for s in across] for g in down],
-            hovertemplate="%{customdata}<extra></extra>",
+            hovertext=[[_cell_words(cells.get((g, s)), g, s) for s in across] for g in down],
+            customdata=[[_cell_link(cells.get((g, s))) for s in across] for g in down],
+            hovertemplate="%{hovertext}<extra></extra>",
             showscale=False,
             xgap=2,
             ygap=2,
@@ -146,3 +158,9 @@ def _cell_words(row: dict[str, object] | None, group: str, series: str) -> str:
         f"{best} · {row['n_above']} above permuted targets<br>"
         f"{count(row['n_clips'], 'clip')} of {count(row['n_groups'], 'group')}"
     )
+
+
+def _cell_link(row: dict[str, object] | None) -> list[str] | None:
+    if row is None or not is_defined(row["sae_id"]) or not is_defined(row["best_name"]):
+        return None
+    return [str(row["sae_id"]), str(row["best_name"])]

@@ -19,7 +19,8 @@ def planted_map(rows: pd.DataFrame, dark: bool) -> go.Figure:
     """A cell for each parameter (row) and encoder and layer (column), encoders side by side.
 
     rows: of `fetch_planted`. Shaded by how much of what chance leaves is recovered; what is not found is grey, what is
-    found beyond the design's names bold, and a raised T says that the encoder's teacher was made to follow it.
+    found beyond the design's names bold, and a raised T says that the encoder's teacher was made to follow it. Cells of
+    layers with an SAE carry [sae_id, feature or -1, parameter].
     """
     colors = palette(dark)
     parameters = list(dict.fromkeys(rows["parameter_name"]))
@@ -49,6 +50,7 @@ def planted_map(rows: pd.DataFrame, dark: bool) -> go.Figure:
                 texttemplate="%{text}",
                 textfont={"color": colors.text, "size": 8.5},
                 hovertext=[[_words(cell) for cell in line] for line in grid],
+                customdata=[[_link(cell) for cell in line] for line in grid],
                 hovertemplate="%{hovertext}<extra></extra>",
                 showscale=False,
                 xgap=1,
@@ -67,6 +69,13 @@ def planted_map(rows: pd.DataFrame, dark: bool) -> go.Figure:
     fig.update_yaxes(type="category", autorange="reversed", showgrid=False)
     fig.update_layout(height=80 + 34 * len(parameters), margin={"t": 30, "b": 30})
     return fig
+
+
+def _link(cell: dict[str, Any] | None) -> list[object] | None:
+    if cell is None or not is_defined(cell["linked_sae"]):
+        return None
+    feature = int(cell["feature"]) if is_defined(cell["feature"]) else -1
+    return [str(cell["linked_sae"]), feature, str(cell["parameter"])]
 
 
 def _share(cell: dict[str, Any] | None) -> float | None:

@@ -105,15 +105,37 @@ def fetch_probe_confusion(store: Store, probe_id: str) -> pd.DataFrame:
     )
 
 
+def fetch_confused(store: Store, probe_id: str, true_class: str, predicted_class: str, limit: int = 12) -> pd.DataFrame:
+    """Scored clips of `true_class` that this probe called `predicted_class`, in turn from every group.
+
+    clip_index, clip_id, title, group_id, split, duration_s; n_all and n_groups (of all such clips) in every row.
+    """
+    return store.query(
+        f"""WITH said AS (
+               SELECT c.clip_index, c.clip_id, c.title, c.group_id, c.split, c.duration_s,
+                      row_number() OVER (PARTITION BY c.group_id ORDER BY c.clip_index) AS turn
+               FROM probe_predictions s JOIN probes p USING (probe_id) JOIN clips c USING (clip_index)
+               JOIN clip_columns v ON v.clip_index = c.clip_index AND v.role = 'label' AND v.name = p.label_name
+               WHERE s.probe_id = $probe AND v.value = $true AND s.predicted_class = $said)
+           SELECT * EXCLUDE (turn), count(*) OVER ()::INTEGER AS n_all,
+                  (SELECT count(DISTINCT group_id) FROM said)::INTEGER AS n_groups
+           FROM said ORDER BY turn, group_id LIMIT {int(limit)}""",  # noqa: S608 - a whole number
+        {"probe": probe_id, "true": true_class, "said": predicted_class},
+    )
+
+
 def fetch_dense_factor_groups(store: Store, protocol: str) -> pd.DataFrame:
     """Dense states' R2 by encoder, layer and factor group: median and best over its factors, and how many count.
 
     n_scored factors have an R2; n_undefined have none (their reasons are on the Factors page); n_above beat permuted
-    targets.
+    targets. best_name is the best factor's name; sae_id the reference SAE of that layer, NULL where there is none.
     """
     return store.query(
         f"""SELECT e.encoder_id, e.name, e.display_name, r.layer, f.factor_group,
                   median(s.r2) AS r2_median, max(s.r2) AS r2_best, arg_max(f.display_name, s.r2) AS best_factor,
+                  arg_max(f.name, s.r2) AS best_name,
+                  any_value((SELECT min(a.sae_id) FROM saes a WHERE a.encoder_id = r.encoder_id AND a.layer = r.layer
+                             AND a.is_reference)) AS sae_id,
                   count(s.r2)::INTEGER AS n_scored, count(*) FILTER (s.r2 IS NULL)::INTEGER AS n_undefined,
                   count(*) FILTER (s.r2 > s.r2_permuted AND s.r2 > 0)::INTEGER AS n_above,
                   max(s.n_clips) AS n_clips, max(s.n_groups) AS n_groups

@@ -22,6 +22,7 @@ from explorer.ui.markup import as_written
 from explorer.ui.style import plural
 from explorer.ui.url import get_param, set_params
 
+AGAINST = "against a measure"  # the view of the feature page, as in the address
 _EXPLAINED = r"""
 A dot is a clip; its height is the feature's activation, 0 where it is not active. $r$ is Pearson's correlation over all
 clips, zeros included. $r$ *within* is that of the deviations from each group's own means,

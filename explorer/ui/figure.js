@@ -1,5 +1,6 @@
-// A plotly figure: drawn when it comes into sight, walked by keys, tells Python which mark was clicked.
+// A plotly figure: drawn once it is in sight or nothing else is to do, walked by keys, tells Python which mark was clicked.
 const figures = new WeakMap();
+const OUT_OF_SIGHT_MS = 1500; // what is out of sight waits so long
 
 // One script for all figures of the page. A failed load is tried again by the next figure.
 function plotly(address) {
@@ -23,8 +24,8 @@ class Figure {
     this.said = parent.querySelector(".so-figure-said");
     this.work = Promise.resolve();
     this.at = -1;
-    this.inSight = new IntersectionObserver((seen) => seen.some((one) => one.isIntersecting) && this.appear(), { rootMargin: "200px" });
-    this.width = new ResizeObserver(() => this.isDrawn && requestAnimationFrame(() => this.fit()));
+    this.inSight = new IntersectionObserver((seen) => seen.some((one) => one.isIntersecting) && this.appear());
+    this.width = new ResizeObserver(() => requestAnimationFrame(() => this.fit()));
     this.place.addEventListener("keydown", (event) => this.key(event));
     this.place.addEventListener("blur", () => this.leave());
     this.place.addEventListener("fullscreenchange", () => this.fit());
@@ -40,10 +41,15 @@ class Figure {
     this.place.setAttribute("aria-label", data.title + "." + keys);
     this.place.setAttribute("role", data.selectable ? "application" : "group");
     if (data.selectable) this.place.tabIndex = 0;
-    if (this.isDrawn) this.draw();
-    else this.inSight.observe(this.place);
+    if (this.hasAppeared) this.draw();
+    else {
+      this.inSight.observe(this.place);
+      setTimeout(() => (window.requestIdleCallback || setTimeout)(() => this.appear()), OUT_OF_SIGHT_MS);
+    }
   }
   appear() {
+    if (this.hasAppeared || this.isGone) return;
+    this.hasAppeared = true;
     this.inSight.disconnect();
     this.width.observe(this.place);
     this.draw();
@@ -85,9 +91,10 @@ class Figure {
     else this.place.requestFullscreen();
   }
   fit() {
-    if (this.isGone) return;
-    const isFull = document.fullscreenElement === this.place;
-    this.plotly.relayout(this.place, { height: isFull ? window.innerHeight : this.height, width: this.place.clientWidth });
+    if (this.isGone || !this.isDrawn) return;
+    const height = document.fullscreenElement === this.place ? window.innerHeight : this.height;
+    const width = this.place.clientWidth, now = this.place._fullLayout;
+    if (width && (width !== now.width || height !== now.height)) this.plotly.relayout(this.place, { height, width });
   }
   key(event) {
     if (event.target !== this.place || !this.marks?.length || event.altKey || event.ctrlKey || event.metaKey) return;

@@ -82,12 +82,17 @@ def _for_value(store: Store, sae: dict[str, Any], by: str) -> tuple[pd.DataFrame
 
 def _for_measure(store: Store, sae: dict[str, Any], measures: pd.DataFrame) -> tuple[pd.DataFrame, str]:
     titles = {
-        (f"planted: {row['title']}" if row["kind"] == PLANTED else f"{row['title']} ({row['kind']})"): row
+        (planted_title(row["title"]) if row["kind"] == PLANTED else f"{row['title']} ({row['kind']})"): row
         for row in measures.to_dict("records")
     }
     title = _one_of(MEASURE, list(titles), "measure")
     row = titles[title]
     return cached(_measure_rows, store, str(sae["sae_id"]), str(row["kind"]), str(row["name"])), str(row["title"])
+
+
+def planted_title(title: str) -> str:
+    """A planted parameter as it stands in the address and the chooser."""
+    return f"planted: {title}"
 
 
 def _value_rows(store: Store, sae_id: str, by: str, value: str) -> pd.DataFrame:

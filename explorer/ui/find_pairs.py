@@ -64,6 +64,7 @@ def draw_pairs(store: Store, sae: dict[str, Any], facts: CorpusFacts) -> None:
     if rows.empty:
         empty_state("All features of this SAE are dead.", "Choose another SAE in the sidebar.")
         return
+    pairs = cached(_pairs_to_hear, store, str(sae["sae_id"]), differing, one, other)
     place = _choose_pair(pairs, facts)
     with st.container(key="so-split"):
         left, right = st.columns([5, 4], gap="medium")
@@ -136,6 +137,18 @@ def _pairs_within(store: Store, differing: str, one: str, other: str) -> pd.Data
     """The pairs that lie within one group, and so within one part of the split."""
     pairs = fetch_pairs(store, differing, one, other)
     return pairs[pairs["group_id"].notna()].reset_index(drop=True)
+
+
+def _pairs_to_hear(store: Store, sae_id: str, differing: str, one: str, other: str) -> pd.DataFrame:
+    """The same pairs in the order to hear them in: those with traces first, then by how much the feature that changes
+    most surely does so in its own direction."""
+    pairs, top = _pairs_within(store, differing, one, other), _changes(store, sae_id, differing, one, other).iloc[0]
+    codes = fetch_codes(store, dict(fetch_saes(store, sae_id).iloc[0]))[:, int(top["feature"])]
+    change = codes[pairs["clip_other"].to_numpy()] - codes[pairs["clip_one"].to_numpy()]
+    playable = set(store.query("SELECT clip_index FROM clips WHERE is_playable")["clip_index"])
+    has_traces = pairs["clip_one"].isin(playable) & pairs["clip_other"].isin(playable)
+    order = pd.DataFrame({"traces": ~has_traces, "change": -np.sign(top["change"]) * change})
+    return pairs.loc[order.sort_values(["traces", "change"], kind="stable").index].reset_index(drop=True)
 
 
 def _sentence(rows: pd.DataFrame) -> str:

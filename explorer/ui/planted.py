@@ -6,13 +6,18 @@ import pandas as pd
 import streamlit as st
 
 from explorer.figures.planted import planted_map
+from explorer.queries.against import PLANTED, fetch_measures
 from explorer.queries.planted import KINDS, fetch_planted, fetch_planted_baseline
+from explorer.queries.search import fetch_attributes
 from explorer.store import Store
 from explorer.text import capitalised, count, is_defined, number, percent, series_name
 from explorer.ui.choices import chart, choose_one, section
 from explorer.ui.context import cached, is_dark
 from explorer.ui.explained import how_measured
+from explorer.ui.feature_against import AGAINST
+from explorer.ui.find_features import MEASURE, planted_title
 from explorer.ui.style import caption
+from explorer.ui.url import go_to
 
 _EXPLAINED = r"""
 Every clip of this corpus was generated, so what is in it is known. Each parameter is predicted on singers that nothing
@@ -43,17 +48,33 @@ def planted_section(store: Store) -> None:
     rows = dense if kind == "dense" else cached(fetch_planted, store, kind)
     st.write(conclusion(rows, said))
     scored = rows[rows["score"].notna()]
-    chart(
+    picked = chart(
         planted_map(rows, is_dark()),
         "planted-map",
         rows,
         f"planted-{kind}",
         title=f"What was planted, read from {said}",
-        caption=f"{_read_on(scored)}{_baseline(cached(fetch_planted_baseline, store))}",
+        caption=f"{_read_on(scored)}{_baseline(cached(fetch_planted_baseline, store))} Click a cell "
+        "to look for features that go with it.",
+        selectable=True,
     )
+    if picked:
+        _open(store, *picked)
     if kind == "feature":
         _links(rows)
     how_measured(_EXPLAINED)
+
+
+def _open(store: Store, sae_id: str, feature: int, parameter: str) -> None:
+    """From a cell to the feature that was read, drawn against the parameter, or else to a search for such features."""
+    measures = cached(fetch_measures, store)
+    title = measures.loc[(measures["kind"] == PLANTED) & (measures["name"] == parameter), "title"]
+    if feature >= 0:
+        against = {"view": AGAINST, "measure": planted_title(title.iloc[0])} if len(title) else {}
+        go_to("features", sae=sae_id, feature=feature, **against)
+    if len(title):
+        go_to("find", sae=sae_id, by=MEASURE, measure=planted_title(title.iloc[0]))
+    go_to("find", sae=sae_id, by=parameter if parameter in set(cached(fetch_attributes, store)["name"]) else None)
 
 
 def conclusion(rows: pd.DataFrame, said: str) -> str:

@@ -54,9 +54,11 @@ class Clip {
     this.button.onclick = () => { this.owner.select(this); this.toggle(); };
     head.append(this.button);
     if (clip.rank !== null) head.append(make("span", "rank", clip.rank));
-    const title = make("button", "title", clip.title);
-    title.title = "Make the address a link to this clip";
-    title.onclick = () => this.owner.open(clip.clip_id);
+    const title = make(this.owner.canOpen ? "button" : "b", "title", clip.title);
+    if (this.owner.canOpen) {
+      title.title = "Make the address a link to this clip";
+      title.onclick = () => this.owner.open(clip.clip_id);
+    }
     head.append(title, make("span", "detail", clip.detail));
     this.time = make("span", "clock", clock(0, this.duration));
     head.append(this.time);
@@ -246,6 +248,7 @@ class Players {
     const kept = new Map(this.clips.map((c) => [JSON.stringify(c.clip), c]));
     this.clips.forEach((c) => { if (!component.data.clips.some((d) => JSON.stringify(d) === JSON.stringify(c.clip))) c.stop(); });
     const same = this.low === component.data.low && this.high === component.data.high;
+    this.canOpen = component.data.can_open !== false;
     this.low = component.data.low; this.high = component.data.high;
     this.clips = component.data.clips.map((clip) => {
       const old = kept.get(JSON.stringify(clip));

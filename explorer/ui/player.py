@@ -72,13 +72,16 @@ def player(
     *,
     height_px: int = 84,
     scale: tuple[float, float] | None = None,
+    can_open: bool = True,
 ) -> dict[str, Any] | None:
     """Draw the clips. Returns {'action': 'open', 'clip_id': ...} in the run after a reader clicked a title, else None.
+
+    Without `can_open` titles are not for clicking.
 
     All traces share one vertical scale: `scale` (lowest, highest value) or, without it, that of these clips. Playing,
     seeking and looping never run the script again.
     """
-    data = player_data(store, clips, height_px, scale)
+    data = {**player_data(store, clips, height_px, scale), "can_open": can_open}
     result = _renderer()(key=key, data=data, on_event_change=lambda: None)
     event = result.get("event")
     return dict(event) if event else None

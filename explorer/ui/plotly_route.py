@@ -1,6 +1,7 @@
-"""Plotly's own script over HTTP: the part of it that draws plane charts, a third of the whole, kept beside this module.
+"""Plotly's own script over HTTP: the part of it that our figures use, a quarter of the whole, kept beside this module.
 
-Streamlit brings all of plotly (4.7 MB, maps and 3-D included), which a browser needs half a second to read.
+Streamlit brings all of plotly (4.7 MB, maps and 3-D included), which a browser needs five times as long
+to read. tools/plotly_bundle.sh makes ours.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 PLOTLY_VERSION = "4.1.1"
-PLOTLY_SCRIPT = Path(__file__).parent / "vendor" / f"plotly-cartesian-{PLOTLY_VERSION}.min.js"
+PLOTLY_SCRIPT = Path(__file__).parent / "vendor" / f"plotly-plane-{PLOTLY_VERSION}.min.js"
 PLOTLY_ADDRESS = f"/scripts/{PLOTLY_SCRIPT.name}"
 _HEADERS = {
     "Cache-Control": "public, max-age=31536000, immutable",  # the version is in the address
