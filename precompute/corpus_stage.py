@@ -207,13 +207,14 @@ def playable_clips(corpus: Corpus, n_clips: int) -> set[int]:
 
 
 def _twins_together(corpus: Corpus, members: list[int], n_clips: int) -> list[int]:
-    """The first n_clips of `members`, each followed by those that differ from one before them in one attribute alone."""
+    """The first n_clips of `members`, those first that differ from one before them in one attribute alone."""
     files = [corpus.clips[index].file for index in members]
     columns = pd.DataFrame([{**file.labels, **file.attributes} for file in files]).fillna("")
     codes = np.stack([pd.factorize(columns[name])[0] for name in columns], axis=1) if columns.size else None
     if codes is None:
         return members[:n_clips]
-    taken, has_twin, order = np.zeros(len(members), bool), np.zeros(len(members), bool), []
+    order: list[int] = []
+    taken, has_twin = np.zeros(len(members), bool), np.zeros(len(members), bool)
     while len(order) < min(n_clips, len(members)):
         free = ~taken
         at = int(np.argmax(free & has_twin if (free & has_twin).any() else free))

@@ -101,6 +101,31 @@ def test_confusion_and_recall_agree(store: Store, label: str) -> None:
     assert curves.fetch_probe(store, probe["probe_id"])["kind"].tolist() == ["dense"]
 
 
+@pytest.mark.parametrize("protocol", ["held-out", "group-folds", "random-folds"])
+@pytest.mark.parametrize("kind", ["dense", "codes"])
+def test_the_clips_behind_a_confusion_are_as_many_as_it_counts_and_of_its_classes(
+    store: Store, label: str, protocol: str, kind: str
+) -> None:
+    probe = store.query(
+        "SELECT probe_id FROM probes JOIN representations USING (representation_id) "
+        "WHERE kind = ? AND protocol = ? AND label_name = ? ORDER BY probe_id LIMIT 1",
+        [kind, protocol, label],
+    )["probe_id"][0]
+    said = dict(store.query("SELECT clip_index, predicted_class FROM probe_predictions WHERE probe_id = ?", [probe])
+                .itertuples(index=False))  # fmt: skip
+    for true_class, predicted_class, n in curves.fetch_probe_confusion(store, probe).itertuples(index=False):
+        rows = curves.fetch_confused(store, probe, true_class, predicted_class, limit=1000)
+        assert len(rows) == n == rows["n_all"].iloc[0]
+        assert rows["clip_index"].is_unique
+        assert {said[index] for index in rows["clip_index"]} == {predicted_class}
+        truth = store.query("SELECT DISTINCT value FROM clip_columns WHERE role = 'label' AND name = ? "
+                            "AND clip_index IN (SELECT unnest(?))", [label, rows["clip_index"].tolist()])  # fmt: skip
+        assert truth["value"].tolist() == [true_class]
+        n_groups = rows["group_id"].nunique()
+        assert rows["group_id"].iloc[:n_groups].is_unique, "the first ones are of one group each"
+        assert set(rows["split"]) == {"held-out" if protocol == "held-out" else "train"}
+
+
 def test_sae_points_put_the_right_dense_probe_beside_each_sae(
     store: Store, label: str, tables: dict[str, pd.DataFrame]
 ) -> None:

@@ -142,7 +142,8 @@ def _pairs_within(store: Store, differing: str, one: str, other: str) -> pd.Data
 def _pairs_to_hear(store: Store, sae_id: str, differing: str, one: str, other: str) -> pd.DataFrame:
     """The same pairs in the order to hear them in: those with traces first, then by how much the feature that changes
     most surely does so in its own direction."""
-    pairs, top = _pairs_within(store, differing, one, other), _changes(store, sae_id, differing, one, other).iloc[0]
+    pairs = _pairs_within(store, differing, one, other)
+    top = cached(_changes, store, sae_id, differing, one, other).iloc[0]
     codes = fetch_codes(store, dict(fetch_saes(store, sae_id).iloc[0]))[:, int(top["feature"])]
     change = codes[pairs["clip_other"].to_numpy()] - codes[pairs["clip_one"].to_numpy()]
     playable = set(store.query("SELECT clip_index FROM clips WHERE is_playable")["clip_index"])
