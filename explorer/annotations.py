@@ -171,6 +171,8 @@ def _entry(number: int, row: object) -> tuple[str, int, Annotation, str]:
     lists = given["lists"]
     kinds = {"sae_id": str, "feature": int, "label": str, "note": str, "about": str, "is_bookmarked": bool}
     wrong = [name for name, kind in kinds.items() if not isinstance(given.get(name), kind)]
+    if isinstance(given.get("feature"), bool) or (isinstance(given.get("feature"), int) and given["feature"] < 0):  # type: ignore[operator]
+        wrong.append("feature")
     if wrong or not isinstance(lists, list) or not all(isinstance(name, str) for name in lists):
         raise AnnotationError(
             f"Entry {number} of the file cannot be read: wrong or missing {', '.join(wrong) or 'lists'}."

@@ -66,7 +66,7 @@ def count(value: object, noun: str, plural: str | None = None) -> str:
     if not is_defined(value):
         return f"an unknown number of {words}"
     amount = int(value)  # type: ignore[call-overload]
-    return f"{amount:,} {noun if amount == 1 else words}".replace(",", " ")
+    return f"{amount:,} {noun if amount == 1 else words}"
 
 
 def signed(value: object, digits: int = 2) -> str:

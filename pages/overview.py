@@ -75,7 +75,7 @@ def _first_steps(store: Store) -> None:
     )
     with st.container(key="so-steps"):
         for column, (title, page, params, words) in zip(st.columns(3), steps, strict=True):
-            with column, st.container(border=True):
+            with column, st.container(border=True, height="stretch"):
                 st.page_link(page_file(page), label=title, query_params=params or None)
                 caption(words)
         with st.container(horizontal=True, horizontal_alignment="right"):

@@ -74,12 +74,19 @@ def test_an_export_read_elsewhere_is_the_same(notes: Annotations, tmp_path: Path
     assert list(other.of_owner("z")["about"]).count("HuBERT L3") == 1
 
 
+def one_entry(feature: str) -> str:
+    """A file with one entry of this feature."""
+    return f'{{"format": "sonoscope-annotations-1", "annotations": [{{"sae_id": "x", "feature": {feature}}}]}}'
+
+
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [
         ("not json", "not JSON"),
         ('{"format": "else", "annotations": []}', "should say"),
         (json.dumps({"format": "sonoscope-annotations-1", "annotations": [{"sae_id": "x"}]}), "Entry 1.*feature"),
+        (one_entry("true"), "Entry 1.*feature"),
+        (one_entry("-1"), "Entry 1.*feature"),
         (
             json.dumps({"format": "sonoscope-annotations-1", "annotations": [
                 {"sae_id": "x", "feature": 1}, {"sae_id": "x", "feature": 2, "label": "y" * 99}]}),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -123,3 +124,20 @@ def test_the_singer_lists_beside_the_root_belong_to_it(find: Find, tmp_path: Pat
     (tmp_path / "test_singers_technique.txt").write_text("male1")
     corpus, was_read = find(tmp_path / "FULL", "vocalset")
     assert was_read and {clip.group for clip in corpus.clips if clip.split == "held-out"} == {"male1"}
+
+
+def test_playable_clips_come_with_one_that_differs_in_one_attribute_alone(tiny_sources: Path) -> None:
+    corpus = corpus_stage.read_corpus("synthetic", tiny_sources / "singing")
+    chosen = corpus_stage.playable_clips(corpus, 24)
+    assert len(chosen) == 24 and chosen == corpus_stage.playable_clips(corpus, 24)
+    groups = Counter(corpus.clips[index].group for index in chosen)
+    assert len(groups) == 8 and set(groups.values()) == {3}
+    for index in chosen:
+        own = corpus.clips[index]
+        words = {**own.file.labels, **own.file.attributes}
+        others = [corpus.clips[i] for i in chosen if i != index and corpus.clips[i].group == own.group]
+        differ = [
+            sum({**o.file.labels, **o.file.attributes}.get(name) != value for name, value in words.items())
+            for o in others
+        ]
+        assert 1 in differ

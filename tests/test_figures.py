@@ -49,7 +49,7 @@ def test_numbers_read_as_people_write_them() -> None:
     assert signed(0.5) == "+0.50"
     assert signed(-0.5) == "−0.50"
     assert count(1, "clip") == "1 clip"
-    assert count(1234, "clip") == "1 234 clips"
+    assert count(1234, "clip") == "1,234 clips"
     assert sae_name("HuBERT", 3, 0.95, 0) == "HuBERT L3 · 95 % · seed 0"
     assert is_false(False)
     assert is_false(np.False_)

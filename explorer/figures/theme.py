@@ -101,10 +101,10 @@ def base_layout(fig: go.Figure, dark: bool) -> go.Figure:
         },
         "legend": {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom", "font": {"size": 12}},
         "colorway": [*_ENCODERS.values(), *_OTHERS],
-        "xaxis": axis,
-        "yaxis": axis,
     }
-    fig.layout = _over(fig.layout.to_plotly_json(), look)  # in one piece: plotly's update takes twenty times as long
+    given = fig.layout.to_plotly_json()
+    look |= dict.fromkeys(("xaxis", "yaxis", *(name for name in given if name[:5] in ("xaxis", "yaxis"))), axis)
+    fig.layout = _over(given, look)  # in one piece: plotly's update takes twenty times as long
     return fig
 
 

@@ -121,7 +121,9 @@ def claim_best_layer(probes: pd.DataFrame, protocol: str, heldout: pd.DataFrame)
         low, high, mean = _above_last(heldout[heldout["encoder_id"] == encoder_id], best, last)
         n_tested += is_defined(low)
         n_clear += low > 0
-        test = f"held out {signed(mean)} ({signed(low)} to {signed(high)})" if is_defined(low) else "no interval"
+        test = (
+            f"held out {signed(mean, 3)} ({signed(low, 3)} to {signed(high, 3)})" if is_defined(low) else "no interval"
+        )
         details.append(
             f"{rows['display_name'].iloc[0]} layer {best} {number(by_layer[best])} against {number(by_layer[last])} at "
             f"layer {last}, {test}"
@@ -316,7 +318,7 @@ def fetch_first_looks(store: Store, limit: int = 6) -> pd.DataFrame:
     the largest weight on a factor that beats permuted targets.
 
     display_name, layer, sae_id, feature, why ('label' or 'factor'), label (or the factor's name), score, r2.
-    At most two of one SAE and one for each label of it.
+    At most three of one SAE and one for each label of it; one of each label before a second of any.
     """
     return store.query(
         f"""WITH asked AS (
@@ -340,8 +342,10 @@ def fetch_first_looks(store: Store, limit: int = 6) -> pd.DataFrame:
                FROM one WHERE place = 1)
            SELECT e.display_name, t.layer, few.* EXCLUDE (place, turn)
            FROM few JOIN saes t USING (sae_id) JOIN {NAMED_ENCODERS} e USING (encoder_id)
-           WHERE turn <= 2
-           ORDER BY coalesce(e.is_trained, true) DESC, why = 'label' DESC, coalesce(r2, 1) * abs(score) DESC,
-                    sae_id, feature LIMIT $limit""",  # noqa: S608 - the names are code
+           WHERE turn <= 3
+           ORDER BY coalesce(e.is_trained, true) DESC, why = 'label' DESC,
+                    row_number() OVER (PARTITION BY coalesce(e.is_trained, true), why, label
+                                       ORDER BY coalesce(r2, 1) * abs(score) DESC, sae_id, feature),
+                    coalesce(r2, 1) * abs(score) DESC, sae_id, feature LIMIT $limit""",  # noqa: S608 - the names are code
         {"limit": limit},
     )

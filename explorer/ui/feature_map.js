@@ -21,8 +21,15 @@ class FeatureMap {
     this.hear.onclick = () => this.toggleSound();
     this.whole = make("button", "whole", "whole map");
     this.whole.onclick = () => { this.zoom = 1; this.left = this.top = 0; this.draw(); };
+    const nearer = (sign, name, factor) => {
+      const button = make("button", "step", sign);
+      button.title = `${name} (${sign}, or Ctrl and the wheel)`;
+      button.setAttribute("aria-label", name);
+      button.onclick = () => this.zoomAt(this.width / 2, this.height / 2, factor);
+      return button;
+    };
     this.legend = make("span", "bar keys");
-    this.bar.append(this.hear, this.whole, this.legend);
+    this.bar.append(this.hear, nearer("+", "Zoom in", 1.25), nearer("\u2212", "Zoom out", 0.8), this.whole, this.legend);
     this.canvas = make("canvas");
     this.canvas.tabIndex = 0;
     this.canvas.setAttribute("role", "application");
@@ -178,7 +185,7 @@ class FeatureMap {
     this.canvas.addEventListener("pointercancel", () => { held = null; });
     this.canvas.addEventListener("pointerleave", () => { if (!held) { this.show(-1); this.audio.pause(); } });
     this.canvas.addEventListener("wheel", (event) => {
-      if (!event.ctrlKey && this.zoom === 1 && event.deltaY > 0) return;   // the page scrolls on
+      if (!event.ctrlKey && !event.metaKey) return;   // a wheel alone scrolls the page
       event.preventDefault();
       this.zoomAt(...here(event), event.deltaY < 0 ? 1.25 : 0.8);
     }, { passive: false });

@@ -121,9 +121,11 @@ def _verdict(rows: pd.DataFrame, said: str, *, is_measure: bool) -> str:
             f"The feature that goes with {said} best on training clips, {best['feature']}, reaches {what} "
             f"{number(abs(best['score']))} held out; the best by chance reaches {number(null)}. It does not stand out."
         )
+    backwards = f" It goes the other way round: active where there is little {said}."
     return (
         f"Feature {best['feature']} goes with {said} best on training clips: {what} {number(abs(best['score']))} held "
         f"out; the best by chance reaches {number(null)}. {n_above} of the first {len(top)} are above that."
+        f"{backwards if is_measure and best['train'] < 0 else ''}"
     )
 
 

@@ -157,10 +157,11 @@ def _sentence(rows: pd.DataFrame) -> str:
     if not np.isfinite(null_t):
         return f"Pairs of {count(n_train, 'training group')}: too few to say what changes beyond chance."
     n_above, n_holds = int((rows["t"].abs() > null_t).sum()), int(rows["holds"].sum())
-    parts = (
-        f"{count(n_above, 'feature')} of {len(rows)} change more than the best does by chance (|t| {number(null_t)}) "
-        f"over {count(n_train, 'training group')}; {n_holds} of them hold up on {count(n_heldout, 'held-out group')}."
-    )
+    beyond = f"more than the best does by chance (|t| {number(null_t)}) over {count(n_train, 'training group')}"
+    parts = f"{count(n_above, 'feature')} of {len(rows)} {'changes' if n_above == 1 else 'change'} {beyond}"
+    if n_above:
+        parts += f"; {n_holds} of them hold{'s' if n_holds == 1 else ''} up on {count(n_heldout, 'held-out group')}"
+    parts += "."
     return parts if n_above else f"Nothing changes beyond chance. {parts}"
 
 
