@@ -130,6 +130,9 @@ def probe_tables(scale: Scale, representation_id: str, n_dims: int, rng: np.rand
         yield "probe_classes", pd.DataFrame({"probe_id": probe_id, "class": LABELS, **scores, "n": per_class})
         pairs = {"true_class": np.repeat(LABELS, n), "predicted_class": np.tile(LABELS, n)}
         yield "probe_confusion", pd.DataFrame({"probe_id": probe_id, **pairs, "n": rng.integers(0, 40, n * n)})
+        said = {"clip_index": rng.choice(scale.n_clips, n_held_out, replace=False),
+                "predicted_class": rng.choice(LABELS, n_held_out)}  # fmt: skip
+        yield "probe_predictions", pd.DataFrame({"probe_id": probe_id, **said})
         rows = {"group_id": groups, "accuracy": rng.random(len(groups)), "n": n_held_out // 4}
         yield "probe_groups", pd.DataFrame({"probe_id": probe_id, **rows})
         if protocol == "held-out" and n_dims:

@@ -8,6 +8,7 @@ import explorer.ui
 from explorer.errors import ExplorerError
 from explorer.queries.corpus import fetch_corpus, fetch_saes
 from explorer.ui.context import cached, get_store
+from explorer.ui.history import one_entry_a_view
 from explorer.ui.sae_links import sae_links
 from explorer.ui.style import apply_style, empty_state, error_page, no_sae_yet, page_header, sidebar_head
 from explorer.ui.url import ABOUT_SAES, PAGES, get_param, note_page, page_file
@@ -26,6 +27,7 @@ def main() -> None:
     name_now = current.url_path or PAGES[0]
     note_page(name_now)
     apply_style()
+    one_entry_a_view()
     try:
         facts, saes = fetch_corpus(get_store()), cached(fetch_saes, get_store())
     except ExplorerError as error:

@@ -22,7 +22,8 @@ from precompute.trace_stage import traces_name
 from precompute.train_sae import CurvePoint, TrainSettings, train_paper, train_sound
 
 TRAIN_STAGE, CODES_STAGE = "saes", "codes"
-VERSION = 3
+TRAIN_VERSION = 2  # a new one gives every SAE another id, and what readers wrote stays with the old
+ANALYSIS_VERSION = 3
 LAST_STATE = -1  # among the layers of a joint training: the third SAE, on the last hidden state
 
 
@@ -132,7 +133,7 @@ def sae_ids(work: EncoderAtWork, layers: Sequence[int], settings: TrainSettings)
     """The sae_id of each layer of one training: a hash of all that has a part in its weights, and of nothing else."""
     job = work.job
     identity = {
-        "version": VERSION,
+        "version": TRAIN_VERSION,
         "encoder": work.fingerprint,
         "level": "clip",
         "pooling": work.pooling,
@@ -183,7 +184,7 @@ def analysis_key(job: Job, trained: TrainedSAE) -> str:
     """The name of an SAE's analysis: everything that its tables, codes and listed clips depend on."""
     config = job.config
     return key_of(
-        version=VERSION,
+        version=ANALYSIS_VERSION,
         sae=trained.sae_id,
         corpus=job.corpus.corpus_id,
         run=[

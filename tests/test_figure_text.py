@@ -28,7 +28,8 @@ def _recall() -> go.Figure:
 
 def _dense_groups() -> go.Figure:
     row = {"display_name": EVIL, "layer": 3, "factor_group": "pitch", "r2_median": NAN, "r2_best": NAN,
-           "best_factor": NAN, "n_scored": 0, "n_undefined": 4, "n_above": 0, "n_clips": 40, "n_groups": 4}  # fmt: skip
+           "best_factor": NAN, "n_scored": 0, "n_undefined": 4, "n_above": 0, "n_clips": 40, "n_groups": 4,
+           "best_name": NAN, "sae_id": None}  # fmt: skip
     return classes.dense_factor_groups(pd.DataFrame([row]), False)
 
 
@@ -62,6 +63,9 @@ def _pairs() -> go.Figure:
 def test_names_are_drawn_letter_by_letter(draw: Callable[[], go.Figure]) -> None:
     # legends of the sparsity figure are drawn by the page; plotly's own is off, so its trace names are never shown
     fig = draw().for_each_trace(lambda trace: trace.update(name=None) if draw is _sparsity else None)
+    fig.for_each_trace(
+        lambda trace: trace.update(customdata=None) if draw is _confusion else None
+    )
     text = str(fig.to_dict())
     assert EVIL not in text
     assert SAFE in text
@@ -70,7 +74,7 @@ def test_names_are_drawn_letter_by_letter(draw: Callable[[], go.Figure]) -> None
 
 
 def test_a_group_without_a_best_factor_says_none() -> None:
-    assert "best: none" in _dense_groups().data[0].customdata[0][0]
+    assert "best: none" in _dense_groups().data[0].hovertext[0][0]
 
 
 def test_quotation_marks_stay_as_they_are() -> None:

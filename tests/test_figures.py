@@ -135,7 +135,8 @@ def test_confusion_shades_by_row_and_keeps_the_counts() -> None:
     heat = confusion_matrix(rows, False).data[0]
     np.testing.assert_allclose(np.asarray(heat.z, dtype=float), [[0.75, 0.25], [0.0, 1.0]])
     assert np.asarray(heat.text).tolist() == [["3", "1"], ["", "2"]]
-    assert "3 of 4 a clips" in heat.customdata[0][0]
+    assert "3 of 4 a clips" in heat.hovertext[0][0]
+    assert [list(line) for line in heat.customdata] == [[["a", "a"], ["a", "b"]], [None, ["b", "b"]]]
 
 
 def test_a_class_that_was_only_predicted_has_no_made_up_share() -> None:
@@ -159,12 +160,12 @@ def test_an_undefined_recall_shows_its_reason_and_no_bar() -> None:
 
 def test_dense_factor_groups_print_the_true_number_and_leave_gaps() -> None:
     base = {"display_name": "HuBERT", "best_factor": "F0 mean", "n_scored": 4, "n_undefined": 1, "n_above": 2,
-            "n_clips": 40, "n_groups": 4}  # fmt: skip
+            "n_clips": 40, "n_groups": 4, "best_name": "F0_mean", "sae_id": "s1"}  # fmt: skip
     rows = pd.DataFrame(
         [
             {**base, "layer": 3, "factor_group": "pitch", "r2_median": 0.6, "r2_best": 0.9},
             {**base, "layer": 3, "factor_group": "mfcc", "r2_median": -0.4, "r2_best": 0.1},
-            {**base, "layer": 7, "factor_group": "pitch", "r2_median": 0.5, "r2_best": 0.8},
+            {**base, "layer": 7, "factor_group": "pitch", "r2_median": 0.5, "r2_best": 0.8, "sae_id": None},
         ]
     )
     heat = dense_factor_groups(rows, True).data[0]
@@ -174,7 +175,8 @@ def test_dense_factor_groups_print_the_true_number_and_leave_gaps() -> None:
     assert heat.z[0][0] == 0.0
     assert heat.z[0][1] is None
     assert heat.text[0][1] == ""
-    assert heat.customdata[0][1] == "mfcc from HuBERT L7: not computed"
+    assert heat.hovertext[0][1] == "mfcc from HuBERT L7: not computed"
+    assert list(heat.customdata[1]) == [["s1", "F0_mean"], None], "layers without an SAE lead nowhere"
 
 
 # Sparsity ------------------------------------------------------------------------------------------------------------

@@ -28,7 +28,7 @@ from tests.mixed_store import (
     paper_only,
     write_tables,
 )
-from tests.test_pages import at, charts, no_trouble, words
+from tests.test_pages import at, charts, no_trouble, plain_tables, words
 
 PAGES = ("overview", "layers", "sparsity", "factors", "compare", "features", "runs")
 
@@ -233,7 +233,7 @@ def test_every_match_is_drawn_and_counted(mixed: Path, monkeypatch: pytest.Monke
 def test_two_protocols_have_no_difference_and_an_n_each(mixed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     test = at("compare", mixed, monkeypatch, a=NEW_75, b=PAPER_75)
     no_trouble(test)
-    table = test.dataframe[0].value.set_index("Measure")
+    table = plain_tables(test)[0].set_index("Measure")
     assert set(table["B − A"]) == {"not comparable: different protocol"}
     assert "informativeness, top 10 (A: held-out R², B: in-sample R²)" in table.index
     said = words(test)
@@ -245,7 +245,7 @@ def test_two_protocols_have_no_difference_and_an_n_each(mixed: Path, monkeypatch
 def test_two_widths_have_no_difference_of_completeness(mixed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     test = at("compare", mixed, monkeypatch, a=NEW_75, b=WIDE_75)
     no_trouble(test)
-    table = test.dataframe[0].value.set_index("Measure")["B − A"]
+    table = plain_tables(test)[0].set_index("Measure")["B − A"]
     assert table[f"completeness, top 10 (A: D = {D}, B: D = {D_WIDE})"] == "not comparable: different D"
     assert table["FVU, held out"] == "0.000"
     assert "completeness is not comparable between them" in words(test)

@@ -233,6 +233,7 @@ def test_a_square_of_the_factor_map_opens_its_feature_and_back_returns(app: Serv
     page.goto(f"{app.url}/factors?sae={scored['sae_id'][0]}")
     settle(page)
     page.wait_for_selector(".js-plotly-plot .point")
+    before = page.url
     point = _where_it_stays(page)
     page.mouse.click(point["x"], point["y"])
     page.wait_for_function("() => location.pathname.endsWith('/features')")
@@ -241,6 +242,7 @@ def test_a_square_of_the_factor_map_opens_its_feature_and_back_returns(app: Serv
     page.go_back()
     page.wait_for_function("() => location.pathname.endsWith('/factors')")
     settle(page)
+    assert page.url == before, "one step back, to the view that was left"
     expect(page.get_by_role("heading", name="Factors", exact=True)).to_be_visible()
 
 

@@ -60,7 +60,11 @@ def _hear(store: Store, probe_id: str, confusion: pd.DataFrame, true: str, said:
     words = f"{true}, rightly called so" if true == said else f"{true} that the probe called {said}"
     with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
         if rows.empty:
-            caption(f"No clip is {words}.")
+            counted = confusion.loc[
+                (confusion["true_class"] == true) & (confusion["predicted_class"] == said), "n"
+            ].sum()
+            missing = "which they are was not stored; run precompute once more to hear them"
+            caption(f"{count(counted, 'clip')}: {words}; {missing}." if counted else f"No clip is {words}.")
         else:
             n_all, n_groups = rows["n_all"].iloc[0], rows["n_groups"].iloc[0]
             shown = "" if len(rows) == n_all else f" The first {len(rows)}, each group in turn:"
