@@ -20,6 +20,7 @@ from explorer.ui.choices import chart, section
 from explorer.ui.context import cached, get_store, is_dark
 from explorer.ui.explained import explain
 from explorer.ui.figure import kept_figure
+from explorer.ui.kept import kept
 from explorer.ui.layer_probes import dense_protocols, group_spread, why_unscored
 from explorer.ui.markup import as_written
 from explorer.ui.pair_clips import draw_pair
@@ -78,7 +79,7 @@ def main() -> None:
 def _choose(store: Store, saes: pd.DataFrame) -> tuple[dict[str, Any], dict[str, Any]]:
     """A and B of the link; by default the SAE shown first and the reference one of another encoder or layer."""
     asked_a, asked_b = get_param("a") or get_param("sae"), get_param("b")
-    a = resolve_sae(store, asked_a) if asked_a else default_sae(saes)
+    a = resolve_sae(store, asked_a) if asked_a else dict(kept(default_sae, saes))
     if asked_b:
         b = resolve_sae(store, asked_b)
     else:
@@ -88,7 +89,7 @@ def _choose(store: Store, saes: pd.DataFrame) -> tuple[dict[str, Any], dict[str,
         pool = next(rows for rows in (elsewhere, deeper, others) if len(rows))
         same = pool[(pool["sparsity"] == a["sparsity"]) & (pool["protocol"] == a["protocol"])]
         b = default_sae(same if len(same) else pool)
-    names = sae_names(saes, with_encoder=True)
+    names = kept(sae_names, saes, with_encoder=True)
     for column, side, sae in zip(st.columns(2, gap="large"), "ab", (a, b), strict=True):
         key = f"so-compare-{side}"
         st.session_state[key] = sae["sae_id"]
@@ -215,7 +216,7 @@ def _factors(store: Store, a: dict[str, Any], b: dict[str, Any]) -> None:
     clips = [int(n) for n in dict.fromkeys([both["n_clips_a"].max(), both["n_clips_b"].max()]) if is_defined(n)]
     in_sample = ", where noise alone scores well" if protocol == "paper" else ""
     picked = chart(
-        factor_pairs(pairs, is_dark(), name_a=_short(a), name_b=_short(b)), "compare-factors", pairs,
+        kept_figure(factor_pairs, pairs, is_dark(), name_a=_short(a), name_b=_short(b)), "compare-factors", pairs,
         f"factors_{a['sae_id']}_{b['sae_id']}", title=f"{capitalised(r2_words(protocol))} of each acoustic factor",
         caption=f"{protocol.capitalize()}{in_sample}, {' and '.join(count(n, 'clip') for n in clips)}. Of "
         f"{count(len(sound), 'factor')} that beat permuted targets from A or B, {higher} are higher from A. "
@@ -245,7 +246,7 @@ def _matches(store: Store, a: dict[str, Any], b: dict[str, Any]) -> None:
     with left:
         drawn = rows["r_train"].notna() & rows["r_heldout"].notna()
         picked = chart(
-            match_scatter(rows, is_dark(), selected=(fa, fb)), "matches", rows,
+            kept_figure(match_scatter, rows, is_dark(), selected=(fa, fb)), "matches", rows,
             f"matches_{a['sae_id']}_{b['sae_id']}", title="Does a match hold up?", selectable=True,
             caption=f"{count(int(drawn.sum()), 'feature')} of A with their best match in B by correlation of "
             "activation over the same clips, chosen on training clips. Click one to hear the pair. Not drawn: "
@@ -261,7 +262,7 @@ def _matches(store: Store, a: dict[str, Any], b: dict[str, Any]) -> None:
 
 def _no_matches(store: Store, a: dict[str, Any]) -> None:
     partners = cached(fetch_match_partners, store, a["sae_id"])
-    names = sae_names(cached(fetch_saes, store), with_encoder=True)
+    names = kept(sae_names, cached(fetch_saes, store), with_encoder=True)
     empty_state("Not computed: the store holds no matches from A to B.")
     if len(partners):
         caption("A has matches with:")

@@ -32,6 +32,8 @@ from explorer.ui.choices import chart, choose_one
 from explorer.ui.clip_list import draw_clips
 from explorer.ui.context import cached, get_store, is_dark
 from explorer.ui.explained import explain
+from explorer.ui.figure import kept_figure
+from explorer.ui.kept import kept
 from explorer.ui.markup import as_written
 from explorer.ui.selectors import choose_sae, sae_names
 from explorer.ui.style import caption, download_csv, empty_state, page_header
@@ -78,7 +80,7 @@ def _not_scored(store: Store, sae: dict[str, Any]) -> None:
     scored = cached(fetch_scored_saes, store)
     step = f"{count(len(scored), 'other SAE')} of this store have factor scores." if len(scored) else ""
     empty_state(f"Not computed: no factor was scored for {_name(sae)}.", step)
-    names = sae_names(cached(fetch_saes, store), with_encoder=True)
+    names = kept(sae_names, cached(fetch_saes, store), with_encoder=True)
     for sae_id in scored["sae_id"].head(N_LINKS):
         st.page_link(page_file("factors"), label=as_written(names[sae_id]), query_params={"sae": str(sae_id)})
 
@@ -143,12 +145,12 @@ def _weights(
     features = top_features(weights, N_FEATURES)
     shown = weights[weights["feature"].isin(features)]
     if order == _ORDERS[0]:
-        factors = cluster_order(shown, held["factor_index"].tolist(), "factor_index", "feature")
+        factors = kept(cluster_order, shown, held["factor_index"].tolist(), "factor_index", "feature")
     elif order == _ORDERS[1]:
         factors = held.sort_values(["factor_group", "factor_index"])["factor_index"].tolist()
     else:
         factors = held.sort_values("r2", ascending=False)["factor_index"].tolist()
-    features = cluster_order(shown, features, "feature", "factor_index")
+    features = kept(cluster_order, shown, features, "feature", "factor_index")
     n_unsound = int((~above_permuted(held)).sum())
     title = f"Lasso weights: {count(len(factors), 'factor')} (with R²) by the {count(len(features), 'feature')} "
     title = f"{title}that carry most"
@@ -156,7 +158,7 @@ def _weights(
         title = f"No factor beats permuted targets. {title}"
     total = weights["weight"].abs().sum()
     picked = chart(
-        lasso_marks(weights, scores, factors, features, is_dark()), "lasso", shown,
+        kept_figure(lasso_marks, weights, scores, factors, features, is_dark()), "lasso", shown,
         f"lasso_{sae['sae_id']}_{protocol}", selectable=True,
         title=title,
         caption=f"These features carry {percent(shown['weight'].abs().sum() / total)} of these factors' |weight|. "
@@ -174,7 +176,7 @@ def _against_completeness(scores: pd.DataFrame, sae: dict[str, Any], protocol: s
         empty_state("No factor has a completeness here: none beats permuted targets with a weight.")
         return
     picked = chart(
-        r2_completeness(scores, is_dark(), color, selected=int(chosen["factor_index"])), "r2-completeness",
+        kept_figure(r2_completeness, scores, is_dark(), color, selected=int(chosen["factor_index"])), "r2-completeness",
         scores[["name", "display_name", "factor_group", "r2", "completeness", "completeness_d", "effective_codes"]],
         f"r2_completeness_{sae['sae_id']}_{protocol}", title="R² against completeness", selectable=True,
         caption=f"Dotted: R² {R2_THRESHOLD}, completeness {COMPLETENESS_THRESHOLD}. {_completeness_words(scores)} "
@@ -227,9 +229,9 @@ def _predictions(store: Store, sae: dict[str, Any], protocol: str, chosen: dict[
         empty_state(f"The predictions of {chosen['display_name']} were not stored. {words}")
         return
     unit = str(chosen["unit"]) if is_defined(chosen["unit"]) else None
-    fig = predicted_measured(
-        rows, is_dark(), encoder_color(sae["encoder_name"]), name=str(chosen["display_name"]), unit=unit,
-        is_clipped=protocol != "paper",
+    fig = kept_figure(
+        predicted_measured, rows, is_dark(), encoder_color(sae["encoder_name"]), name=str(chosen["display_name"]),
+        unit=unit, is_clipped=protocol != "paper",
     )  # fmt: skip
     picked = chart(
         fig, "predicted", rows, f"predicted_{chosen['name']}_{sae['sae_id']}_{protocol}",

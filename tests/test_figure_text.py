@@ -63,9 +63,7 @@ def _pairs() -> go.Figure:
 def test_names_are_drawn_letter_by_letter(draw: Callable[[], go.Figure]) -> None:
     # legends of the sparsity figure are drawn by the page; plotly's own is off, so its trace names are never shown
     fig = draw().for_each_trace(lambda trace: trace.update(name=None) if draw is _sparsity else None)
-    fig.for_each_trace(
-        lambda trace: trace.update(customdata=None) if draw is _confusion else None
-    )
+    fig.for_each_trace(lambda trace: trace.update(customdata=None) if draw is _confusion else None)
     text = str(fig.to_dict())
     assert EVIL not in text
     assert SAFE in text

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import plotly.graph_objects as go
+import plotly.io
 import pytest
 
 import explorer.ui.choices
@@ -52,11 +52,11 @@ def click(monkeypatch: pytest.MonkeyPatch, key: str, is_hit: Callable[[Any], boo
     """From now on the figures whose key starts with `key` report a click on the first mark of the first trace hit."""
     draw = explorer.ui.choices.show_figure
 
-    def show(fig: go.Figure, figure_key: str, **options: Any) -> list[Any] | None:
-        carried = draw(fig, figure_key, **options)
+    def show(figure: str, figure_key: str, **options: Any) -> list[Any] | None:
+        carried = draw(figure, figure_key, **options)
         if not figure_key.startswith(key):
             return carried
-        trace = next(trace for trace in fig.data if is_hit(trace))
+        trace = next(trace for trace in plotly.io.from_json(figure).data if is_hit(trace))
         return None if trace.customdata is None else list(trace.customdata[0])
 
     monkeypatch.setattr(explorer.ui.choices, "show_figure", show)

@@ -7,7 +7,6 @@ from html import escape
 from typing import Any
 
 import pandas as pd
-import plotly.graph_objects as go
 import streamlit as st
 
 from explorer.errors import NotInStoreError
@@ -57,7 +56,7 @@ def choose_label(store: Store) -> str | None:
 
 
 def chart(
-    fig: go.Figure,
+    figure: str,
     key: str,
     rows: pd.DataFrame,
     name: str,
@@ -66,14 +65,14 @@ def chart(
     caption: str = "",
     selectable: bool = False,
 ) -> list[Any] | None:
-    """A titled figure with its rows as CSV and a caption that carries n and protocol.
+    """A titled figure, of `kept_figure`, with its rows as CSV and a caption that carries n and protocol.
 
     Returns what the mark carries that was clicked for this run, or None; see `show_figure`.
     """
     with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="center"):
         st.html(f'<b class="so-chart-title">{escape(title)}</b>')
         download_csv(rows, name)
-    carried = show_figure(fig, key, title=title, file_name=name, selectable=selectable)
+    carried = show_figure(figure, key, title=title, file_name=name, selectable=selectable)
     if caption:
         draw_caption(caption)
     return carried

@@ -18,6 +18,7 @@ from explorer.text import count, is_defined, number, sentence
 from explorer.ui.choices import chart
 from explorer.ui.context import cached, is_dark
 from explorer.ui.explained import how_measured
+from explorer.ui.figure import kept_figure
 from explorer.ui.markup import as_written
 from explorer.ui.style import plural
 from explorer.ui.url import get_param, set_params
@@ -53,8 +54,8 @@ def draw_against(store: Store, sae: dict[str, Any], row: dict[str, Any], facts: 
     about = sentence(str(measure["description"])) if measure["description"] else ""
     unit = f" ({measure['unit']})" if measure["unit"] else ""
     carried = chart(
-        against_measure(
-            known, tuning_curve(*arrays), encoder_color(str(sae["encoder_name"])), is_dark(),
+        kept_figure(
+            against_measure, known, tuning_curve(*arrays), encoder_color(str(sae["encoder_name"])), is_dark(),
             measure=f"{measure['title']}{unit}", by=by or "group_id",
         ),
         "against",

@@ -14,6 +14,7 @@ import streamlit as st
 
 from explorer.figures.features import MapColors
 from explorer.text import count, is_defined, number, percent
+from explorer.ui.kept import kept
 
 
 @cache
@@ -29,7 +30,7 @@ def _renderer() -> Any:
 
 def feature_map(rows: pd.DataFrame, colors: MapColors, key: str, *, height_px: int = 460) -> int | None:
     """Draw the map of `rows` of `fetch_feature_map`. Returns the feature that was clicked for this run, else None."""
-    result = _renderer()(key=key, data=map_data(rows, colors, height_px), on_event_change=lambda: None)
+    result = _renderer()(key=key, data=kept(map_data, rows, colors, height_px), on_event_change=lambda: None)
     event = result.get("event")
     return int(event["feature"]) if event else None
 

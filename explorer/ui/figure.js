@@ -35,6 +35,7 @@ class Figure {
     if (this.data && data.figure === this.data.figure) return;
     this.data = data;
     this.figure = JSON.parse(data.figure);
+    if (data.selectable) this.figure.layout.dragmode = false;
     this.height = this.figure.layout.height || 450;
     this.place.style.height = `${this.height}px`;
     const keys = data.selectable ? " Arrow keys walk the marks, Enter opens one." : "";

@@ -6,8 +6,6 @@ before it is in sight.
 
 from __future__ import annotations
 
-import hashlib
-import pickle
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -16,26 +14,20 @@ from typing import Any
 import plotly.graph_objects as go
 import streamlit as st
 
+from explorer.ui.kept import kept
 from explorer.ui.plotly_route import PLOTLY_ADDRESS
 
 
-@cache
-def _kept() -> Callable[..., go.Figure]:
-    """The cache of figures, made on first use: at import there is no server yet."""
+def kept_figure(draw: Callable[..., go.Figure], *arguments: object, **options: object) -> str:
+    """The figure `draw(*arguments, **options)`, one of `explorer.figures`, as plotly's JSON.
 
-    def figure(content: bytes, _draw: Callable[[], go.Figure]) -> go.Figure:
-        return _draw()
-
-    return st.cache_resource(max_entries=100, show_spinner=False)(figure)
-
-
-def kept_figure(draw: Callable[..., go.Figure], *arguments: object, **options: object) -> go.Figure:
-    """`draw(*arguments, **options)`, one of `explorer.figures`, remembered by the content of its arguments.
-
-    For figures of the whole store, which every reader opens and which take long. Readers share it: change nothing.
+    Remembered by the content of its arguments: to build a figure takes longer than all else on a page.
     """
-    content = pickle.dumps((draw.__module__, draw.__qualname__, arguments, options))
-    return _kept()(hashlib.sha256(content).digest(), lambda: draw(*arguments, **options))
+    return kept(_as_json, draw, arguments, options)
+
+
+def _as_json(draw: Callable[..., go.Figure], arguments: tuple[object, ...], options: dict[str, object]) -> str:
+    return str(draw(*arguments, **options).to_json())
 
 
 @cache
@@ -50,18 +42,15 @@ def _renderer() -> Any:
     )
 
 
-def show_figure(fig: go.Figure, key: str, *, title: str, file_name: str, selectable: bool = False) -> list[Any] | None:
-    """Draw `fig`, which has had `base_layout`, once it is in sight.
+def show_figure(figure: str, key: str, *, title: str, file_name: str, selectable: bool = False) -> list[Any] | None:
+    """Draw a figure, given as plotly's JSON, once it is in sight.
 
-    `title` names it to a screen reader; its picture is saved as `file_name`.png.
-
-    With `selectable`, a click on a mark (or Enter on one reached by the arrow keys) runs the script again: that run
-    gets what the mark carries as customdata, a list. None in every other run, and for marks that carry nothing.
+    `title` names it to a screen reader; its picture is saved as `file_name`.png. With `selectable`, a click on a mark
+    (or Enter on one reached by the arrow keys) runs the script again: that run gets what the mark carries as
+    customdata, a list. None in every other run, and for marks that carry nothing.
     """
-    if selectable and fig.layout.dragmode is not False:  # a kept figure is changed once
-        fig.update_layout(dragmode=False)
     data = {
-        "figure": fig.to_json(),
+        "figure": figure,
         "plotly": PLOTLY_ADDRESS,
         "file_name": file_name,
         "title": title,

@@ -15,6 +15,7 @@ from explorer.ui.choices import chart, choose_one, section
 from explorer.ui.context import cached, is_dark
 from explorer.ui.explained import how_measured
 from explorer.ui.feature_against import AGAINST
+from explorer.ui.figure import kept_figure
 from explorer.ui.find_features import MEASURE, planted_title
 from explorer.ui.style import caption
 from explorer.ui.url import go_to
@@ -49,7 +50,7 @@ def planted_section(store: Store) -> None:
     st.write(conclusion(rows, said))
     scored = rows[rows["score"].notna()]
     picked = chart(
-        planted_map(rows, is_dark()),
+        kept_figure(planted_map, rows, is_dark()),
         "planted-map",
         rows,
         f"planted-{kind}",

@@ -12,6 +12,7 @@ from explorer.text import count
 from explorer.ui.choices import chart
 from explorer.ui.clip_list import draw_clips
 from explorer.ui.context import cached, is_dark
+from explorer.ui.figure import kept_figure
 from explorer.ui.style import caption, empty_state
 from explorer.ui.url import get_param, set_params
 
@@ -32,7 +33,7 @@ def draw_classes(store: Store, probe_id: str, color: str) -> None:
             empty_state("Recall by class was not stored for this probe.")
         else:
             chart(
-                class_recall(classes, is_dark(), color), "recall", classes, f"recall_{probe_id}",
+                kept_figure(class_recall, classes, is_dark(), color), "recall", classes, f"recall_{probe_id}",
                 title="Recall by class", caption="Undefined under 20 clips of a class.",
             )  # fmt: skip
     with right:
@@ -40,7 +41,8 @@ def draw_classes(store: Store, probe_id: str, color: str) -> None:
             empty_state("The confusion of this probe was not stored.")
         else:
             picked = chart(
-                confusion_matrix(confusion, is_dark(), selected=cell), "confusion", confusion, f"confusion_{probe_id}",
+                kept_figure(confusion_matrix, confusion, is_dark(), selected=cell), "confusion",
+                confusion, f"confusion_{probe_id}",
                 title="Confusion: clips by true and predicted class", selectable=True,
                 caption="Shade: share of the true class's clips. Click a cell to hear its clips.",
             )  # fmt: skip

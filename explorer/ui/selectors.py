@@ -14,6 +14,7 @@ from explorer.queries.corpus import fetch_saes, record, resolve_sae
 from explorer.store import Store
 from explorer.text import is_false, recipe_name, series_name
 from explorer.ui.context import cached
+from explorer.ui.kept import kept
 from explorer.ui.url import get_param, set_params
 
 _NAMED_BY = ["sae_id", "encoder_display", "layer", "is_trained", "n_epochs", "sparsity", "n_features", "seed", "level",
@@ -72,11 +73,11 @@ def choose_sae(store: Store) -> dict[str, Any]:
     if saes.empty:
         raise NotInStoreError("This store holds no SAE.")
     named = get_param("sae")
-    chosen = resolve_sae(store, named) if named else default_sae(saes)
+    chosen = resolve_sae(store, named) if named else dict(kept(default_sae, saes))
     encoders = saes.drop_duplicates("encoder_id").set_index("encoder_id")
     here = saes[saes["encoder_id"] == chosen["encoder_id"]]
     there = here[here["layer"] == chosen["layer"]]
-    names = sae_names(there)
+    names = kept(sae_names, there)
     with st.sidebar:
         encoder = _choose(
             "Encoder", list(encoders.index), "encoder_id", chosen, lambda key: _encoder_name(encoders, key)
