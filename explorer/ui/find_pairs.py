@@ -67,7 +67,7 @@ def draw_pairs(store: Store, sae: dict[str, Any], facts: CorpusFacts) -> None:
     pairs = cached(_pairs_to_hear, store, str(sae["sae_id"]), differing, one, other)
     place = _choose_pair(pairs, facts)
     with st.container(key="so-split"):
-        left, right = st.columns([5, 4], gap="medium")
+        left, right = st.columns(2, gap="medium")
     with right:
         section(f"What changes from {one} to {other}")
         st.write(as_written(_sentence(rows)))
@@ -169,14 +169,16 @@ def _table(rows: pd.DataFrame, sae: dict[str, Any], name: str) -> int:
     """Features by |t|; a click on a cell opens the feature, a tick draws its trace. Returns the feature to draw."""
     column = st.column_config
     columns = {
-        "feature": column.NumberColumn("Feature", format="%d", width=70),
-        "holds": column.CheckboxColumn("Holds up", width=75, help="On held-out groups too, beyond chance"),
-        "label": column.TextColumn("Label", width=90),
-        "change": column.NumberColumn("Change", format="%+.2f", help="Mean over training groups"),
-        "t": column.NumberColumn("t", format="%+.1f", help="Over training groups: what it is ranked by"),
-        "change_heldout": column.NumberColumn("Held out", format="%+.2f", help="Mean over held-out groups"),
-        "t_heldout": column.NumberColumn("t", format="%+.1f", help="Over held-out groups"),
-        "agreeing": column.NumberColumn("Agree", format="%.0f %%", help="Held-out groups that change that way"),
+        "feature": column.NumberColumn("Feature", format="%d", width=65),
+        "holds": column.CheckboxColumn("Holds up", width=70, help="On held-out groups too, beyond chance"),
+        "label": column.TextColumn("Label", width=80),
+        "change": column.NumberColumn("Change", format="%+.2f", width=66, help="Mean over training groups"),
+        "t": column.NumberColumn("t", format="%+.1f", width=54, help="Over training groups: what it is ranked by"),
+        "change_heldout": column.NumberColumn("Held out", format="%+.2f", width=70, help="Mean over held-out groups"),
+        "t_heldout": column.NumberColumn("t", format="%+.1f", width=54, help="Over held-out groups"),
+        "agreeing": column.NumberColumn(
+            "Agree", format="%.0f %%", width=62, help="Held-out groups that change that way"
+        ),
     }
     top = rows.head(ROWS)
     event = st.dataframe(
