@@ -117,7 +117,8 @@ CREATE TABLE listed_clips (
     is_active BOOLEAN);
 -- traces (parquet, by feature): feature, clip_index, n_points, t0_s, hop_s, low, step, padded_share, points (BLOB of uint8):
 -- value = low + step * point, in units of the pre-activation
--- codes_by_feature / codes_by_clip (parquet): clip_index, feature, value
+-- codes_by_feature / codes_by_clip (parquet): clip_index, feature, value; of an SAE of frames also frame, so that a clip and
+-- feature have several rows, of which the largest value is the clip's
 
 CREATE TABLE factor_scores (
     representation_id TEXT, protocol TEXT, factor_index INTEGER, seed INTEGER,
