@@ -171,7 +171,8 @@ def _entry(number: int, row: object) -> tuple[str, int, Annotation, str]:
     lists = given["lists"]
     kinds = {"sae_id": str, "feature": int, "label": str, "note": str, "about": str, "is_bookmarked": bool}
     wrong = [name for name, kind in kinds.items() if not isinstance(given.get(name), kind)]
-    if isinstance(given.get("feature"), bool) or (isinstance(given.get("feature"), int) and given["feature"] < 0):  # type: ignore[operator]
+    feature = given.get("feature")
+    if isinstance(feature, bool) or (isinstance(feature, int) and feature < 0):
         wrong.append("feature")
     if wrong or not isinstance(lists, list) or not all(isinstance(name, str) for name in lists):
         raise AnnotationError(

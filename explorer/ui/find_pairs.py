@@ -112,8 +112,7 @@ def _changes(store: Store, sae_id: str, differing: str, one: str, other: str) ->
     from scipy import stats
 
     pairs = _pairs_within(store, differing, one, other)
-    codes = fetch_codes(store, dict(fetch_saes(store, sae_id).iloc[0]))
-    change = codes[pairs["clip_other"].to_numpy()] - codes[pairs["clip_one"].to_numpy()]
+    change = _change_of_pairs(store, sae_id, pairs)
     train, heldout = (
         paired_changes(change[(pairs["split"] == part).to_numpy()], pairs[pairs["split"] == part]["group_id"])
         for part in ("train", "held-out")
@@ -133,6 +132,12 @@ def _changes(store: Store, sae_id: str, differing: str, one: str, other: str) ->
     return rows.loc[rows["t"].abs().sort_values(ascending=False, kind="stable").index].reset_index(drop=True)
 
 
+def _change_of_pairs(store: Store, sae_id: str, pairs: pd.DataFrame) -> np.ndarray:
+    """(pairs, features): the activation on the second clip less that on the first."""
+    codes = fetch_codes(store, dict(fetch_saes(store, sae_id).iloc[0]))
+    return codes[pairs["clip_other"].to_numpy()] - codes[pairs["clip_one"].to_numpy()]
+
+
 def _pairs_within(store: Store, differing: str, one: str, other: str) -> pd.DataFrame:
     """The pairs that lie within one group, and so within one part of the split."""
     pairs = fetch_pairs(store, differing, one, other)
@@ -144,8 +149,7 @@ def _pairs_to_hear(store: Store, sae_id: str, differing: str, one: str, other: s
     most surely does so in its own direction."""
     pairs = _pairs_within(store, differing, one, other)
     top = cached(_changes, store, sae_id, differing, one, other).iloc[0]
-    codes = fetch_codes(store, dict(fetch_saes(store, sae_id).iloc[0]))[:, int(top["feature"])]
-    change = codes[pairs["clip_other"].to_numpy()] - codes[pairs["clip_one"].to_numpy()]
+    change = _change_of_pairs(store, sae_id, pairs)[:, int(top["feature"])]
     playable = set(store.query("SELECT clip_index FROM clips WHERE is_playable")["clip_index"])
     has_traces = pairs["clip_one"].isin(playable) & pairs["clip_other"].isin(playable)
     order = pd.DataFrame({"traces": ~has_traces, "change": -np.sign(top["change"]) * change})
