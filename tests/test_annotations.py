@@ -165,6 +165,7 @@ def test_keys_bookmark_and_go_on_and_a_reload_keeps_it(browser: Browser, app: Se
     page.goto(f"{app.url}/features?sae={sae_id}&feature={feature}")
     settle(page)
     page.wait_for_selector("section.clip")
+    expect(page.get_by_role("button", name="Bookmark", exact=False).first).to_be_visible()  # who listens for the key
     page.keyboard.press("b")
     expect(page.get_by_role("button", name="Bookmarked")).to_be_visible()
     page.reload()
