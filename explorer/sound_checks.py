@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import math
 import mmap
 import re
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Protocol
 
 import numpy as np
 
@@ -36,6 +37,13 @@ _MPEG_KBPS = {
 _MPEG_RATES_HZ = {3: (44100, 48000, 32000), 2: (22050, 24000, 16000), 0: (11025, 12000, 8000)}
 
 
+class Named(Protocol):
+    """What a message about a sound calls it: a path, or sound in memory."""
+
+    @property
+    def name(self) -> str: ...
+
+
 @dataclass(frozen=True)
 class Header:
     """What a file says of itself before anything is decoded. `n_claimed`: None where it does not say."""
@@ -47,22 +55,26 @@ class Header:
     note: str = ""
 
 
-def check_header(path: Path, header: Header) -> None:
+def check_header(source: Named, header: Header) -> None:
     """Raise AudioError when a header is outside the limits of channels, rate or length."""
     if not 1 <= header.n_channels <= MAX_CHANNELS:
-        raise AudioError(f"{path.name!r} has {header.n_channels} channels; 1 to {MAX_CHANNELS} are read. Mix it down.")
+        raise AudioError(
+            f"{source.name!r} has {header.n_channels} channels; 1 to {MAX_CHANNELS} are read. Mix it down."
+        )
     if not MIN_RATE_HZ <= header.sample_rate_hz <= MAX_RATE_HZ:
         raise AudioError(
-            f"{path.name!r} has a sample rate of {header.sample_rate_hz} Hz; {MIN_RATE_HZ} to {MAX_RATE_HZ} Hz are "
+            f"{source.name!r} has a sample rate of {header.sample_rate_hz} Hz; {MIN_RATE_HZ} to {MAX_RATE_HZ} Hz are "
             "read. Resample it."
         )
     if header.n_claimed is not None and header.n_claimed > MAX_FILE_S * header.sample_rate_hz:
-        raise too_long(path, header.n_claimed / header.sample_rate_hz)
+        raise too_long(source, header.n_claimed / header.sample_rate_hz)
 
 
-def too_long(path: Path, seconds: float) -> AudioError:
+def too_long(source: Named, seconds: float) -> AudioError:
     """The error for a file over the longest length."""
-    return AudioError(f"{path.name!r} is over {seconds / 3600:.1f} hours long; {MAX_FILE_S / 3600:g} are read. Cut it.")
+    return AudioError(
+        f"{source.name!r} is over {seconds / 3600:.1f} hours long; {MAX_FILE_S / 3600:g} are read. Cut it."
+    )
 
 
 def header_says_cut(extra_info: str) -> bool:
@@ -133,15 +145,15 @@ class Levels:
         return math.sqrt(energy / self.n_samples) if self.n_samples else 0.0
 
 
-def too_short(path: Path, n_samples: int, rate_hz: int, header: Header) -> AudioError:
+def too_short(source: Named, n_bytes: int, n_samples: int, rate_hz: int, header: Header) -> AudioError:
     """The error for a file without samples or under the shortest length."""
     if n_samples == 0:
         return AudioError(
-            f"{path.name!r} holds no samples ({path.stat().st_size} bytes, {header.encoding}): empty, or its writer "
+            f"{source.name!r} holds no samples ({n_bytes} bytes, {header.encoding}): empty, or its writer "
             "stopped before it could say how much follows. Record or convert it again."
         )
     return AudioError(
-        f"{path.name!r} is {n_samples / rate_hz:.4f} s long; the shortest clip is {MIN_CLIP_S:g} s, under which no "
+        f"{source.name!r} is {n_samples / rate_hz:.4f} s long; the shortest clip is {MIN_CLIP_S:g} s, under which no "
         "acoustic factor is defined."
     )
 
@@ -185,7 +197,7 @@ def count_mpeg_samples(handle: BinaryIO) -> MpegCount | None:
 
     None when no frame is found. Header layout: ISO/IEC 11172-3, section 2.4.1.3, and 13818-3 for the lower rates.
     """
-    with mmap.mmap(handle.fileno(), 0, access=mmap.ACCESS_READ) as data:
+    with _content(handle) as data:
         at, n_samples, has_length = _id3_size(data), 0, None
         while at + 4 <= len(data):
             frame = _mpeg_frame(data[at : at + 4])
@@ -203,7 +215,13 @@ def count_mpeg_samples(handle: BinaryIO) -> MpegCount | None:
     return None if has_length is None else MpegCount(n_samples, has_length)
 
 
-def _id3_size(data: mmap.mmap) -> int:
+def _content(handle: BinaryIO) -> AbstractContextManager[bytes | mmap.mmap]:
+    if isinstance(handle, io.BytesIO):
+        return nullcontext(handle.getvalue())
+    return mmap.mmap(handle.fileno(), 0, access=mmap.ACCESS_READ)
+
+
+def _id3_size(data: bytes | mmap.mmap) -> int:
     head = data[:10]
     if head[:3] != b"ID3" or len(head) < 10:
         return 0

@@ -49,8 +49,8 @@ OWNERS = {
     "transformers": ("explorer.encoders",),
     "huggingface_hub": ("explorer.encoders",),
     "opensmile": ("explorer.factors",),
-    "soundfile": ("explorer.audio",),
-    "av": ("explorer.audio",),
+    "soundfile": ("explorer.audio", "explorer.decoding"),
+    "av": ("explorer.decoding",),
     "umap": ("precompute.atlas",),
     "streamlit": ("app", "pages", "explorer.ui"),
 }

@@ -13,8 +13,10 @@ import soundfile as sf
 
 from explorer.audio import (
     PREVIEW_RATE_HZ,
+    SoundBytes,
     Waveform,
     audio_info,
+    flac_bytes,
     load_waveform,
     resample,
     scan_audio,
@@ -253,3 +255,32 @@ def test_importing_it_is_light():
     code = "import sys, explorer.audio; print([m for m in ('torch', 'scipy', 'av', 'pandas') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(("suffix", "form", "subtype"), [
+    (".wav", "WAV", "PCM_24"), (".flac", "FLAC", "PCM_16"), (".ogg", "OGG", "VORBIS"), (".opus", "OGG", "OPUS"),
+    (".mp3", "MP3", "MPEG_LAYER_III"), (".aiff", "AIFF", "PCM_16"),
+])  # fmt: skip
+def test_sound_in_memory_reads_as_the_file_does(tmp_path: Path, suffix: str, form: str, subtype: str) -> None:
+    path = tmp_path / f"tone{suffix}"
+    rate_hz = 48_000 if suffix == ".opus" else 44_100
+    tone = 0.5 * np.sin(2 * np.pi * 440 * np.arange(rate_hz) / rate_hz)
+    sf.write(path, np.stack([tone, 0.3 * tone], axis=1), rate_hz, format=form, subtype=subtype)
+    sound = SoundBytes(path.name, path.read_bytes())
+    path_info, path_cuts = scan_audio(path, clip_s=0.4)
+    assert scan_audio(sound, clip_s=0.4) == (path_info, path_cuts)
+    for start_s in (0.0, 0.3):
+        from_file = load_waveform(path, start_s=start_s, sample_rate_hz=16_000)
+        assert np.array_equal(load_waveform(sound, start_s=start_s, sample_rate_hz=16_000).samples, from_file.samples)
+
+
+def test_sound_in_memory_that_is_none_is_refused_by_its_name() -> None:
+    for data in (b"", b"not a sound at all" * 99, b"RIFF\xff\xff\xff\xffWAVEfmt "):
+        with pytest.raises(AudioError, match="'mine.wav'"):
+            scan_audio(SoundBytes("mine.wav", data))
+
+
+def test_flac_in_memory_is_the_preview(tmp_path: Path) -> None:
+    wave = Waveform(np.sin(np.arange(30_000) / 9).astype(np.float32), 44_100)
+    write_preview(wave, tmp_path / "p.flac")
+    assert flac_bytes(wave) == (tmp_path / "p.flac").read_bytes()

@@ -90,11 +90,11 @@ def test_a_refusal_that_may_pass_is_not_kept(find: Find, tmp_path: Path, monkeyp
             raise PermissionError(13, os.strerror(13))
         return open(path, *arguments, **options)
 
-    monkeypatch.setattr("explorer.audio.open", refused, raising=False)
+    monkeypatch.setattr("explorer.decoding.open", refused, raising=False)
     corpus, _ = find(root)
     assert [item.path for item in corpus.rejected] == ["1.wav"] and len(corpus.files) == 2
     assert find(root) == (corpus, True)
-    monkeypatch.setattr("explorer.audio.open", open, raising=False)
+    monkeypatch.setattr("explorer.decoding.open", open, raising=False)
     corpus, was_read = find(root)
     assert was_read and not corpus.rejected and len(corpus.files) == 3
     assert not find(root)[1]
