@@ -276,7 +276,7 @@ def test_sound_in_memory_reads_as_the_file_does(tmp_path: Path, suffix: str, for
 
 def test_sound_in_memory_that_is_none_is_refused_by_its_name() -> None:
     for data in (b"", b"not a sound at all" * 99, b"RIFF\xff\xff\xff\xffWAVEfmt "):
-        with pytest.raises(AudioError, match="'mine.wav'"):
+        with pytest.raises(AudioError, match=r"'mine\.wav'"):
             scan_audio(SoundBytes("mine.wav", data))
 
 
