@@ -1,15 +1,17 @@
-"""The stores that were made or opened last, remembered in the user's own data folder and never in a store."""
+"""Stores and checkpoints that were used last, remembered in the user's own data folder and never in a store."""
 
 from __future__ import annotations
 
 import json
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from explorer.errors import StoreError
 
 _FILE = "recent_stores.json"
+_PLACES_FILE = "checkpoints.json"
 _MAX_REMEMBERED = 20
 
 
@@ -27,11 +29,15 @@ def home_folder() -> Path:
 
 def recent_stores() -> list[Path]:
     """The remembered store folders, newest first; those that are gone are included. Empty when none is remembered."""
+    return [Path(row) for row in _remembered(_FILE) if isinstance(row, str)]
+
+
+def _remembered(name: str) -> list[object]:
     try:
-        rows = json.loads((home_folder() / _FILE).read_text(encoding="utf-8"))
+        rows = json.loads((home_folder() / name).read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError, PermissionError, ValueError):
         return []
-    return [Path(row) for row in rows if isinstance(row, str)] if isinstance(rows, list) else []
+    return rows if isinstance(rows, list) else []
 
 
 def last_store() -> Path | None:
@@ -42,15 +48,32 @@ def last_store() -> Path | None:
 def remember_store(folder: Path | str) -> None:
     """Put `folder` first among the remembered stores. Raises StoreError when the data folder cannot be written."""
     path = Path(folder).expanduser().resolve()
-    rows = [str(path)] + [str(other) for other in recent_stores() if other != path]
+    _remember(_FILE, [str(path)] + [str(other) for other in recent_stores() if other != path])
+
+
+def _remember(name: str, rows: Sequence[str]) -> None:
     home = home_folder()
-    partial = home / f".{_FILE}.{os.getpid()}"
+    partial = home / f".{name}.{os.getpid()}"
     try:
         home.mkdir(parents=True, exist_ok=True)
         partial.write_text(json.dumps(rows[:_MAX_REMEMBERED], indent=1) + "\n", encoding="utf-8")
-        os.replace(partial, home / _FILE)
+        os.replace(partial, home / name)
     except OSError as error:
         raise StoreError(
-            f"{home / _FILE} cannot be written: {error}. Set SONOSCOPE_HOME to a folder that can be, "
+            f"{home / name} cannot be written: {error}. Set SONOSCOPE_HOME to a folder that can be, "
             "or name the store each time with --store."
         ) from error
+
+
+def remembered_places() -> list[str]:
+    """Where runs on this machine found their encoders ('hubert=DIR'), the newest first. Empty when none is known."""
+    return [str(row) for row in _remembered(_PLACES_FILE) if isinstance(row, str)]
+
+
+def remember_places(places: Sequence[str]) -> None:
+    """Put checkpoint folders ('NAME=DIR') first among the remembered ones. Raises StoreError as `remember_store`."""
+    new = [
+        f"{name}={Path(folder).expanduser().resolve()}" for name, _, folder in (text.partition("=") for text in places)
+    ]
+    if new:
+        _remember(_PLACES_FILE, list(dict.fromkeys([*new, *remembered_places()])))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,7 +13,7 @@ import pandas as pd
 from threadpoolctl import threadpool_limits
 
 from explorer.errors import ConfigError, DatasetError, StoreError
-from explorer.recent import remember_store
+from explorer.recent import remember_places, remember_store
 from explorer.store import POINTER
 from precompute.artefacts import Artefacts, key_of
 from precompute.config import RunConfig
@@ -102,7 +102,7 @@ def run(config: RunConfig, *, command: str, on_published: Callable[[int], object
             if not is_last and known.issuperset(job.record.bundles):
                 continue  # people browse it already
             generation = publish_now(choices, f"{work.encoder_id} is", is_finished=is_last)
-        _remember(config.store)
+        _remember(config.store, config.encoders)
         return RunSummary(job.run_id, generation, job.corpus, reporter.where_the_time_went())
 
 
@@ -185,8 +185,9 @@ def _recorded_bundles(artefacts: Artefacts, run_id: str) -> set[tuple[str, str]]
     return {(stage, key) for record in records for stage, key in record["bundles"]}
 
 
-def _remember(store: Path) -> None:
+def _remember(store: Path, encoders: Sequence[str]) -> None:
     try:
         remember_store(store)
+        remember_places([text for text in encoders if Path(text.partition("=")[2] or "?").expanduser().is_dir()])
     except StoreError as error:  # the store is there all the same
         log.warning("The store is finished, but not remembered as the last one: %s", error)

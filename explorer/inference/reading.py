@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from explorer.audio import Waveform, resample
-from explorer.encoders import Encoder
 from explorer.sae import SAE, Codes, feature_trace
+
+if TYPE_CHECKING:
+    from explorer.encoders import Encoder
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,6 +33,22 @@ class Reading:
         """(t,) the feature's pre-activation at `times_s`; its mean is the sound's pre-activation."""
         return feature_trace(self.states_td, self.sae, feature)
 
+    def between(self, start_s: float, end_s: float) -> Reading:
+        """The frames whose centres lie in a stretch, pooled on their own: the encoder heard the rest too.
+
+        The frame nearest to its middle where the stretch holds none.
+        """
+        inside = (self.times_s >= start_s) & (self.times_s <= end_s)
+        if not inside.any():
+            inside[np.argmin(np.abs(self.times_s - (start_s + end_s) / 2))] = True
+        return read_states(self.states_td[inside], self.times_s[inside], self.sae)
+
+
+def read_states(states_td: np.ndarray, times_s: np.ndarray, sae: SAE, pooled_d: np.ndarray | None = None) -> Reading:
+    """Frames (t, d) at `times_s` as one SAE sees their mean (or `pooled_d`)."""
+    pooled = states_td.mean(axis=0, dtype=np.float64).astype(np.float32) if pooled_d is None else pooled_d
+    return Reading(states_td, times_s, sae.preactivations(pooled[None])[0], sae.encode(pooled[None]), sae)
+
 
 def read_sound(wave: Waveform, encoder: Encoder, layer: int, saes: Sequence[SAE]) -> list[Reading]:
     """Encode one sound (any rate) and read it with several SAEs of the same layer.
@@ -39,8 +58,4 @@ def read_sound(wave: Waveform, encoder: Encoder, layer: int, saes: Sequence[SAE]
     if wave.sample_rate_hz != encoder.sample_rate_hz:
         wave = resample(wave, encoder.sample_rate_hz)
     states = encoder.hidden_states([wave], [layer])[layer]
-    pooled_1d = states.pooled()
-    return [
-        Reading(states.values_td[0], states.times_s[0], sae.preactivations(pooled_1d)[0], sae.encode(pooled_1d), sae)
-        for sae in saes
-    ]
+    return [read_states(states.values_td[0], states.times_s[0], sae, states.pooled()[0]) for sae in saes]

@@ -1,0 +1,117 @@
+"""Read a sound with the SAEs of a store and print what they hear, as JSON.
+
+python -m explorer.inference FILE --store DIR [--sae ID ...] [--checkpoint NAME=DIR ...]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from explorer.audio import load_waveform
+from explorer.errors import ExplorerError
+from explorer.inference.listening import Heard, listen, measure, own_encoder, with_predictions
+from explorer.queries.corpus import fetch_saes
+from explorer.recent import last_store
+from explorer.store import open_store
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command. Exit code 1 with one line on stderr for an error that a person can mend."""
+    parser = argparse.ArgumentParser(
+        prog="python -m explorer.inference", description="Read a sound with the SAEs of a store; prints JSON."
+    )
+    parser.add_argument(
+        "file", type=Path, metavar="FILE", help="wav, flac, ogg, mp3, opus or aiff (m4a with the extra)"
+    )
+    parser.add_argument("--store", type=Path, help="default: the last store made here")
+    parser.add_argument("--sae", action="append", metavar="ID", help="may be repeated; default: every reference SAE")
+    parser.add_argument("--checkpoint", action="append", default=[], metavar="NAME=DIR", help="may be repeated")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 or mps")
+    parser.add_argument("--start", type=float, default=0.0, metavar="S", help="where to begin, in seconds")
+    parser.add_argument("--length", type=float, metavar="S", help="how much to read, in seconds; default: all")
+    parser.add_argument("--no-factors", action="store_true", help="leave openSMILE out")
+    parser.add_argument("--top", type=int, default=20, help="features and codes to print for each SAE")
+    options = parser.parse_args(arguments)
+    try:
+        answer = _answer(options)
+    except ExplorerError as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    json.dump(answer, sys.stdout, indent=1, allow_nan=False)
+    sys.stdout.write("\n")
+    return 0
+
+
+def _answer(options: argparse.Namespace) -> dict[str, Any]:
+    folder = options.store or last_store()
+    if folder is None:
+        raise ExplorerError("No store is named and none was made here: name one with --store DIR.")
+    store = open_store(folder)
+    wave = load_waveform(options.file, start_s=options.start, duration_s=options.length)
+    saes = fetch_saes(store)
+    wanted = options.sae or list(saes[saes["is_reference"].astype(bool)]["sae_id"])
+    started = time.perf_counter()
+    heard = listen(store, wave, wanted, own_encoder(store, places=options.checkpoint, device=options.device))
+    answer: dict[str, Any] = {
+        "file": str(options.file),
+        "duration_s": round(wave.duration_s, 6),
+        "sample_rate_hz": wave.sample_rate_hz,
+        "store": str(folder),
+        "generation": store.generation,
+        "seconds": {"features": round(time.perf_counter() - started, 3)},
+        "saes": [_sae(one, options.top) for one in heard],
+    }
+    if not options.no_factors:
+        started = time.perf_counter()
+        table = measure(store, wave)
+        answer["seconds"]["factors"] = round(time.perf_counter() - started, 3)
+        answer["factors"] = _records(table[["name", "unit", "value", "reason", "low", "median", "high"]])
+        for one, printed in zip(heard, answer["saes"], strict=True):
+            predicted = with_predictions(table, one)
+            printed["predicted_factors"] = _records(
+                predicted[predicted["predicted"].notna()][["name", "predicted", "r2"]]
+            )
+    store.close()
+    return answer
+
+
+def _sae(heard: Heard, top: int) -> dict[str, Any]:
+    names = ["feature", "label", "activation", "preactivation", "percentile", "density", "is_dense"]
+    probe = heard.probe
+    labels = {} if probe is None else dict(zip(probe.classes, probe.probabilities(heard.code_f).tolist(), strict=True))
+    return {
+        "sae": heard.sae["sae_id"],
+        "encoder": heard.sae["encoder_id"],
+        "layer": heard.sae["layer"],
+        "sparsity": heard.sae["sparsity"],
+        "n_active": len(heard.features),
+        "features": _records(heard.features[names].head(top)),
+        "label_name": None if probe is None else probe.label_name,
+        "label_probabilities": labels,
+    }
+
+
+def _records(rows: pd.DataFrame) -> list[dict[str, Any]]:
+    return [{str(name): _plain(value) for name, value in row.items()} for row in rows.to_dict("records")]
+
+
+def _plain(value: Any) -> Any:
+    """For JSON: numpy scalars unwrapped, what is missing or not finite as null."""
+    if hasattr(value, "item"):
+        value = value.item()
+    if value is pd.NA or (isinstance(value, float) and not math.isfinite(value)):
+        return None
+    return value
+
+
+if __name__ == "__main__":
+    sys.exit(main())

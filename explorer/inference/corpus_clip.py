@@ -1,0 +1,50 @@
+"""The sound of a corpus clip: cut from the original where it is at hand, else its preview."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+from explorer.audio import Waveform, load_waveform
+from explorer.queries.live import fetch_original
+from explorer.store import Store
+
+VARIABLE = "SONOSCOPE_DATA"
+APPROXIMATE = "from the preview, approximate"
+
+
+@dataclass(frozen=True, eq=False)
+class ClipSound:
+    """The sound at its file's own rate, or at the preview's. `note` says which, and why."""
+
+    wave: Waveform
+    is_original: bool
+    note: str
+
+
+def clip_sound(store: Store, clip_index: int, roots: Sequence[str] = ()) -> ClipSound:
+    """The sound of a clip. The original is looked for in `roots`, in SONOSCOPE_DATA and where the store's runs read it,
+    and taken when its SHA-256 is the store's. Raises NotInStoreError where the preview is gone too."""
+    facts = fetch_original(store, clip_index)
+    named = [*roots, *filter(None, os.environ.get(VARIABLE, "").split(os.pathsep))]
+    differs = False
+    for root in dict.fromkeys([*named, *facts["roots"]]):
+        path = Path(root).expanduser() / facts["path"]
+        if not path.is_file():
+            continue
+        if _sha256(path, path.stat().st_mtime_ns, path.stat().st_size) == facts["sha256"]:
+            wave = load_waveform(path, start_s=facts["start_s"], duration_s=facts["duration_s"])
+            return ClipSound(wave, True, "from the original recording")
+        differs = True
+    why = "the original has changed" if differs else "the original is not at hand"
+    return ClipSound(load_waveform(store.file(facts["preview"])), False, f"{APPROXIMATE}: {why}")
+
+
+@lru_cache(maxsize=256)
+def _sha256(path: Path, mtime_ns: int, size: int) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,171 @@
+"""The one function that reads a new sound: the page, a notebook and the command call it, each with its own encoder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from explorer.audio import SILENT_RMS, Waveform, resample
+from explorer.errors import AudioError, EncoderError, NotInStoreError
+from explorer.inference.checkpoints import Missing, find_place, places_of
+from explorer.inference.reading import Reading, read_states
+from explorer.prediction import FactorModels, LabelProbe, percentile_among
+from explorer.queries.corpus import resolve_sae
+from explorer.queries.live import (
+    fetch_encoder,
+    fetch_factor_models,
+    fetch_factor_spread,
+    fetch_label_probe,
+    fetch_live_features,
+)
+from explorer.sae import load_sae
+from explorer.store import Store
+
+if TYPE_CHECKING:
+    from explorer.encoders import Encoder
+
+MAX_LIVE_S = 60.0
+POOLED = "valid frames"
+Frames = Mapping[int, tuple[np.ndarray, np.ndarray]]
+Encode = Callable[[Mapping[str, Any], Waveform, Sequence[int]], Frames]
+"""(row of `encoders`, sound at that encoder's rate, layers) -> {layer: (frames (t, d), their centres in s (t,))}."""
+
+
+@dataclass(frozen=True, eq=False)
+class Heard:
+    """A sound as one SAE sees it, against the corpus.
+
+    sae: its row of `fetch_saes`. features: a row a feature that is active, strongest first: feature, label, activation,
+    preactivation, percentile (the share of corpus clips, in %, that activate it less), density (%), is_dense,
+    max_value, preactivation_mean. probe, models: None where the store has none on these codes.
+    """
+
+    sae: Mapping[str, Any]
+    reading: Reading
+    features: pd.DataFrame
+    probe: LabelProbe | None
+    models: FactorModels | None
+
+    @property
+    def code_f(self) -> np.ndarray:
+        """(f,) the activations."""
+        return self.reading.codes.dense()[0]
+
+    def between(self, known: pd.DataFrame, start_s: float, end_s: float) -> pd.DataFrame:
+        """`features` for a stretch of the sound; `known`: `fetch_live_features` of this SAE."""
+        return _features(known, self.reading.between(start_s, end_s))
+
+
+def check_sound(wave: Waveform) -> None:
+    """Raise AudioError, with what to do, for a sound that is silent or over MAX_LIVE_S."""
+    if wave.duration_s > MAX_LIVE_S:
+        raise AudioError(
+            f"The sound lasts {wave.duration_s:.1f} s; up to {MAX_LIVE_S:g} s are read at once. Choose a part of it."
+        )
+    rms = float(np.sqrt(np.mean(np.square(wave.samples, dtype=np.float64))))
+    if rms < SILENT_RMS:
+        raise AudioError(f"The sound is silent (rms {rms:.1e} of full scale): there is nothing to hear in it.")
+
+
+def listen(store: Store, wave: Waveform, sae_ids: Sequence[str], encode: Encode) -> list[Heard]:
+    """Read one sound (any rate, up to MAX_LIVE_S) with SAEs of a store, each encoder once. In the order of `sae_ids`.
+
+    Raises AudioError for a sound that cannot be read, NotInStoreError for an SAE that is not there or not of pooled
+    frames, and what `encode` raises.
+    """
+    check_sound(wave)
+    saes = [_readable(resolve_sae(store, sae_id)) for sae_id in sae_ids]
+    frames: dict[str, Frames] = {}
+    for encoder_id in dict.fromkeys(str(sae["encoder_id"]) for sae in saes):
+        encoder = fetch_encoder(store, encoder_id)
+        layers = sorted({int(sae["layer"]) for sae in saes if sae["encoder_id"] == encoder_id})
+        frames[encoder_id] = encode(encoder, resample(wave, int(encoder["sample_rate_hz"])), layers)
+    return [_heard(store, sae, *frames[str(sae["encoder_id"])][int(sae["layer"])]) for sae in saes]
+
+
+def measure(store: Store, wave: Waveform, heard: Heard | None = None) -> pd.DataFrame:
+    """The 88 factors of a sound, by openSMILE at the sound's own rate, beside the corpus.
+
+    `fetch_factor_spread`'s columns and value (NaN where undefined, `reason` says why); with `heard`, also predicted
+    (from its code; NaN where not above chance of permuted values or not scored) and r2 (held out).
+    """
+    from explorer.factors import factor_row
+
+    row = factor_row(wave)
+    table = fetch_factor_spread(store).assign(value=row.values, reason=list(row.reasons))
+    return table if heard is None else with_predictions(table, heard)
+
+
+def with_predictions(table: pd.DataFrame, heard: Heard) -> pd.DataFrame:
+    """A table of `measure` with `predicted` and `r2` of the code's Lasso models; NaN where there is none."""
+    models = heard.models
+    if models is None:
+        return table.assign(predicted=np.nan, r2=np.nan)
+    found = pd.DataFrame(
+        {"factor_index": models.factor_index_m, "predicted": models.predict(heard.code_f), "r2": models.r2_m}
+    )
+    return table.merge(found, on="factor_index", how="left")
+
+
+def own_encoder(store: Store, *, places: Sequence[str] = (), device: str = "auto") -> Encode:
+    """Encode in this process, with checkpoints found as `find_place` does; each is loaded once and kept.
+
+    places: 'NAME=DIR' to look at first. The function raises EncoderError where a checkpoint is not at hand.
+    """
+    where = places_of(store, places)
+
+    @cache
+    def loaded(encoder_id: str) -> Encoder:
+        from explorer.encoders import load_encoder
+
+        place = find_place(fetch_encoder(store, encoder_id), where)
+        if isinstance(place, Missing):
+            raise EncoderError(place.reason)
+        return load_encoder(place.assignment, device=device, loader=_loader(place.loader), offline=True)
+
+    def encode(encoder: Mapping[str, Any], wave: Waveform, layers: Sequence[int]) -> Frames:
+        states = loaded(str(encoder["encoder_id"])).hidden_states([wave], layers)
+        return {layer: (states[layer].values_td[0], states[layer].times_s[0]) for layer in layers}
+
+    return encode
+
+
+def _loader(name: str) -> Any:
+    return "paper" if name == "paper" else "own class"
+
+
+def _readable(sae: dict[str, Any]) -> dict[str, Any]:
+    if sae["level"] != "clip" or sae["pooling"] != POOLED:
+        raise NotInStoreError(
+            f"SAE {sae['sae_id']} codes {sae['level']}s pooled over {sae['pooling']!r}; a new sound is read "
+            f"with SAEs of clips pooled over {POOLED!r}. Choose another SAE."
+        )
+    return sae
+
+
+def _heard(store: Store, sae: dict[str, Any], states_td: np.ndarray, times_s: np.ndarray) -> Heard:
+    sae_id = str(sae["sae_id"])
+    reading = read_states(states_td, times_s, load_sae(store.file(sae["weights_file"])))
+    known = fetch_live_features(store, sae_id)
+    return Heard(
+        sae, reading, _features(known, reading), fetch_label_probe(store, sae_id), fetch_factor_models(store, sae_id)
+    )
+
+
+def _features(known: pd.DataFrame, reading: Reading) -> pd.DataFrame:
+    """The active features, strongest first, each beside the corpus."""
+    codes = reading.codes
+    active = codes.values_nk[0] > 0
+    at, values = codes.indices_nk[0][active], codes.values_nk[0][active].astype(float)
+    rows = known.set_index("feature").loc[at].reset_index()
+    percentiles = [
+        percentile_among(value, int(row["n_zero"]), row["quantiles"], int(row["n_active"]))
+        for value, row in zip(values, rows.to_dict("records"), strict=True)
+    ]
+    rows = rows.assign(activation=values, preactivation=reading.preactivations_f[at], percentile=percentiles)
+    return rows.drop(columns=["n_zero", "n_active", "quantiles", "is_dead"])

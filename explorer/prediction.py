@@ -1,0 +1,98 @@
+"""What codes tell: label probabilities and acoustic factors, from stored weights. Arrays in, arrays out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class LabelProbe:
+    """A linear probe: logits_k = weights_kf @ ((x - center) / scale) + intercept_k; probabilities are their softmax.
+
+    accuracy and chance: on held-out groups; None where undefined.
+    """
+
+    label_name: str
+    classes: tuple[str, ...]
+    center_f: Floats
+    scale_f: Floats
+    weights_kf: Floats
+    intercept_k: Floats
+    accuracy: float | None = None
+    chance: float | None = None
+
+    def logits(self, code_f: ArrayLike) -> Floats:
+        """(k,) logits of one code, in nats."""
+        return self.terms(code_f).sum(axis=1) + self.intercept_k
+
+    def probabilities(self, code_f: ArrayLike) -> Floats:
+        """(k,) probabilities of one code; they add up to 1."""
+        logits = self.logits(code_f)
+        odds = np.exp(logits - logits.max())
+        return odds / odds.sum()
+
+    def terms(self, code_f: ArrayLike) -> Floats:
+        """(k, f) weight times standardised activation: with the intercept they add up to the logits exactly.
+
+        A feature that is silent has a term too, since 0 is below its mean.
+        """
+        return self.weights_kf * (np.asarray(code_f, np.float64) - self.center_f) / self.scale_f
+
+    def contrast(self, code_f: ArrayLike, class_index: int) -> Floats:
+        """(f,) how far each feature moves one class's logit against the mean of all classes' logits.
+
+        A number added to every class's weight changes no probability, so only the difference means something.
+        """
+        terms = self.terms(code_f)
+        return terms[class_index] - terms.mean(axis=0)
+
+
+@dataclass(frozen=True, eq=False)
+class FactorModels:
+    """Lasso models of m factors: y = (weights @ ((x - x_mean) / x_scale) + intercept) * y_scale + y_mean, in the
+    factor's unit. r2: on held-out groups."""
+
+    factor_index_m: NDArray[np.int64]
+    r2_m: Floats
+    x_mean_f: Floats
+    x_scale_f: Floats
+    weights_mf: Floats
+    intercept_m: Floats
+    y_mean_m: Floats
+    y_scale_m: Floats
+
+    def predict(self, code_f: ArrayLike) -> Floats:
+        """(m,) predicted factors of one code."""
+        z = (np.asarray(code_f, np.float64) - self.x_mean_f) / self.x_scale_f
+        return (self.weights_mf @ z + self.intercept_m) * self.y_scale_m + self.y_mean_m
+
+
+def scaled(code_f: ArrayLike, feature: int, by: float) -> Floats:
+    """The code with one activation multiplied by `by`: 0 removes the feature."""
+    changed = np.array(code_f, np.float64)
+    changed[feature] *= by
+    return changed
+
+
+def percentile_among(value: float, n_zero: int, quantiles: ArrayLike | None, n_active: int) -> float:
+    """The share (%) of clips whose activation is below `value`. NaN where no clip is known.
+
+    quantiles: of the n_active non-zero activations, evenly spaced from the smallest to the largest.
+    """
+    if n_zero + n_active == 0:
+        return float("nan")
+    if value <= 0:
+        return 0.0
+    below = 0.0
+    if quantiles is not None and n_active:
+        steps = np.asarray(quantiles, np.float64)
+        if value > steps[-1]:
+            below = 1.0
+        elif value >= steps[0]:
+            below = float(np.interp(value, steps, np.linspace(0, 1, len(steps))))
+    return 100 * (n_zero + below * n_active) / (n_zero + n_active)

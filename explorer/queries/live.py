@@ -1,0 +1,152 @@
+"""What a store knows that a new sound is read against: features, probes, Lasso models, factors of the corpus, codes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from explorer.prediction import FactorModels, LabelProbe
+from explorer.queries.corpus import plain
+from explorer.queries.labels import shown_label
+from explorer.queries.search import fetch_codes
+from explorer.store import Store
+
+PROTOCOL = "held-out"
+
+
+def fetch_encoder(store: Store, encoder_id: str) -> dict[str, Any]:
+    """The row of `encoders`, as plain values."""
+    rows = store.query("SELECT * FROM encoders WHERE encoder_id = ?", [encoder_id])
+    return {str(key): plain(value) for key, value in rows.iloc[0].items()}
+
+
+def fetch_places(store: Store) -> list[str]:
+    """Where this store's runs found their encoders ('hubert=DIR'), the newest run's first. May be of other machines."""
+    rows = store.query(
+        "SELECT unnest(json_extract_string(config_json, '$.encoders[*]')) AS place, started_at FROM runs "
+        "ORDER BY started_at DESC"
+    )
+    return list(dict.fromkeys(str(place) for place in rows["place"]))
+
+
+def fetch_live_features(store: Store, sae_id: str) -> pd.DataFrame:
+    """A row a feature, by feature: what it is called and how it is active in the corpus.
+
+    feature, label (shown), density (%), max_value, preactivation_mean, is_dense, is_dead, n_zero, n_active, quantiles
+    (101 of the non-zero activations, None where there are none).
+    """
+    return store.query(
+        f"SELECT f.feature, {shown_label('f')} AS label, 100 * f.density AS density, f.max_value, "  # noqa: S608
+        "f.preactivation_mean, f.is_dense, f.is_dead, coalesce(h.n_zero, 0) AS n_zero, f.n_active, h.quantiles "
+        "FROM features f LEFT JOIN feature_histograms h USING (sae_id, feature) WHERE f.sae_id = ? ORDER BY f.feature",
+        [sae_id],
+    )
+
+
+def fetch_label_probe(store: Store, representation_id: str) -> LabelProbe | None:
+    """The probe of labels on these codes that was fitted on the training part; None where there is none."""
+    rows = store.query(
+        "SELECT p.probe_id, p.label_name, p.accuracy, p.chance, w.class, w.intercept, w.weights "
+        "FROM probes p JOIN probe_weights w USING (probe_id) "
+        "WHERE p.representation_id = ? AND p.protocol = ? ORDER BY p.seed, p.probe_id, w.class",
+        [representation_id, PROTOCOL],
+    )
+    rows = rows[rows["probe_id"] == rows["probe_id"].iloc[0]] if len(rows) else rows
+    if rows.empty:
+        return None
+    scaler = store.query("SELECT center, scale FROM probe_scalers WHERE probe_id = ?", [rows["probe_id"].iloc[0]])
+    return LabelProbe(
+        label_name=str(rows["label_name"].iloc[0]),
+        classes=tuple(rows["class"].astype(str)),
+        center_f=np.asarray(scaler["center"].iloc[0], np.float64),
+        scale_f=np.asarray(scaler["scale"].iloc[0], np.float64),
+        weights_kf=np.stack([np.asarray(row, np.float64) for row in rows["weights"]]),
+        intercept_k=rows["intercept"].to_numpy(np.float64),
+        accuracy=plain(rows["accuracy"].iloc[0]),
+        chance=plain(rows["chance"].iloc[0]),
+    )
+
+
+def fetch_factor_models(store: Store, representation_id: str) -> FactorModels | None:
+    """The Lasso models of all factors that these codes were scored for; None where there is none."""
+    models = store.query(
+        "SELECT m.*, s.r2 FROM lasso_models m "
+        "LEFT JOIN factor_scores s USING (representation_id, protocol, factor_index) "
+        "WHERE m.representation_id = ? AND m.protocol = ? ORDER BY m.factor_index",
+        [representation_id, PROTOCOL],
+    )
+    if models.empty:
+        return None
+    scaler = store.query(
+        "SELECT x_mean, x_scale FROM lasso_scalers WHERE representation_id = ? AND protocol = ?",
+        [representation_id, PROTOCOL],
+    ).iloc[0]
+    entries = store.query(
+        "SELECT factor_index, dim, weight FROM lasso_weights WHERE representation_id = ? AND protocol = ?",
+        [representation_id, PROTOCOL],
+    )
+    x_mean = np.asarray(scaler["x_mean"], np.float64)
+    weights = np.zeros((len(models), len(x_mean)))
+    row_of = pd.Series(np.arange(len(models)), index=models["factor_index"])
+    weights[row_of[entries["factor_index"]].to_numpy(), entries["dim"].to_numpy()] = entries["weight"].to_numpy()
+    columns = {name: models[name].to_numpy(np.float64) for name in ("intercept", "y_mean", "y_scale")}
+    return FactorModels(
+        factor_index_m=models["factor_index"].to_numpy(np.int64),
+        r2_m=models["r2"].to_numpy(np.float64, na_value=np.nan),
+        x_mean_f=x_mean,
+        x_scale_f=np.asarray(scaler["x_scale"], np.float64),
+        weights_mf=weights,
+        intercept_m=columns["intercept"],
+        y_mean_m=columns["y_mean"],
+        y_scale_m=columns["y_scale"],
+    )
+
+
+def fetch_factor_spread(store: Store) -> pd.DataFrame:
+    """The 88 factors and how they lie in the corpus: factor_index, name, display_name, unit, factor_group, n, low,
+    median and high (5th, 50th, 95th percentile)."""
+    return store.query(
+        "SELECT f.factor_index, f.name, f.display_name, f.unit, f.factor_group, count(v.value)::INTEGER AS n, "
+        "quantile_cont(v.value, 0.05) AS low, quantile_cont(v.value, 0.5) AS median, "
+        "quantile_cont(v.value, 0.95) AS high "
+        "FROM factors f LEFT JOIN factor_values v USING (factor_index) GROUP BY ALL ORDER BY f.factor_index"
+    )
+
+
+def fetch_nearest_clips(
+    store: Store, sae: Mapping[str, Any], code_f: NDArray[np.floating], n: int, *, without: int | None = None
+) -> pd.DataFrame:
+    """The n corpus clips whose codes point the same way: `cosine`, and the columns of `clips`, nearest first.
+
+    `without`: a clip_index to leave out, where the sound is that clip. Empty where codes are not stored, or the code is
+    all zero.
+    """
+    length = float(np.linalg.norm(code_f))
+    if not sae["codes_by_clip_file"] or length == 0:
+        return pd.DataFrame()
+    codes = fetch_codes(store, sae)
+    norms = np.linalg.norm(codes, axis=1)
+    cosine = np.where(norms > 0, codes @ code_f.astype(np.float32) / np.where(norms > 0, norms, 1.0) / length, 0.0)
+    if without is not None:
+        cosine[without] = -1.0
+    order = np.argsort(-cosine, kind="stable")[:n]
+    rows = store.query("SELECT * FROM clips WHERE clip_index IN (SELECT unnest(?::INTEGER[]))", [order.tolist()])
+    near = pd.DataFrame({"clip_index": order, "cosine": cosine[order]})
+    return near.merge(rows, on="clip_index", how="inner").sort_values("cosine", ascending=False, ignore_index=True)
+
+
+def fetch_original(store: Store, clip_index: int) -> dict[str, Any]:
+    """Where a clip was cut: path (relative to the data set's root), sha256, start_s, duration_s, preview, roots (of
+    the store's runs, newest first; they may be of other machines)."""
+    rows = store.query(
+        "SELECT f.path, f.sha256, c.start_s, c.duration_s, c.preview, c.title, c.clip_id FROM clips c "
+        "JOIN files f USING (file_id) WHERE c.clip_index = ?",
+        [clip_index],
+    )
+    roots = store.query("SELECT config_json->>'root' AS root FROM runs ORDER BY started_at DESC")
+    facts = {str(key): plain(value) for key, value in rows.iloc[0].items()}
+    return facts | {"roots": list(dict.fromkeys(str(root) for root in roots["root"].dropna()))}

@@ -1,0 +1,251 @@
+"""explorer/inference: a new sound reads as precompute reads its clips, by the store's checkpoint or not at all."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from explorer.audio import Waveform, load_waveform, write_preview
+from explorer.encoders import load_encoder
+from explorer.errors import AudioError, ConfigError, EncoderError, NotInStoreError
+from explorer.inference import Missing, Place, clip_sound, find_place, listen, measure, own_encoder, places_of
+from explorer.playable import restored
+from explorer.prediction import percentile_among, scaled
+from explorer.queries.corpus import fetch_saes
+from explorer.queries.live import fetch_encoder, fetch_live_features, fetch_nearest_clips
+from explorer.queries.search import fetch_codes
+from explorer.queries.traces import _stored
+from explorer.sae import feature_trace
+from explorer.store import Store, open_store
+from precompute.pipeline import run
+from precompute.random_checkpoints import write_random_checkpoint
+from tests.conftest import tiny_config
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="module")
+def other_two(tiny_sources: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store of the tiny corpus with the other two families."""
+    folder = tmp_path_factory.mktemp("other_two")
+    encoders = []
+    for name in ("wavlm", "mert"):
+        write_random_checkpoint(name, folder / name, size="small", seed=1)
+        encoders.append(f"{name}={folder / name}")
+    options = {"encoders": encoders, "sparsities": (0.95,), "seeds": (0,), "layers": "1", "epochs": 5}
+    run(tiny_config(tiny_sources, folder / "store", **options), command="two more encoders")
+    return folder / "store"
+
+
+def in_half_precision(states_td: np.ndarray) -> np.ndarray:
+    """Frames as precompute keeps them until it makes traces: deviations from their exact mean in 16 bits."""
+    mean_d = states_td.mean(axis=0, dtype=np.float64).astype(np.float32)
+    return restored((states_td - mean_d).astype(np.float16), mean_d)
+
+
+def references(store: Store) -> pd.DataFrame:
+    saes = fetch_saes(store)
+    return saes[saes["is_reference"].astype(bool)].drop_duplicates("encoder_id")
+
+
+@pytest.mark.parametrize("which", ["tiny_store", "other_two"])
+def test_an_original_reads_as_it_was_stored(which: str, request: pytest.FixtureRequest) -> None:
+    store = open_store(request.getfixturevalue(which))
+    encode = own_encoder(store, device="cpu")
+    families = set()
+    for sae in references(store).to_dict("records"):
+        families.add(sae["encoder_name"])
+        listed = store.query("SELECT * FROM listed_clips WHERE sae_id = ?", [sae["sae_id"]])
+        codes = fetch_codes(store, sae)
+        for index in listed["clip_index"].drop_duplicates().head(4):
+            sound = clip_sound(store, int(index))
+            assert sound.is_original, sound.note
+            (heard,) = listen(store, sound.wave, [sae["sae_id"]], encode)
+            assert np.allclose(heard.code_f, codes[index], rtol=1e-4, atol=1e-4 * codes[index].max())
+            rows = listed[listed["clip_index"] == index].drop_duplicates("feature")
+            found = heard.reading.preactivations_f[rows["feature"]]
+            scale = np.abs(heard.reading.preactivations_f).max()
+            assert np.allclose(found, rows["preactivation"], rtol=1e-4, atol=1e-4 * scale)
+            for feature in rows["feature"].head(5):
+                trace = _stored(store, sae["traces_file"], int(feature), [int(index)])[int(index)]
+                mine = heard.reading.trace(int(feature))
+                assert len(mine) == len(trace.values) and heard.reading.times_s[0] == pytest.approx(trace.t0_s)
+                assert np.abs(mine - trace.values).max() <= 0.55 * trace.step + 1e-4 * np.abs(mine).max()
+                kept = feature_trace(in_half_precision(heard.reading.states_td), heard.reading.sae, int(feature))
+                assert np.abs(kept - trace.values).max() <= 0.5 * trace.step + 1e-4 * np.abs(kept).max()
+    assert families == ({"ast", "hubert"} if which == "tiny_store" else {"wavlm", "mert"})
+    store.close()
+
+
+def test_a_table_of_features_is_the_code_beside_the_corpus(store: Store) -> None:
+    sae = references(store).iloc[0]
+    codes = fetch_codes(store, sae)
+    index = int(np.argmax((codes > 0).sum(axis=1)))
+    (heard,) = listen(store, clip_sound(store, index).wave, [sae["sae_id"]], own_encoder(store, device="cpu"))
+    rows = heard.features
+    assert rows["activation"].is_monotonic_decreasing and (rows["activation"] > 0).all()
+    assert set(rows["feature"]) == set(np.flatnonzero(heard.code_f))
+    for row in rows.head(8).to_dict("records"):
+        below = 100 * np.mean(codes[:, row["feature"]] < 0.999 * row["activation"])
+        above = 100 * np.mean(codes[:, row["feature"]] < 1.001 * row["activation"])
+        assert below - 2 <= row["percentile"] <= above + 2
+    near = fetch_nearest_clips(store, sae, heard.code_f, 3)
+    assert near["clip_index"].iloc[0] == index and near["cosine"].iloc[0] == pytest.approx(1.0, abs=1e-4)
+    assert index not in set(fetch_nearest_clips(store, sae, heard.code_f, 3, without=index)["clip_index"])
+
+
+def test_the_whole_stretch_is_the_whole_sound_and_a_part_is_not(store: Store) -> None:
+    sae = references(store).iloc[0]
+    sound = clip_sound(store, 0).wave
+    (heard,) = listen(store, sound, [sae["sae_id"]], own_encoder(store, device="cpu"))
+    known = fetch_live_features(store, sae["sae_id"])
+    whole = heard.between(known, 0.0, sound.duration_s)
+    pd.testing.assert_frame_equal(whole, heard.features)
+    part = heard.between(known, 0.0, sound.duration_s / 4)
+    assert list(part["activation"]) != list(whole["activation"])
+    assert len(heard.between(known, 1e-6, 2e-6))  # between two frames: the nearest
+
+
+def test_probabilities_and_factors_are_the_stored_predictions(store: Store) -> None:
+    sae = references(store).iloc[0]
+    sae_id = sae["sae_id"]
+    encode = own_encoder(store, device="cpu")
+    said = store.query(
+        "SELECT clip_index, predicted_class FROM probe_predictions JOIN probes USING (probe_id) "
+        "WHERE representation_id = ? AND protocol = 'held-out' ORDER BY seed, probe_id, clip_index LIMIT 3",
+        [sae_id],
+    )
+    stored = store.query(
+        "SELECT * FROM factor_predictions WHERE representation_id = ? AND protocol = 'held-out'", [sae_id]
+    )
+    assert len(said) == 3 and len(stored)
+    for index, label in said.itertuples(index=False):
+        sound = clip_sound(store, int(index))
+        (heard,) = listen(store, sound.wave, [sae_id], encode)
+        probe = heard.probe
+        assert probe is not None
+        chances = probe.probabilities(heard.code_f)
+        assert chances.sum() == pytest.approx(1.0) and probe.classes[int(chances.argmax())] == label
+        logits = probe.terms(heard.code_f).sum(axis=1) + probe.intercept_k
+        assert np.allclose(np.log(chances) - np.log(chances)[0], logits - logits[0])
+        assert np.allclose(probe.contrast(heard.code_f, 1).sum(), (logits - probe.intercept_k)[1]
+                           - (logits - probe.intercept_k).mean())  # fmt: skip
+        table = measure(store, sound.wave, heard).set_index("factor_index")
+        mine = stored[stored["clip_index"] == index].set_index("factor_index")
+        assert np.allclose(table.loc[mine.index, "predicted"], mine["predicted"], rtol=1e-3, atol=1e-4)
+        measured = store.query("SELECT factor_index, value FROM factor_values WHERE clip_index = ?", [int(index)])
+        measured = measured.set_index("factor_index")["value"].reindex(table.index)
+        assert np.allclose(table["value"], measured, rtol=1e-5, equal_nan=True)
+
+
+def test_a_removed_feature_changes_the_logits_by_its_weight(store: Store) -> None:
+    sae = references(store).iloc[0]
+    (heard,) = listen(store, clip_sound(store, 0).wave, [sae["sae_id"]], own_encoder(store, device="cpu"))
+    probe, code = heard.probe, heard.code_f
+    assert probe is not None
+    feature = int(heard.features["feature"].iloc[0])
+    moved = probe.logits(code) - probe.logits(scaled(code, feature, 0.0))
+    assert np.allclose(moved, probe.weights_kf[:, feature] * code[feature] / probe.scale_f[feature])
+    assert np.array_equal(scaled(code, feature, 1.0), code.astype(float))
+
+
+def test_percentiles() -> None:
+    steps = np.linspace(1.0, 2.0, 101)
+    assert percentile_among(0.0, 50, steps, 50) == 0.0
+    assert percentile_among(0.5, 50, steps, 50) == 50.0
+    assert percentile_among(1.5, 50, steps, 50) == pytest.approx(75.0)
+    assert percentile_among(3.0, 50, steps, 50) == 100.0
+    assert percentile_among(1.0, 10, None, 0) == 100.0
+    assert np.isnan(percentile_among(1.0, 0, None, 0))
+
+
+def test_a_preview_is_said_to_be_one(tiny_store: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "moved"
+    shutil.copytree(tiny_store, folder, ignore=shutil.ignore_patterns("artefacts"))
+    store = open_store(folder)
+    path = store.query("SELECT path FROM files JOIN clips USING (file_id) WHERE clip_index = 0").iloc[0, 0]
+    other = tmp_path / "data" / path
+    other.parent.mkdir(parents=True)
+    write_preview(Waveform(np.ones(24_000, np.float32) / 2, 24_000), other)
+    sound = clip_sound(store, 0, [str(tmp_path / "data")])
+    assert sound.is_original  # the run's own root is there still
+    store.close()
+
+
+def test_only_the_same_checkpoint_is_taken(store: Store, tiny_sources: Path, tmp_path: Path) -> None:
+    encoder = fetch_encoder(store, str(references(store).query("encoder_name == 'hubert'")["encoder_id"].iloc[0]))
+    mine = f"hubert={tiny_sources / 'random-hubert'}"
+    found = find_place(encoder, [mine])
+    assert isinstance(found, Place) and found.assignment == mine
+    write_random_checkpoint("hubert", tmp_path / "other", size="small", seed=7)
+    refused = find_place(encoder, [f"hubert={tmp_path / 'other'}"])
+    assert isinstance(refused, Missing) and "other weights" in refused.reason
+    assert encoder["weights_sha256"][:12] in refused.reason and "--checkpoint hubert=DIR" in refused.reason
+    assert isinstance(find_place(encoder, [f"hubert={tmp_path / 'other'}", mine]), Place)
+    shutil.copytree(tiny_sources / "random-hubert", tmp_path / "changed")
+    config = json.loads((tmp_path / "changed" / "config.json").read_text())
+    (tmp_path / "changed" / "config.json").write_text(json.dumps({**config, "layer_norm_eps": 1e-3}))
+    refused = find_place(encoder, [f"hubert={tmp_path / 'changed'}"])
+    assert isinstance(refused, Missing) and "another configuration" in refused.reason
+    nowhere = find_place(encoder, [])
+    assert isinstance(nowhere, Missing) and "not at hand" in nowhere.reason
+
+
+def test_places_in_order(store: Store, tiny_sources: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    one, two = (f"hubert={tiny_sources / name}" for name in ("random-hubert", "random-ast"))
+    monkeypatch.setenv("SONOSCOPE_CHECKPOINTS", two)
+    assert places_of(store, [one])[:2] == [one, two]
+    with pytest.raises(ConfigError, match="NAME=DIR"):
+        places_of(store, ["nothing"])
+    with pytest.raises(ConfigError, match="no folder"):
+        places_of(store, ["hubert=/nowhere/at/all"])
+
+
+def test_what_cannot_be_heard_is_said(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sae_id = str(references(store)["sae_id"].iloc[0])
+    encode = own_encoder(store, device="cpu")
+    with pytest.raises(AudioError, match="silent"):
+        listen(store, Waveform(np.zeros(16_000, np.float32), 16_000), [sae_id], encode)
+    with pytest.raises(AudioError, match="up to 60 s"):
+        listen(store, Waveform(np.ones(16_000 * 61, np.float32), 16_000), [sae_id], encode)
+    with pytest.raises(AudioError, match="shortest"):
+        listen(store, Waveform(np.ones(160, np.float32), 16_000), [sae_id], encode)
+    with pytest.raises(NotInStoreError, match="nosuchsae"):
+        listen(store, Waveform(np.ones(16_000, np.float32), 16_000), ["nosuchsae"], encode)
+    monkeypatch.setattr("explorer.inference.listening.places_of", lambda *_: [])
+    with pytest.raises(EncoderError, match="not at hand"):
+        listen(store, Waveform(np.ones(16_000, np.float32), 16_000), [sae_id], own_encoder(store))
+
+
+def test_the_command_prints_what_the_function_finds(store: Store, tiny_store: Path, tmp_path: Path) -> None:
+    wave = clip_sound(store, 0).wave
+    write_preview(wave, tmp_path / "mine.flac")
+    sae_id = str(references(store)["sae_id"].iloc[0])
+    command = [sys.executable, "-m", "explorer.inference", str(tmp_path / "mine.flac"), "--store", str(tiny_store)]
+    done = subprocess.run(
+        [*command, "--sae", sae_id, "--device", "cpu"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    printed = json.loads(done.stdout)
+    again = load_waveform(tmp_path / "mine.flac")
+    (heard,) = listen(store, again, [sae_id], own_encoder(store, device="cpu"))
+    assert [row["feature"] for row in printed["saes"][0]["features"]] == list(heard.features["feature"].head(20))
+    assert heard.probe is not None
+    assert list(printed["saes"][0]["label_probabilities"]) == list(heard.probe.classes)
+    assert len(printed["factors"]) == 88
+    (tmp_path / "not.wav").write_text("nothing")
+    refused = subprocess.run(
+        [*command[:3], str(tmp_path / "not.wav"), *command[4:]], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert refused.returncode == 1 and "'not.wav' cannot be read as sound" in refused.stderr and not refused.stdout
+
+
+def test_a_read_encoder_is_the_stores(store: Store, tiny_sources: Path) -> None:
+    encoder = load_encoder(f"hubert={tiny_sources / 'random-hubert'}", device="cpu")
+    assert encoder.encoder_id in set(store.query("SELECT encoder_id FROM encoders")["encoder_id"])
