@@ -31,3 +31,7 @@ class StoreBusyError(StoreError):
 
 class NotInStoreError(StoreError):
     """An encoder, layer, SAE, feature or clip that this store does not hold."""
+
+
+class ModelProcessError(ExplorerError):
+    """The process that holds the models stopped, or a request to it was given up."""

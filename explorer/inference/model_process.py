@@ -1,0 +1,172 @@
+"""The app's side of the models: one worker process, and a fair queue of readers before it.
+
+A reader has one request at a time: a newer one takes the place of that reader's waiting one. Requests are served in the
+order in which they came. When the process dies, the request in it fails with a sentence and the next starts it anew.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from explorer.errors import ExplorerError, ModelProcessError
+from explorer.inference.worker import Failure, Request
+
+_ROOT = Path(__file__).resolve().parents[2]
+Ask = Callable[[Request], Any]
+
+
+class ModelProcess:
+    """The worker process. Started by the first request. Requests are made by one thread at a time."""
+
+    def __init__(self, command: tuple[str, ...] = (sys.executable, "-m", "explorer.inference.worker")) -> None:
+        self._command = command
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def pid(self) -> int | None:
+        """Of the running process; None where there is none."""
+        return self._process.pid if self._process is not None and self._process.poll() is None else None
+
+    def ask(self, request: Request) -> Any:
+        """The reply to a request. Raises ExplorerError for what the worker refused, ModelProcessError when it died."""
+        process = self._running()
+        try:
+            pickle.dump(request, process.stdin)
+            process.stdin.flush()
+            reply = pickle.load(process.stdout)  # noqa: S301 - the worker alone writes here
+        except (BrokenPipeError, EOFError, pickle.UnpicklingError) as error:
+            how = _how(process)
+            self.stop()
+            raise ModelProcessError(
+                f"The process that holds the models stopped ({how}). It starts again with the next request: try once "
+                "more, with a shorter sound if it was the memory."
+            ) from error
+        if isinstance(reply, Failure):
+            raise ExplorerError(reply.message) if reply.is_known else ModelProcessError(
+                f"The models could not read this sound: {reply.message}. Please report it with what you did."
+            )  # fmt: skip
+        return reply
+
+    def stop(self) -> None:
+        """End the process; the next request starts another."""
+        process, self._process = self._process, None
+        if process is not None:
+            process.kill()
+            process.wait()
+            for pipe in (process.stdin, process.stdout):
+                if pipe is not None:
+                    pipe.close() if pipe is process.stdout else _close_quietly(pipe)
+
+    def _running(self) -> Any:
+        if self._process is None or self._process.poll() is not None:
+            path = os.pathsep.join(filter(None, [str(_ROOT), os.environ.get("PYTHONPATH")]))
+            self._process = subprocess.Popen(  # noqa: S603 - this program itself
+                self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env={**os.environ, "PYTHONPATH": path}
+            )
+        return self._process
+
+
+def _close_quietly(pipe: Any) -> None:
+    try:
+        pipe.close()  # flushes what a dead process no longer reads
+    except BrokenPipeError:
+        return
+
+
+def _how(process: subprocess.Popen[bytes]) -> str:
+    try:
+        code = process.wait(timeout=2)
+    except subprocess.TimeoutExpired:
+        return "it gave no readable reply"
+    if code == -9:
+        return "it was killed, as the system does when memory runs out"
+    return f"signal {-code}" if code < 0 else f"exit code {code}"
+
+
+class Ticket:
+    """One reader's request: what it gave so far, by name, and how many are before it."""
+
+    def __init__(self, reader: str, work: Callable[[Ask, Ticket], None], queue: ReaderQueue) -> None:
+        self.reader, self.work, self._queue = reader, work, queue
+        self.results: dict[str, Any] = {}
+        self.error: ExplorerError | None = None
+        self._changed = threading.Condition()
+        self._is_done = False
+
+    @property
+    def is_done(self) -> bool:
+        """Whether nothing more will come: finished, failed or replaced."""
+        return self._is_done
+
+    def n_before(self) -> int:
+        """How many requests are served before this one; 0 when it is being served."""
+        return self._queue.n_before(self)
+
+    def put(self, name: str, result: Any) -> None:
+        """Make a part of the result known."""
+        with self._changed:
+            self.results[name] = result
+            self._changed.notify_all()
+
+    def wait(self, name: str, seconds: float) -> bool:
+        """Wait for a part of the result, or the end; whether one of them is there."""
+        with self._changed:
+            return self._changed.wait_for(lambda: name in self.results or self._is_done, seconds)
+
+    def finish(self, error: ExplorerError | None = None) -> None:
+        """Nothing more will come."""
+        with self._changed:
+            self.error, self._is_done = error, True
+            self._changed.notify_all()
+
+
+class ReaderQueue:
+    """Requests of many readers to one process, in the order in which they came, one waiting for each reader."""
+
+    def __init__(self, process: ModelProcess) -> None:
+        self._process = process
+        self._waiting: list[Ticket] = []
+        self._serving: Ticket | None = None
+        self._changed = threading.Condition()
+        threading.Thread(target=self._serve, name="sonoscope-models", daemon=True).start()
+
+    def submit(self, reader: str, work: Callable[[Ask, Ticket], None]) -> Ticket:
+        """Queue a request. `work(ask, ticket)` runs in the queue's thread and puts its results in the ticket."""
+        ticket = Ticket(reader, work, self)
+        with self._changed:
+            for old in [other for other in self._waiting if other.reader == reader]:
+                self._waiting.remove(old)
+                old.finish(ModelProcessError("A newer request of yours took this one's place."))
+            self._waiting.append(ticket)
+            self._changed.notify_all()
+        return ticket
+
+    def n_before(self, ticket: Ticket) -> int:
+        """How many requests are served before this one."""
+        with self._changed:
+            if ticket not in self._waiting:
+                return 0
+            return self._waiting.index(ticket) + (self._serving is not None)
+
+    def _serve(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: bool(self._waiting))
+                self._serving = ticket = self._waiting.pop(0)
+            try:
+                ticket.work(self._process.ask, ticket)
+                ticket.finish()
+            except ExplorerError as error:
+                ticket.finish(error)
+            except Exception as error:  # noqa: BLE001 - the queue serves others after this one
+                ticket.finish(ModelProcessError(f"{type(error).__name__}: {error}. Please report it."))
+            finally:
+                with self._changed:
+                    self._serving = None

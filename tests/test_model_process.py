@@ -1,0 +1,138 @@
+"""explorer/inference: the worker process, and the queue before it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from explorer.audio import Waveform
+from explorer.encoders import load_encoder
+from explorer.errors import ExplorerError, ModelProcessError
+from explorer.factors import functionals
+from explorer.inference.model_process import Ask, ModelProcess, ReaderQueue, Ticket
+from explorer.inference.worker import Encoded, EncodeRequest, FactorRequest, FindRequest, Models
+from explorer.queries.live import fetch_encoder
+from explorer.store import Store
+
+RNG = np.random.default_rng(0)
+SOUND = Waveform((0.1 * RNG.standard_normal(16_000)).astype(np.float32), 16_000)
+
+
+def request_for(store: Store, sources: Path, name: str = "hubert", device: str = "cpu") -> EncodeRequest:
+    rows = store.query("SELECT encoder_id FROM encoders WHERE name = ?", [name])
+    place = f"{name}={sources / f'random-{name}'}"
+    return EncodeRequest(fetch_encoder(store, str(rows["encoder_id"][0])), (place,), SOUND, (0, 2), device)
+
+
+def test_the_process_gives_what_the_encoder_gives_and_outlives_errors(store: Store, tiny_sources: Path) -> None:
+    process = ModelProcess()
+    request = request_for(store, tiny_sources)
+    first = process.ask(request)
+    own = load_encoder(request.places[0], device="cpu").hidden_states([SOUND], (0, 2))
+    for layer in (0, 2):
+        values_td, times_s = first.frames[layer]
+        assert np.allclose(values_td, own[layer].values_td[0], atol=1e-5) and np.array_equal(
+            times_s, own[layer].times_s[0]
+        )
+    assert first.load_s > 0 and first.encode_s > 0 and first.device == "cpu" and not first.note
+    pid = process.pid
+    with pytest.raises(ExplorerError, match="layer 99"):
+        process.ask(EncodeRequest(request.encoder, request.places, SOUND, (99,), "cpu"))
+    again = process.ask(request)
+    assert again.load_s == 0.0 and process.pid == pid
+    assert np.array_equal(process.ask(FactorRequest(SOUND)).raw, functionals(SOUND), equal_nan=True)
+    (found,) = process.ask(FindRequest((request.encoder,), request.places))
+    assert found.assignment == request.places[0]
+    process.stop()
+    assert process.pid is None
+
+
+def test_a_killed_process_fails_the_request_and_starts_again(store: Store, tiny_sources: Path) -> None:
+    process = ModelProcess()
+    request = request_for(store, tiny_sources)
+    process.ask(request)
+    assert process.pid is not None
+    threading.Timer(0.3, os.kill, (process.pid, signal.SIGKILL)).start()
+    with pytest.raises(ModelProcessError, match=r"memory runs out.*try once more"):
+        for _ in range(10_000):
+            process.ask(request)
+    assert len(process.ask(request).frames) == 2
+    process.stop()
+
+
+def test_models_leave_by_memory_the_least_recently_used_first(store: Store, tiny_sources: Path) -> None:
+    hubert, ast = request_for(store, tiny_sources), request_for(store, tiny_sources, "ast")
+    ids = [str(request.encoder["encoder_id"]) for request in (hubert, ast)]
+    roomy = Models(1e9)
+    roomy.answer(hubert)
+    roomy.answer(ast)
+    roomy.answer(hubert)
+    assert roomy.warm == ids[::-1]
+    narrow = Models(1.0)
+    narrow.answer(hubert)
+    narrow.answer(ast)
+    assert narrow.warm == ids[1:]
+
+
+def test_a_full_gpu_falls_back_to_the_cpu(store: Store, tiny_sources: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from explorer.encoders import encoder as module
+
+    plain, tried = module.Encoder.hidden_states, []
+
+    def full_once(self: object, *args: object, **options: object) -> object:
+        tried.append(1)
+        if len(tried) == 1:
+            raise torch.OutOfMemoryError("no memory left on the device")
+        return plain(self, *args, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(module.Encoder, "hidden_states", full_once)
+    found = Models(1e9).answer(request_for(store, tiny_sources, device="auto"))
+    assert isinstance(found, Encoded)
+    assert found.device == "cpu" and "GPU's memory is full" in found.note and len(found.frames) == 2
+
+
+class Busy(ModelProcess):
+    """A process whose answers wait for a gate."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gate = threading.Semaphore(0)
+
+    def ask(self, request: object) -> object:
+        self.gate.acquire()
+        if request == "bad":
+            raise ExplorerError("refused")
+        return request
+
+
+def test_the_queue_is_fair_and_says_where_one_stands() -> None:
+    process = Busy()
+    queue = ReaderQueue(process)
+    served: list[str] = []
+
+    def work(name: str):
+        def run(ask: Ask, ticket: Ticket) -> None:
+            ticket.put("answer", ask(name))  # type: ignore[arg-type]
+            served.append(name)
+
+        return run
+
+    first = queue.submit("anna", work("a1"))
+    while first not in (queue._serving,):
+        time.sleep(0.01)
+    tickets = [queue.submit(reader, work(name)) for reader, name in (("ben", "b1"), ("cleo", "bad"), ("ben", "b2"))]
+    late = queue.submit("anna", work("a2"))
+    assert [first.n_before(), tickets[1].n_before(), tickets[2].n_before(), late.n_before()] == [0, 1, 2, 3]
+    assert tickets[0].is_done and "newer request" in str(tickets[0].error)
+    assert not late.wait("answer", 0.05)
+    for _ in range(4):
+        process.gate.release()
+    assert late.wait("answer", 5) and late.results["answer"] == "a2"
+    assert served == ["a1", "b2", "a2"] and str(tickets[1].error) == "refused"
