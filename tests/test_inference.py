@@ -15,7 +15,17 @@ import pytest
 from explorer.audio import Waveform, load_waveform, write_preview
 from explorer.encoders import load_encoder
 from explorer.errors import AudioError, ConfigError, EncoderError, NotInStoreError
-from explorer.inference import Missing, Place, clip_sound, find_place, listen, measure, own_encoder, places_of
+from explorer.inference import (
+    Missing,
+    Place,
+    clip_sound,
+    find_place,
+    listen,
+    measure,
+    own_encoder,
+    places_of,
+    with_predictions,
+)
 from explorer.playable import restored
 from explorer.prediction import percentile_among, scaled
 from explorer.queries.corpus import fetch_saes
@@ -137,7 +147,7 @@ def test_probabilities_and_factors_are_the_stored_predictions(store: Store) -> N
         assert np.allclose(np.log(chances) - np.log(chances)[0], logits - logits[0])
         assert np.allclose(probe.contrast(heard.code_f, 1).sum(), (logits - probe.intercept_k)[1]
                            - (logits - probe.intercept_k).mean())  # fmt: skip
-        table = measure(store, sound.wave, heard).set_index("factor_index")
+        table = with_predictions(measure(store, sound.wave), heard).set_index("factor_index")
         mine = stored[stored["clip_index"] == index].set_index("factor_index")
         assert np.allclose(table.loc[mine.index, "predicted"], mine["predicted"], rtol=1e-3, atol=1e-4)
         measured = store.query("SELECT factor_index, value FROM factor_values WHERE clip_index = ?", [int(index)])

@@ -9,10 +9,20 @@
 
 from explorer.inference.checkpoints import Missing, Place, find_place, places_of
 from explorer.inference.corpus_clip import APPROXIMATE, ClipSound, clip_sound
-from explorer.inference.listening import Heard, listen, measure, own_encoder
+from explorer.inference.listening import (
+    MAX_LIVE_S,
+    Heard,
+    beside_corpus,
+    listen,
+    measure,
+    own_encoder,
+    with_predictions,
+)
+from explorer.inference.occlusion import Occlusion, occlude
 from explorer.inference.reading import Reading, read_sound, read_states
 
 __all__ = [
-    "APPROXIMATE", "ClipSound", "Heard", "Missing", "Place", "Reading", "clip_sound", "find_place", "listen", "measure",
-    "own_encoder", "places_of", "read_sound", "read_states",
+    "APPROXIMATE", "MAX_LIVE_S", "ClipSound", "Heard", "Missing", "Occlusion", "Place", "Reading", "beside_corpus",
+    "clip_sound", "find_place", "listen", "measure", "occlude", "own_encoder", "places_of", "read_sound", "read_states",
+    "with_predictions",
 ]  # fmt: skip

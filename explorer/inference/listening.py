@@ -28,6 +28,7 @@ from explorer.store import Store
 
 if TYPE_CHECKING:
     from explorer.encoders import Encoder
+    from explorer.factors import FactorRow
 
 MAX_LIVE_S = 60.0
 POOLED = "valid frames"
@@ -88,21 +89,20 @@ def listen(store: Store, wave: Waveform, sae_ids: Sequence[str], encode: Encode)
     return [_heard(store, sae, *frames[str(sae["encoder_id"])][int(sae["layer"])]) for sae in saes]
 
 
-def measure(store: Store, wave: Waveform, heard: Heard | None = None) -> pd.DataFrame:
-    """The 88 factors of a sound, by openSMILE at the sound's own rate, beside the corpus.
-
-    `fetch_factor_spread`'s columns and value (NaN where undefined, `reason` says why); with `heard`, also predicted
-    (from its code; NaN where not above chance of permuted values or not scored) and r2 (held out).
-    """
+def measure(store: Store, wave: Waveform) -> pd.DataFrame:
+    """The 88 factors of a sound, by openSMILE at the sound's own rate, beside the corpus: see `beside_corpus`."""
     from explorer.factors import factor_row
 
-    row = factor_row(wave)
-    table = fetch_factor_spread(store).assign(value=row.values, reason=list(row.reasons))
-    return table if heard is None else with_predictions(table, heard)
+    return beside_corpus(store, factor_row(wave))
+
+
+def beside_corpus(store: Store, row: FactorRow) -> pd.DataFrame:
+    """`fetch_factor_spread`, with value (NaN where undefined) and reason (why it is, else None) of one sound."""
+    return fetch_factor_spread(store).assign(value=row.values, reason=list(row.reasons))
 
 
 def with_predictions(table: pd.DataFrame, heard: Heard) -> pd.DataFrame:
-    """A table of `measure` with `predicted` and `r2` of the code's Lasso models; NaN where there is none."""
+    """A table of `measure` with `predicted` (from the code, by its Lasso models) and `r2` (held out); NaN for none."""
     models = heard.models
     if models is None:
         return table.assign(predicted=np.nan, r2=np.nan)

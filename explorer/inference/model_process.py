@@ -48,10 +48,12 @@ class ModelProcess:
                 f"The process that holds the models stopped ({how}). It starts again with the next request: try once "
                 "more, with a shorter sound if it was the memory."
             ) from error
+        if isinstance(reply, ExplorerError):
+            raise reply
         if isinstance(reply, Failure):
-            raise ExplorerError(reply.message) if reply.is_known else ModelProcessError(
+            raise ModelProcessError(
                 f"The models could not read this sound: {reply.message}. Please report it with what you did."
-            )  # fmt: skip
+            )
         return reply
 
     def stop(self) -> None:

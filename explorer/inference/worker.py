@@ -69,10 +69,9 @@ class FindRequest:
 
 @dataclass(frozen=True)
 class Failure:
-    """A reply: what went wrong. `message` is a sentence for a person where `is_known`, else a fault of ours."""
+    """A reply: a fault of ours. What a person can mend is replied as the ExplorerError itself."""
 
     message: str
-    is_known: bool
 
 
 Request = EncodeRequest | FactorRequest | FindRequest
@@ -155,9 +154,9 @@ def serve(requests: BinaryIO, replies: BinaryIO, answer: Callable[[Request], Any
         try:
             reply = answer(request)
         except ExplorerError as error:
-            reply = Failure(str(error), True)
+            reply = error
         except Exception as error:  # noqa: BLE001 - whatever it was, the parent shows it and the process lives on
-            reply = Failure(f"{type(error).__name__}: {error}", False)
+            reply = Failure(f"{type(error).__name__}: {error}")
         pickle.dump(reply, replies)
         replies.flush()
 

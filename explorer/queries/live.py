@@ -150,3 +150,14 @@ def fetch_original(store: Store, clip_index: int) -> dict[str, Any]:
     roots = store.query("SELECT config_json->>'root' AS root FROM runs ORDER BY started_at DESC")
     facts = {str(key): plain(value) for key, value in rows.iloc[0].items()}
     return facts | {"roots": list(dict.fromkeys(str(root) for root in roots["root"].dropna()))}
+
+
+def fetch_clips_named(store: Store, text: str, limit: int) -> pd.DataFrame:
+    """clip_index, clip_id, title and group_id of the first clips whose title or id holds every word of `text`."""
+    words = text.lower().split()
+    return store.query(
+        "SELECT clip_index, clip_id, title, group_id FROM clips WHERE NOT is_silent "
+        "AND len(list_filter(?::TEXT[], lambda w: NOT contains(lower(title || ' ' || clip_id), w))) = 0 "
+        "ORDER BY clip_index LIMIT ?",
+        [words, limit],
+    )

@@ -3,6 +3,8 @@
 /audio/{clip_id}          the preview (FLAC), with Range, so that players seek without loading the whole file
 /spectrogram/{clip_id}    its mel spectrogram (PNG), computed once and kept in memory
 /contours/{clip_id}       its f0, formants and outline (JSON), measured when first asked for and kept in memory
+
+A name may also be that of a sound a reader brought (`live_sounds`): answered from memory, and kept by no cache.
 """
 
 from __future__ import annotations
@@ -21,14 +23,17 @@ from starlette.responses import FileResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from explorer.audio import load_waveform
-from explorer.contours import clip_contours
+from explorer.contours import Contours, clip_contours
 from explorer.errors import ExplorerError, NotInStoreError
 from explorer.queries.corpus import fetch_preview
 from explorer.store import Store
+from explorer.ui.live_sounds import LiveSound, live_sound
 from explorer.ui.spectrogram import height_of, mel_picture, picture_png
 
 _CLIP_ID = re.compile(r"[0-9a-f]{6,64}")
 _HEADERS = {"Cache-Control": "private, max-age=86400", "X-Content-Type-Options": "nosniff"}
+_OWN_HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
+_RANGE = re.compile(r"bytes=(\d+)-(\d*)")
 N_PICTURES_KEPT = 600
 _SMILE = Lock()  # openSMILE measures one sound at a time in a process
 
@@ -49,18 +54,32 @@ def clip_routes(get_store: Callable[[], Store]) -> list[Route]:
     @lru_cache(maxsize=N_PICTURES_KEPT)
     def contours(path: Path) -> bytes:
         with _SMILE:
-            return contours_json(path)
+            wave = load_waveform(path)
+            return contours_json(clip_contours(wave), wave.sample_rate_hz)
+
+    def own_contours(sound: LiveSound) -> bytes:
+        with _SMILE:
+            return contours_json(sound.contours(), sound.wave.sample_rate_hz)
 
     async def audio(request: Request) -> Response:
+        if sound := live_sound(request.path_params["clip_id"]):
+            body = await run_in_threadpool(lambda: sound.flac)
+            return _part(body, request.headers.get("range", ""))
         path = await run_in_threadpool(preview, request.path_params["clip_id"])
         return FileResponse(path, media_type="audio/flac", headers=_HEADERS)
 
     async def spectrogram(request: Request) -> Response:
+        if sound := live_sound(request.path_params["clip_id"]):
+            body = await run_in_threadpool(lambda: sound.picture)
+            return Response(body, media_type="image/png", headers=_OWN_HEADERS)
         path = await run_in_threadpool(preview, request.path_params["clip_id"])
         body = await run_in_threadpool(picture, path)
         return Response(body, media_type="image/png", headers=_HEADERS)
 
     async def lines(request: Request) -> Response:
+        if sound := live_sound(request.path_params["clip_id"]):
+            body = await run_in_threadpool(own_contours, sound)
+            return Response(body, media_type="application/json", headers=_OWN_HEADERS)
         path = await run_in_threadpool(preview, request.path_params["clip_id"])
         body = await run_in_threadpool(contours, path)
         return Response(body, media_type="application/json", headers=_HEADERS)
@@ -72,10 +91,21 @@ def clip_routes(get_store: Callable[[], Store]) -> list[Route]:
     ]
 
 
-def contours_json(path: Path) -> bytes:
+def _part(body: bytes, wanted: str) -> Response:
+    """All of a sound, or the range of bytes that a player asks for to seek."""
+    match = _RANGE.fullmatch(wanted)
+    headers = {**_OWN_HEADERS, "Accept-Ranges": "bytes"}
+    if match is None:
+        return Response(body, media_type="audio/flac", headers=headers)
+    first, last = int(match[1]), min(int(match[2] or len(body)), len(body) - 1)
+    if first > last:
+        return Response(status_code=416, headers={"Content-Range": f"bytes */{len(body)}"})
+    headers["Content-Range"] = f"bytes {first}-{last}/{len(body)}"
+    return Response(body[first : last + 1], 206, media_type="audio/flac", headers=headers)
+
+
+def contours_json(found: Contours, sample_rate_hz: int) -> bytes:
     """t0_s, hop_s; of f0 and formants `hz` and `height` in the picture (0 to 1), null where unvoiced; outline."""
-    wave = load_waveform(path)
-    found = clip_contours(wave)
     times_s = found.times_s
     return json.dumps(
         {
@@ -84,7 +114,7 @@ def contours_json(path: Path) -> bytes:
             "lines": {
                 name: {
                     "hz": _rounded(values, 1),
-                    "height": _rounded(height_of(values, wave.sample_rate_hz), 4),
+                    "height": _rounded(height_of(values, sample_rate_hz), 4),
                 }
                 for name, values in found.hz.items()
             },

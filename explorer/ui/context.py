@@ -27,7 +27,7 @@ def store_folder() -> Path:
 
     Raises StoreError, with the commands that make one, when none of them names a folder.
     """
-    named = _named_store(*sys.argv[1:]) or os.environ.get("SONOSCOPE_STORE")
+    named = _options(*sys.argv[1:]).store or os.environ.get("SONOSCOPE_STORE")
     folder = Path(named).expanduser() if named else last_store()
     if folder is None:
         raise StoreError(
@@ -37,11 +37,18 @@ def store_folder() -> Path:
     return folder
 
 
+def named_checkpoints() -> list[str]:
+    """The places that the command line names: `streamlit run app.py -- --checkpoint NAME=DIR`, any number of times."""
+    named: list[str] = _options(*sys.argv[1:]).checkpoint
+    return named
+
+
 @cache
-def _named_store(*arguments: str) -> str | None:
+def _options(*arguments: str) -> argparse.Namespace:
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     parser.add_argument("--store")
-    return parser.parse_known_args(arguments)[0].store
+    parser.add_argument("--checkpoint", action="append", default=[])
+    return parser.parse_known_args(arguments)[0]
 
 
 class _Opened:

@@ -10,23 +10,19 @@ import streamlit as st
 from explorer.errors import NotInStoreError
 from explorer.queries.against import PLANTED, fetch_measures
 from explorer.queries.corpus import CorpusFacts
-from explorer.queries.features import fetch_listed_clips
 from explorer.queries.search import (
     fetch_attribute_values,
     fetch_attributes,
     fetch_features_for_measure,
     fetch_features_for_value,
 )
-from explorer.queries.traces import fetch_traces
 from explorer.store import Store
-from explorer.text import count, is_defined, number, sentence
-from explorer.ui.choices import section
+from explorer.text import is_defined, number, sentence
 from explorer.ui.context import cached
 from explorer.ui.explained import how_measured
-from explorer.ui.feature_clips import player_clip, trace_scale
 from explorer.ui.markup import as_written
-from explorer.ui.player import player
 from explorer.ui.style import caption, download_csv, empty_state
+from explorer.ui.top_clips import draw_top_clips
 from explorer.ui.url import get_param, go_to, visit_key
 
 MEASURE = "a measure"
@@ -63,7 +59,7 @@ def draw_search(store: Store, sae: dict[str, Any], facts: CorpusFacts) -> None:
     st.write(as_written(_verdict(rows, said, is_measure=by == MEASURE)))
     chosen = _table(rows.head(ROWS), sae, said, is_measure=by == MEASURE)
     how_measured(EXPLAINED)
-    _hear(store, sae, facts, rows, chosen)
+    draw_top_clips(store, sae, facts, int(rows["feature"].iloc[chosen or 0]), "find")
 
 
 def _one_of(title: str, options: list[str], key: str) -> str:
@@ -165,24 +161,3 @@ def _table(rows: pd.DataFrame, sae: dict[str, Any], said: str, *, is_measure: bo
     if event["selection"]["cells"]:
         go_to("features", sae=sae["sae_id"], feature=int(rows["feature"].iloc[event["selection"]["cells"][0][0]]))
     return int(event["selection"]["rows"][0]) if event["selection"]["rows"] else None
-
-
-def _hear(store: Store, sae: dict[str, Any], facts: CorpusFacts, rows: pd.DataFrame, chosen: int | None) -> None:
-    feature = int(rows["feature"].iloc[chosen or 0])
-    row = store.query("SELECT * FROM features WHERE sae_id = ? AND feature = ?", [sae["sae_id"], feature]).iloc[0]
-    listed = fetch_listed_clips(store, str(sae["sae_id"]), feature)
-    top = listed[listed["kind"] == "top"].drop_duplicates("group_id").head(N_PLAYED)
-    section(f"Feature {feature}: strongest clips, one per {facts.group_name}")
-    if top.empty:
-        empty_state("No clips are listed for this feature.")
-        return
-    traces = fetch_traces(store, sae, feature, list(top["clip_index"]))
-    clips = [
-        player_clip(clip, row.to_dict(), sae, traces.get(int(clip["clip_index"])), rank=rank)
-        for rank, clip in enumerate(top.to_dict("records"), start=1)
-    ]
-    event = player(store, clips, f"find-{sae['sae_id']}-{feature}", scale=trace_scale(traces))
-    if event and event.get("action") == "open":
-        go_to("features", sae=sae["sae_id"], feature=feature, clip=event["clip_id"])
-    if len(top) < len(listed[listed["kind"] == "top"]):
-        caption(f"{count(len(listed[listed['kind'] == 'top']), 'clip')} are listed on its page.")

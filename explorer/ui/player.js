@@ -148,6 +148,7 @@ class Clip {
     if (range[1] - range[0] < SHORTEST_LOOP_S) { this.drawRegion(); return; }
     this.range = range;
     this.setLoop(true);
+    this.owner.mark(this.clip.clip_id, range);
   }
   seekOutOfLoop(time) {
     if (this.looping) { const [from, to] = this.span(); if (time < from || time > to) this.setLoop(false); }
@@ -190,7 +191,7 @@ class Clip {
   toggleLoop() { this.setLoop(!this.looping); }
   setLoop(on) {
     this.looping = on;
-    if (!on) this.range = null;
+    if (!on && this.range) { this.range = null; this.owner.mark(this.clip.clip_id, null); }
     this.loop.setAttribute("aria-pressed", String(on));
     this.drawRegion();
     if (on) { this.seek(this.span()[0]); if (this.audio.paused) this.play(); }
@@ -286,6 +287,10 @@ class Players {
       if (other !== this) other.active = null;
       other.clips.forEach((c) => c.root.classList.toggle("active", c === clip));
     }
+  }
+  // Where the page wants to know: the part that was marked, or null when the mark is gone.
+  mark(clipId, range) {
+    if (this.component.data.can_mark) this.component.setTriggerValue("event", { action: "mark", clip_id: clipId, range });
   }
   open(clipId) { this.component.setTriggerValue("event", { action: "open", clip_id: clipId }); }
   // Keys work without a click first: the first list on the page answers until another one is used.

@@ -15,8 +15,8 @@ import streamlit as st
 
 from explorer.errors import NotInStoreError
 
-PAGES = ("overview", "layers", "sparsity", "features", "find", "factors", "compare", "notebook", "runs")
-ABOUT_SAES = frozenset(("sparsity", "features", "find", "factors", "compare"))  # nothing to show without one
+PAGES = ("overview", "layers", "sparsity", "features", "find", "factors", "compare", "live", "notebook", "runs")
+ABOUT_SAES = frozenset(("sparsity", "features", "find", "factors", "compare", "live"))  # nothing to show without one
 _CURRENT = "so-current-page"
 _VISIT = "so-visit"
 _FOLDER = Path(__file__).resolve().parents[2] / "pages"

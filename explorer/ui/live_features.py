@@ -1,0 +1,152 @@
+"""What SAEs hear in a sound: the features by activation, and their traces over the sound in one player."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+import streamlit as st
+
+from explorer.figures.theme import on_picture
+from explorer.inference import Heard
+from explorer.queries.live import fetch_live_features
+from explorer.store import Store
+from explorer.text import count, is_defined, percent, series_name
+from explorer.ui.choices import section
+from explorer.ui.context import cached
+from explorer.ui.live_sounds import LiveSound
+from explorer.ui.live_source import keep_part
+from explorer.ui.player import PlayerClip, PlayerTrace, player
+from explorer.ui.style import caption, download_csv, empty_state
+from explorer.ui.url import go_to, visit_key
+
+ROWS, N_LINES = 25, 3
+MARKS = "ABCDEFGHIJKL"  # four SAEs, three lines each
+Range = tuple[float, float] | None
+
+
+def heard_name(heard: Heard) -> str:
+    """'HuBERT layer 7, 95 %'."""
+    return f"{series_name(heard.sae['encoder_display'], heard.sae['layer'])}, {percent(heard.sae['sparsity'])}"
+
+
+def marked_range(sound: LiveSound) -> Range:
+    """The part of this sound that its reader marked, if any."""
+    known = st.session_state.get("so-live-range")
+    return known[1] if known is not None and known[0] == sound.sound_id else None
+
+
+def draw_features(store: Store, sound: LiveSound, heard: Sequence[Heard]) -> list[int | None]:
+    """The player with the lines of the ticked features, and a ranking for each SAE. The feature in focus of each."""
+    place = st.container()
+    part = marked_range(sound)
+    section("Strongest features" + (f" from {part[0]:.2f} to {part[1]:.2f} s" if part else ""))
+    if part:
+        caption(
+            "Ranked by the code of the frames in the marked part alone; the encoder heard the rest too. "
+            "Take the mark away with ⟲ for the whole sound."
+        )
+    show_dense = st.toggle(
+        "Dense features too", key="live-dense", help="Features active in over half of all clips say little of one."
+    )
+    chosen: list[list[int]] = []
+    for row in range(0, len(heard), 2):
+        pair = heard[row : row + 2]
+        for column, one in zip(st.columns(len(pair), gap="medium"), pair, strict=True):
+            with column:
+                chosen.append(_ranking(store, one, part, show_dense=show_dense))
+    with place:
+        _play(store, sound, heard, chosen, part)
+    return [features[0] if features else None for features in chosen]
+
+
+def _ranking(store: Store, heard: Heard, part: Range, *, show_dense: bool) -> list[int]:
+    """A table of active features; the ones ticked, by default the first."""
+    sae_id = str(heard.sae["sae_id"])
+    rows = heard.features if part is None else heard.between(cached(fetch_live_features, store, sae_id), *part)
+    shown = rows if show_dense else rows[~rows["is_dense"].astype(bool)]
+    n_hidden = len(rows) - len(shown)
+    st.html(f'<b class="so-chart-title">{heard_name(heard)}</b>')
+    if shown.empty:
+        empty_state("No feature is active." if rows.empty else "Only dense features are active: show them above.")
+        return []
+    column = st.column_config
+    columns = {
+        "feature": column.NumberColumn("Feature", format="%d", width=68),
+        "label": column.TextColumn("Label", width=90),
+        "activation": column.NumberColumn("Activation", format="%.2f", width=84),
+        "percentile": column.NumberColumn(
+            "Above", format="%.0f %%", width=70, help="The share of all corpus clips that activate this feature less"
+        ),
+        "density": column.NumberColumn("Density", format="%.1f %%", width=74, help="Share of clips it is active in"),
+    }
+    top = shown.head(ROWS).reset_index(drop=True)
+    event = st.dataframe(
+        top, hide_index=True, placeholder="–", on_select="rerun", selection_mode=["multi-row", "single-cell"],
+        column_config=columns, column_order=list(columns), height=36 * min(len(top), 9) + 38,
+        key=visit_key(f"live-{sae_id}-{show_dense}-{part}"),
+    )  # fmt: skip
+    with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
+        hidden = f"{count(n_hidden, 'dense one')} hidden. " if n_hidden else ""
+        caption(
+            f"{count(len(rows), 'feature')} active, k = {heard.sae['k']}. {hidden}Click a cell to open, tick to draw."
+        )
+        download_csv(rows, f"live-{sae_id}")
+    if event["selection"]["cells"]:
+        go_to("features", sae=sae_id, feature=int(top["feature"].iloc[event["selection"]["cells"][0][0]]))
+    ticked = [int(top["feature"].iloc[place]) for place in event["selection"]["rows"]]
+    return ticked[:N_LINES] or [int(top["feature"].iloc[0])]
+
+
+def _play(store: Store, sound: LiveSound, heard: Sequence[Heard], chosen: Sequence[Sequence[int]], part: Range) -> None:
+    lines = [line for one, features in zip(heard, chosen, strict=True) for line in _lines(one, features)]
+    marks = [""] if len(lines) == 1 else MARKS
+    traces = tuple(_trace(*line, mark=mark) for line, mark in zip(lines, marks, strict=False))
+    clip = PlayerClip(
+        sound.sound_id, sound.name, sound.wave.duration_s, detail=f"{sound.wave.sample_rate_hz / 1000:g} kHz",
+        note=" ".join(sound.notes), traces=traces,
+    )  # fmt: skip
+    event = player(store, [clip], f"live-{sound.sound_id}", height_px=150, can_open=False, can_mark=True)
+    caption(
+        "Lines: pre-activation above or below the feature's corpus mean"
+        + (
+            ". "
+            if len(lines) == 1
+            else ", each divided by its own largest value here, since features have no common unit. "
+        )
+        + "Drag over the picture to mark a part: the ranking follows it."
+    )
+    if event and event.get("action") == "mark":
+        marked = event.get("range")
+        st.session_state["so-live-range"] = (sound.sound_id, tuple(marked) if marked else None)
+        st.rerun()
+    if part and st.button(f"Read only {part[0]:.2f} to {part[1]:.2f} s", key="live-cut", icon=":material/content_cut:"):
+        keep_part(sound, *part)
+
+
+def _lines(heard: Heard, features: Sequence[int]) -> list[tuple[Heard, int, int]]:
+    return [(heard, feature, place) for place, feature in enumerate(features)]
+
+
+def _trace(heard: Heard, feature: int, place: int, *, mark: str) -> PlayerTrace:
+    mean = _mean_of(heard.features, feature)
+    values = heard.reading.trace(feature) - mean
+    largest = float(np.abs(values).max()) if mark else 1.0
+    times = heard.reading.times_s
+    return PlayerTrace(
+        name=f"{heard_name(heard)} · feature {feature}",
+        values=(values / (largest or 1.0)).astype(np.float32),
+        t0_s=float(times[0]),
+        hop_s=float(times[1] - times[0]) if len(times) > 1 else 0.0,
+        color=on_picture(str(heard.sae["encoder_name"]), lift=0.4 * place),
+        baseline=0.0,
+        mark=mark,
+        dashed=place > 0,
+    )
+
+
+def _mean_of(rows: pd.DataFrame, feature: int) -> float:
+    """The corpus mean of a feature's pre-activation; 0 where it is not among the active ones of the whole sound."""
+    found = rows.loc[rows["feature"] == feature, "preactivation_mean"]
+    return float(found.iloc[0]) if len(found) and is_defined(found.iloc[0]) else 0.0

@@ -1,0 +1,105 @@
+"""What the labels' probe says of a sound, which features speak for and against it, and what if one were weaker."""
+
+from __future__ import annotations
+
+from html import escape
+
+import pandas as pd
+import streamlit as st
+
+from explorer.inference import Heard
+from explorer.prediction import LabelProbe, scaled
+from explorer.text import number, percent, signed
+from explorer.ui.choices import section
+from explorer.ui.explained import how_measured
+from explorer.ui.live_features import heard_name
+from explorer.ui.style import caption, download_csv, empty_state, plain_table
+
+N_CLASSES, N_FEATURES = 8, 6
+EXPLAINED = r"""
+The probe is a multinomial logistic regression on standardised activations, fitted on the corpus's training groups:
+$\ell_k = \sum_f w_{kf}\,(x_f - \mu_f)/\sigma_f + b_k$ and $P_k = e^{\ell_k} / \sum_j e^{\ell_j}$. *Speaks for* is
+$(w_{kf} - \bar w_f)(x_f - \mu_f)/\sigma_f$ with $\bar w_f$ the mean over classes: exact for the logit against the mean
+of all logits, not for the probability. A feature that is silent can speak too, since 0 is below its mean. A weaker
+feature changes what the probe sees; the encoder and the SAE are left as they are.
+"""
+
+
+def draw_labels(heard: Heard, focus: int | None) -> None:
+    """Probabilities, contributions to one class, and the switch that scales a feature."""
+    probe = heard.probe
+    section("Labels")
+    if probe is None:
+        empty_state(
+            f"No probe of labels was fitted on {heard_name(heard)}.", "Run precompute with labelled recordings."
+        )
+        return
+    code = heard.code_f
+    chances = probe.probabilities(code)
+    order = chances.argsort()[::-1]
+    rows = pd.DataFrame({probe.label_name: [probe.classes[k] for k in order], "probability": chances[order]})
+    left, right = st.columns(2, gap="medium")
+    with left:
+        _probabilities(probe, rows, heard)
+    with right:
+        _speaking(probe, heard, [probe.classes[k] for k in order], focus)
+    how_measured(EXPLAINED)
+
+
+def _probabilities(probe: LabelProbe, rows: pd.DataFrame, heard: Heard) -> None:
+    st.html(f'<b class="so-chart-title">{heard_name(heard)}: probability of each {probe.label_name}</b>')
+    shown = rows.head(N_CLASSES)
+    plain_table(
+        pd.DataFrame(
+            {
+                probe.label_name: shown[probe.label_name],
+                "probability": [percent(value, 1) for value in shown["probability"]],
+                " ": ["█" * round(24 * value) for value in shown["probability"]],
+            }
+        ),
+        right=("probability",),
+    )
+    with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
+        caption(
+            f"On the corpus's held-out groups this probe is right in {percent(probe.accuracy)} of clips "
+            f"(always the commonest: {percent(probe.chance)}). Sounds unlike the corpus get probabilities all the same."
+        )
+        download_csv(rows, f"live-labels-{heard.sae['sae_id']}")
+
+
+def _speaking(probe: LabelProbe, heard: Heard, classes: list[str], focus: int | None) -> None:
+    chosen = st.selectbox("Speaks for and against", classes, key=f"live-class-{heard.sae['sae_id']}-{classes[0]}")
+    k = probe.classes.index(chosen or classes[0])
+    moves = pd.Series(probe.contrast(heard.code_f, k))
+    labels = heard.features.set_index("feature")["label"]
+    ends = pd.concat([moves.nlargest(N_FEATURES), moves.nsmallest(N_FEATURES)[::-1]])
+    plain_table(
+        pd.DataFrame(
+            {
+                "feature": [str(feature) for feature in ends.index],
+                "label": [str(labels[f]) if f in labels and isinstance(labels[f], str) else "–" for f in ends.index],
+                "activation": [number(float(heard.code_f[f])) for f in ends.index],
+                "to the logit": [signed(float(value), 2) for value in ends],
+            }
+        ),
+        right=("feature", "activation", "to the logit"),
+    )
+    _what_if(probe, heard, k, focus)
+
+
+@st.fragment
+def _what_if(probe: LabelProbe, heard: Heard, k: int, focus: int | None) -> None:
+    active = [int(feature) for feature in heard.features["feature"]]
+    if not active:
+        return
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        start = active.index(focus) if focus in active else 0
+        feature = st.selectbox(
+            "What if feature", active, index=start, key=f"live-if-{heard.sae['sae_id']}-{focus}", width=130
+        )
+        by = st.slider("were this many times as active", 0.0, 2.0, 0.0, 0.25, key="live-by", width=240)
+    before = float(probe.probabilities(heard.code_f)[k])
+    after = float(probe.probabilities(scaled(heard.code_f, int(feature or active[0]), by))[k])
+    name = escape(probe.classes[k])
+    st.html(f'<p role="status">P({name}): <b>{percent(before, 1)}</b> → <b>{percent(after, 1)}</b></p>')
+    caption("This acts on the probe alone: neither the encoder nor the SAE hears anything else.")

@@ -1,0 +1,87 @@
+"""The page's way to the models: one queue for the whole server, one request for each open page."""
+
+from __future__ import annotations
+
+import atexit
+import secrets
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
+from typing import Any
+
+import numpy as np
+import streamlit as st
+
+from explorer.audio import Waveform
+from explorer.inference import beside_corpus, listen, places_of
+from explorer.inference.model_process import Ask, ModelProcess, ReaderQueue, Ticket
+from explorer.inference.worker import Encoded, EncodeRequest, FactorRequest
+from explorer.store import Store
+from explorer.text import count
+from explorer.ui.context import named_checkpoints
+from explorer.ui.live_sounds import LiveSound
+
+POLL_S = 0.2
+_TICKETS, _PAGE = "so-live-tickets", "so-live-page"
+N_KEPT = 6
+
+
+@cache
+def queue() -> ReaderQueue:
+    """The server's queue; its process starts with the first request."""
+    process = ModelProcess()
+    atexit.register(process.stop)
+    return ReaderQueue(process)
+
+
+def asked(key: tuple[Any, ...], work: Callable[[Ask, Ticket], None]) -> Ticket:
+    """The request of this key: made once for a page that is open, and the same one in later runs unless it failed."""
+    tickets: dict[tuple[Any, ...], Ticket] = st.session_state.setdefault(_TICKETS, {})
+    known = tickets.get(key)
+    if known is None or (known.is_done and known.error is not None and st.session_state.get("so-live-retry") == key):
+        st.session_state.pop("so-live-retry", None)
+        page = st.session_state.setdefault(_PAGE, secrets.token_hex(8))
+        known = tickets[key] = queue().submit(f"{page}-{key[0]}", work)
+        while len(tickets) > N_KEPT:
+            tickets.pop(next(iter(tickets)))
+    return known
+
+
+def waited(ticket: Ticket, name: str, doing: str) -> Any:
+    """A part of a request's result, with a line that says what is going on until it is there. Raises its error."""
+    line = st.empty()
+    while not ticket.wait(name, POLL_S):
+        n_before = ticket.n_before()
+        words = f"Waiting: {count(n_before, 'request')} before yours." if n_before else doing
+        line.html(f'<p class="so-hint" role="status">{words}</p>')
+    line.empty()
+    if name not in ticket.results and ticket.error is not None:
+        raise ticket.error
+    return ticket.results[name]
+
+
+def reading_of(store: Store, sound: LiveSound, sae_ids: Sequence[str]) -> Ticket:
+    """Features of a sound (result 'heard'), how long it took ('took'), then its factors ('factors')."""
+    places = tuple(places_of(store, named_checkpoints()))
+
+    def work(ask: Ask, ticket: Ticket) -> None:
+        took: list[Encoded] = []
+        ticket.put("heard", listen(store, sound.wave, sae_ids, encode_by(ask, places, took.append)))
+        ticket.put("took", took)
+        ticket.put("factors", beside_corpus(store, ask(FactorRequest(sound.wave))))
+
+    return asked(("reading", sound.sound_id, tuple(sae_ids), store.generation), work)
+
+
+def encode_by(
+    ask: Ask, places: tuple[str, ...], note: Callable[[Encoded], object]
+) -> Callable[[Mapping[str, Any], Waveform, Sequence[int]], Mapping[int, tuple[np.ndarray, np.ndarray]]]:
+    """`listen`'s way to the worker process; `note` is told of each reply."""
+
+    def encode(
+        encoder: Mapping[str, Any], wave: Waveform, layers: Sequence[int]
+    ) -> Mapping[int, tuple[np.ndarray, np.ndarray]]:
+        reply: Encoded = ask(EncodeRequest(encoder, places, wave, tuple(layers)))
+        note(reply)
+        return reply.frames
+
+    return encode

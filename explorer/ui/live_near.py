@@ -1,0 +1,85 @@
+"""Corpus clips that sound alike to an SAE, and the test of where a feature listens."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from explorer.audio import Waveform
+from explorer.inference import Heard, Occlusion, Reading, listen, occlude, places_of
+from explorer.inference.model_process import Ask, Ticket
+from explorer.queries.live import fetch_nearest_clips
+from explorer.store import Store
+from explorer.text import number, percent
+from explorer.ui.choices import section
+from explorer.ui.context import named_checkpoints
+from explorer.ui.live_features import heard_name
+from explorer.ui.live_models import asked, encode_by, waited
+from explorer.ui.live_sounds import LiveSound
+from explorer.ui.player import PlayerClip, player
+from explorer.ui.style import caption, empty_state
+from explorer.ui.url import set_params
+
+N_NEAR = 4
+
+
+def draw_nearest(store: Store, sound: LiveSound, heard: Heard) -> None:
+    """Players of the corpus clips with the most similar codes; a click on a title reads that clip here."""
+    section("Nearest corpus clips")
+    rows = fetch_nearest_clips(store, heard.sae, heard.code_f, N_NEAR, without=sound.clip_index)
+    if rows.empty:
+        empty_state("No codes to compare with are stored for this SAE, or no feature is active in the sound.")
+        return
+    clips = [
+        PlayerClip(
+            str(row["clip_id"]), str(row["title"]), float(row["duration_s"]),
+            detail=f"{row['group_id']} · {row['split']}", value=float(row["cosine"]), value_max=1.0, rank=rank,
+        )
+        for rank, row in enumerate(rows.to_dict("records"), start=1)
+    ]  # fmt: skip
+    event = player(store, clips, f"near-{heard.sae['sae_id']}-{sound.sound_id}")
+    caption(f"Values: cosine between the codes of {heard_name(heard)}. A click on a title reads that clip here.")
+    if event and event.get("action") == "open":
+        set_params(clip=event["clip_id"], sound=None)
+
+
+def draw_where(store: Store, sound: LiveSound, heard: Heard, feature: int | None) -> None:
+    """The test of where a feature listens, on a click."""
+    section("Where it listens")
+    if feature is None:
+        empty_state("No feature is active to test.")
+        return
+    key = ("where", sound.sound_id, str(heard.sae["sae_id"]), feature)
+    known = st.session_state.get("so-live-where")
+    if known != key:
+        if st.button(
+            f"Silence the tenth that feature {feature} points to", key="live-where", icon=":material/volume_off:"
+        ):
+            st.session_state["so-live-where"] = key
+            st.rerun()
+        caption(
+            "Silences the tenth of the time with the largest trace, encodes again, and compares with a tenth "
+            "elsewhere: a trace tells where the number comes from, not where its cause lies."
+        )
+        return
+    places = tuple(places_of(store, named_checkpoints()))
+
+    def work(ask: Ask, ticket: Ticket) -> None:
+        encode = encode_by(ask, places, lambda _: None)
+
+        def read(wave: Waveform) -> Reading:
+            return listen(store, wave, [str(heard.sae["sae_id"])], encode)[0].reading
+
+        ticket.put("test", occlude(sound.wave, heard.reading, feature, read))
+
+    found: Occlusion = waited(asked(key, work), "test", "Encoding the sound six times more …")
+    others = ", ".join(number(value) for value in found.without_other)
+    verdict = (
+        "It falls by more than in every control: the feature needs what sounds there."
+        if found.is_beyond_chance
+        else "It does not fall by more than in every control: what it answers to is not in that tenth alone."
+    )
+    st.write(
+        f"Feature {feature}, pre-activation: {number(found.whole)} as it is; {number(found.without_peak)} without the "
+        f"{percent(found.share)} it points to; {others} without as much elsewhere. {verdict}"
+    )
+    caption("The control turns the same silences round in time, five times. One sound is one sound: try others.")

@@ -1,0 +1,130 @@
+"""The sound to read: a file, the microphone, or a clip of the corpus; whole or a part."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import streamlit as st
+
+from explorer.audio import SoundBytes, load_waveform, scan_audio
+from explorer.errors import AudioError
+from explorer.inference import MAX_LIVE_S, clip_sound
+from explorer.queries.corpus import resolve_clip
+from explorer.queries.live import fetch_clips_named
+from explorer.store import Store
+from explorer.ui.choices import choose_one
+from explorer.ui.live_sounds import LiveSound, clipping
+from explorer.ui.markup import as_written
+from explorer.ui.style import caption, empty_state, notice
+from explorer.ui.url import get_param, set_params
+
+WAYS = ("a file", "the microphone", "a corpus clip")
+TYPES = ["wav", "flac", "ogg", "mp3", "opus", "aiff", "aif", "m4a", "aac"]
+N_MATCHES = 30
+_KEPT, _PART = "so-live-sound", "so-live-part"
+
+
+def choose_sound(store: Store) -> LiveSound | None:
+    """Draw the choosers; the sound they choose, or None with a sentence about what to do. It lives in the session."""
+    way = choose_one("Sound from", WAYS, "sound", default=WAYS[2] if get_param("clip") else WAYS[0])
+    try:
+        whole = {WAYS[0]: _from_file, WAYS[1]: _from_microphone, WAYS[2]: lambda: _from_corpus(store)}[way]()
+    except AudioError as error:
+        notice(str(error), kind="warning")
+        return None
+    if whole is None:
+        return None
+    part = st.session_state.get(_PART)
+    if part is None or part[0] != whole.sound_id:
+        return whole
+    if st.button("Whole sound again", key="live-whole", icon=":material/undo:"):
+        del st.session_state[_PART]
+        st.rerun()
+    sound: LiveSound = part[1]
+    return sound
+
+
+def keep_part(sound: LiveSound, start_s: float, end_s: float) -> None:
+    """From the next run on read only this part of the sound."""
+    whole = st.session_state[_KEPT][1]
+    st.session_state[_PART] = (whole.sound_id, sound.between(start_s, end_s))
+    st.rerun()
+
+
+def _kept(source: object, make: Callable[[], LiveSound]) -> LiveSound:
+    """The sound of a source, read once."""
+    known = st.session_state.get(_KEPT)
+    if known is None or known[0] != source:
+        known = st.session_state[_KEPT] = (source, make())
+    sound: LiveSound = known[1]
+    return sound
+
+
+def _from_file() -> LiveSound | None:
+    file = st.file_uploader(
+        "A recording", type=TYPES, key="live-file", help="It stays in memory and is gone after your visit."
+    )
+    if file is None:
+        empty_state("No sound yet.", f"Drop a recording here: up to {MAX_LIVE_S:g} s of it are read at once.")
+        return None
+    return _from_bytes(SoundBytes(file.name, file.getvalue()), file.file_id)
+
+
+def _from_microphone() -> LiveSound | None:
+    file = st.audio_input("Record", key="live-microphone", help="It stays in memory and is gone after your visit.")
+    if file is None:
+        empty_state("Nothing recorded yet.", "Press the microphone, sing, and press it again.")
+        return None
+    return _from_bytes(SoundBytes("your recording", file.getvalue()), file.file_id)
+
+
+def _from_bytes(data: SoundBytes, file_id: str) -> LiveSound:
+    info = _kept_info(data, file_id)
+    start_s = 0.0
+    if info[0] > MAX_LIVE_S:
+        notice(f"{data.name} lasts {info[0]:.1f} s: {MAX_LIVE_S:g} s of it are read at once.")
+        start_s = st.number_input("From (s)", 0.0, info[0] - MAX_LIVE_S, 0.0, step=5.0, key=f"live-from-{file_id}")
+
+    def make() -> LiveSound:
+        wave = load_waveform(data, start_s=start_s, duration_s=MAX_LIVE_S)
+        return LiveSound(wave, data.name, tuple(note for note in (info[1], clipping(wave)) if note))
+
+    return _kept((file_id, start_s), make)
+
+
+def _kept_info(data: SoundBytes, file_id: str) -> tuple[float, str]:
+    """Length in s and what is worth knowing of a file; decoded once."""
+    known = st.session_state.get("so-live-info")
+    if known is None or known[0] != file_id:
+        info = scan_audio(data)[0]
+        known = st.session_state["so-live-info"] = (file_id, (info.duration_s, info.note))
+    found: tuple[float, str] = known[1]
+    return found
+
+
+def _from_corpus(store: Store) -> LiveSound | None:
+    asked = get_param("clip")
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        text = st.text_input("Find a clip", key="live-find", placeholder="words of its title", width=260)
+        found = fetch_clips_named(store, text, N_MATCHES)
+        titles = dict(zip(found["clip_id"], found["title"], strict=True))
+        if asked and asked not in titles:
+            titles = {asked: resolve_clip(store, asked)["title"], **titles}
+        chosen = st.selectbox(
+            "Clip", list(titles), index=list(titles).index(asked) if asked else None, key=f"live-clip-{asked}-{text}",
+            format_func=lambda key: as_written(str(titles[key])), placeholder="choose one", width=420,
+        )  # fmt: skip
+    if chosen and chosen != asked:
+        set_params(clip=chosen)
+    if not chosen:
+        empty_state("No clip is chosen." if titles else "No clip has these words.", "Type a word of its title.")
+        return None
+    clip = resolve_clip(store, chosen)
+
+    def make() -> LiveSound:
+        sound = clip_sound(store, int(clip["clip_index"]))
+        return LiveSound(sound.wave, str(clip["title"]), (sound.note,), int(clip["clip_index"]))
+
+    sound = _kept((store.generation, chosen), make)
+    caption(f"Read {sound.notes[0]}.")
+    return sound

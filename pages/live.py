@@ -1,0 +1,110 @@
+"""Live: any sound through the encoders and SAEs of the store."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import streamlit as st
+
+from explorer.errors import EncoderError, ExplorerError, NotInStoreError
+from explorer.inference.worker import Encoded
+from explorer.queries.corpus import fetch_corpus, fetch_saes
+from explorer.store import Store
+from explorer.ui import choose_sae, get_store, page_header
+from explorer.ui.context import cached
+from explorer.ui.kept import kept
+from explorer.ui.live_factors import draw_factors
+from explorer.ui.live_features import draw_features, heard_name
+from explorer.ui.live_labels import draw_labels
+from explorer.ui.live_models import reading_of, waited
+from explorer.ui.live_near import draw_nearest, draw_where
+from explorer.ui.live_source import choose_sound
+from explorer.ui.selectors import sae_names
+from explorer.ui.style import caption, empty_state, notice
+from explorer.ui.top_clips import draw_top_clips
+from explorer.ui.url import get_param, set_params
+
+MAX_SAES = 4
+
+
+def main() -> None:
+    """Draw the page of the address."""
+    store = get_store()
+    sae = choose_sae(store)
+    page_header(
+        "Live", "Put any sound in and see what the models hear. It stays in memory and is gone after your visit.",
+        encoder_id=str(sae["encoder_id"]),
+    )  # fmt: skip
+    sound = choose_sound(store)
+    sae_ids = _choose_saes(store, sae)
+    if sound is None:
+        return
+    ticket = reading_of(store, sound, sae_ids)
+    try:
+        heard = waited(ticket, "heard", "Encoding … (the first sound also loads the encoder)")
+    except ExplorerError as error:
+        _refused(error, ticket)
+        return
+    caption(_how_long(ticket.results.get("took", [])))
+    focus = draw_features(store, sound, heard)
+    names = [heard_name(one) for one in heard]
+    at = 0
+    if len(heard) > 1:
+        at = names.index(
+            st.segmented_control("Details of", names, default=names[0], required=True, key="live-of") or names[0]
+        )
+    one, feature = heard[at], focus[at]
+    draw_labels(one, feature)
+    if feature is not None:
+        draw_top_clips(store, dict(one.sae), fetch_corpus(store), feature, "live-top")
+    draw_nearest(store, sound, one)
+    try:
+        draw_where(store, sound, one, feature)
+        draw_factors(waited(ticket, "factors", "openSMILE measures the factors …"), one)
+    except ExplorerError as error:
+        _refused(error, ticket)
+
+
+def _choose_saes(store: Store, sae: dict[str, Any]) -> list[str]:
+    """The sidebar's SAE and, if the reader adds some, others beside it (`with` in the address)."""
+    saes = cached(fetch_saes, store)
+    names = kept(sae_names, saes, with_encoder=True)
+    here = str(sae["sae_id"])
+    asked = [text for text in (get_param("with") or "").split(",") if text and text != here]
+    for sae_id in asked:
+        if sae_id not in names:
+            raise NotInStoreError(f"The link asks for SAE {sae_id!r} beside the first, which is not in this store.")
+    references = [str(row) for row in saes[saes["is_reference"].astype(bool)]["sae_id"]]
+    options = [sae_id for sae_id in dict.fromkeys([*references, *asked]) if sae_id != here]
+    chosen = st.multiselect(
+        "Beside the SAE of the sidebar", options, default=asked[: MAX_SAES - 1], max_selections=MAX_SAES - 1,
+        format_func=lambda key: names.get(key, key), key=f"live-with-{here}-{','.join(asked)}",
+        placeholder="hear it through others too",
+    )  # fmt: skip
+    if set(chosen) != set(asked[: MAX_SAES - 1]):
+        set_params(**{"with": ",".join(chosen) or None}, keep_options=True)
+    return [here, *asked[: MAX_SAES - 1]]
+
+
+def _refused(error: ExplorerError, ticket: Any) -> None:
+    if isinstance(error, EncoderError):
+        empty_state(str(error), "The rest of the app needs no encoder: features, layers and factors are in the store.")
+    else:
+        notice(str(error), kind="warning")
+    if st.button("Try again", key="live-again", icon=":material/refresh:"):
+        st.session_state["so-live-tickets"] = {
+            key: known for key, known in st.session_state["so-live-tickets"].items() if known is not ticket
+        }
+        st.rerun()
+
+
+def _how_long(took: Sequence[Encoded]) -> str:
+    parts = []
+    for one in took:
+        loaded = f"loaded in {one.load_s:.2f} s, " if one.load_s else ""
+        parts.append(f"{loaded}encoded in {one.encode_s:.2f} s on {one.device}. {one.note}".strip())
+    return " ".join(part[0].upper() + part[1:] for part in parts)
+
+
+main()
