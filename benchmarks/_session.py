@@ -157,6 +157,7 @@ def possible_actions(store: Store, rng: np.random.Generator) -> dict[str, list[A
         several("find, a measure", "find", lambda: {"sae": rng.choice(references), "by": "a measure"}),
         several("find, minimal pairs", "find",
                 lambda: {"sae": rng.choice(references), "way": "minimal pairs"}),
+        several("live", "live", dict),
         several("notebook", "notebook", dict),
         several("factors", "factors", lambda: {"sae": sae()}),
         several("factors, one factor", "factors", lambda: {"sae": sae(), "factor": rng.choice(factors[1:10])}),

@@ -17,13 +17,14 @@ from explorer.ui.kept import kept
 from explorer.ui.live_factors import draw_factors
 from explorer.ui.live_features import draw_features, heard_name
 from explorer.ui.live_labels import draw_labels
-from explorer.ui.live_models import reading_of, waited
+from explorer.ui.live_models import at_hand, forget_failed, reading_of, waited
 from explorer.ui.live_near import draw_nearest, draw_where
 from explorer.ui.live_source import choose_sound
+from explorer.ui.markup import as_written
 from explorer.ui.selectors import sae_names
 from explorer.ui.style import caption, empty_state, notice
 from explorer.ui.top_clips import draw_top_clips
-from explorer.ui.url import get_param, set_params
+from explorer.ui.url import get_param, page_file, set_params
 
 MAX_SAES = 4
 
@@ -44,9 +45,9 @@ def main() -> None:
     try:
         heard = waited(ticket, "heard", "Encoding … (the first sound also loads the encoder)")
     except ExplorerError as error:
-        _refused(error, ticket)
+        _refused(store, error)
         return
-    caption(_how_long(ticket.results.get("took", [])))
+    caption(_how_long(ticket.results["took"]))
     focus = draw_features(store, sound, heard)
     names = [heard_name(one) for one in heard]
     at = 0
@@ -61,9 +62,9 @@ def main() -> None:
     draw_nearest(store, sound, one)
     try:
         draw_where(store, sound, one, feature)
-        draw_factors(waited(ticket, "factors", "openSMILE measures the factors …"), one)
+        draw_factors(*waited(ticket, "factors", "openSMILE measures the factors …"), one)
     except ExplorerError as error:
-        _refused(error, ticket)
+        _refused(store, error)
 
 
 def _choose_saes(store: Store, sae: dict[str, Any]) -> list[str]:
@@ -87,16 +88,29 @@ def _choose_saes(store: Store, sae: dict[str, Any]) -> list[str]:
     return [here, *asked[: MAX_SAES - 1]]
 
 
-def _refused(error: ExplorerError, ticket: Any) -> None:
+def _refused(store: Store, error: ExplorerError) -> None:
+    """Say what is wrong and, where it is a checkpoint, which encoders can be heard through instead."""
     if isinstance(error, EncoderError):
         empty_state(str(error), "The rest of the app needs no encoder: features, layers and factors are in the store.")
+        _offer(store)
     else:
         notice(str(error), kind="warning")
     if st.button("Try again", key="live-again", icon=":material/refresh:"):
-        st.session_state["so-live-tickets"] = {
-            key: known for key, known in st.session_state["so-live-tickets"].items() if known is not ticket
-        }
+        forget_failed()
         st.rerun()
+
+
+def _offer(store: Store) -> None:
+    there = set(at_hand(store))
+    saes = cached(fetch_saes, store)
+    first = saes[saes["encoder_id"].isin(there)].drop_duplicates("encoder_id")
+    caption("At hand on this machine:" if len(first) else "No encoder of this store is at hand on this machine.")
+    for row in first.to_dict("records"):
+        asked = {"sae": str(row["sae_id"]), "clip": get_param("clip")}
+        st.page_link(
+            page_file("live"), label=as_written(str(row["encoder_display"])), icon=":material/graphic_eq:",
+            query_params={key: value for key, value in asked.items() if value},
+        )  # fmt: skip
 
 
 def _how_long(took: Sequence[Encoded]) -> str:

@@ -18,7 +18,7 @@ from explorer.store import Store
 from explorer.ui.markup import as_written
 from explorer.ui.player import PlayerClip, PlayerTrace, player
 from explorer.ui.style import number, plural
-from explorer.ui.url import set_params
+from explorer.ui.url import page_file, set_params
 
 MAX_PLAYERS = 20
 
@@ -195,6 +195,10 @@ def draw_linked_clip(
         row = same.iloc[0].to_dict()
     with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
         st.html('<p class="so-hint">The clip of this link</p>')
+        st.page_link(
+            page_file("live"), label="Hear it in Live", icon=":material/hearing:",
+            query_params={"clip": clip_id, "sae": str(sae["sae_id"])},
+        )  # fmt: skip
         if st.button("Close", key="close-clip", type="tertiary", icon=":material/close:"):
             set_params(clip=None, keep_options=True)
     shown = player_clip(row, feature, sae, traces.get(index), rank=None)

@@ -12,8 +12,8 @@ from explorer.ui.live_features import heard_name
 from explorer.ui.style import caption, download_csv
 
 
-def draw_factors(table: pd.DataFrame, heard: Heard) -> None:
-    """A table of `measure` with predictions, best predicted first."""
+def draw_factors(table: pd.DataFrame, seconds: float, heard: Heard) -> None:
+    """A table of `measure` (which took `seconds`) with predictions, best predicted first."""
     section("Acoustic factors")
     rows = with_predictions(table, heard)
     rows = rows.assign(
@@ -40,6 +40,7 @@ def draw_factors(table: pd.DataFrame, heard: Heard) -> None:
         n_outside = int(rows["outside"].sum())
         caption(
             f"{count(n_outside, 'factor')} of {int(rows['value'].notna().sum())} measured lie outside the middle 90 % "
-            f"of the corpus. Predictions are by {heard_name(heard)}; where R² is low they say little."
+            f"of the corpus. Predictions are by {heard_name(heard)}; where R² is low they say little. "
+            f"openSMILE took {seconds:.2f} s."
         )
         download_csv(rows, f"live-factors-{heard.sae['sae_id']}")

@@ -139,7 +139,7 @@ def _trace(heard: Heard, feature: int, place: int, *, mark: str) -> PlayerTrace:
         values=(values / (largest or 1.0)).astype(np.float32),
         t0_s=float(times[0]),
         hop_s=float(times[1] - times[0]) if len(times) > 1 else 0.0,
-        color=on_picture(str(heard.sae["encoder_name"]), lift=0.4 * place),
+        color=on_picture(str(heard.sae["encoder_name"]), lift=min(0.9, 0.45 + 0.2 * place)),
         baseline=0.0,
         mark=mark,
         dashed=place > 0,

@@ -48,17 +48,12 @@ def draw_labels(heard: Heard, focus: int | None) -> None:
 
 def _probabilities(probe: LabelProbe, rows: pd.DataFrame, heard: Heard) -> None:
     st.html(f'<b class="so-chart-title">{heard_name(heard)}: probability of each {probe.label_name}</b>')
-    shown = rows.head(N_CLASSES)
-    plain_table(
-        pd.DataFrame(
-            {
-                probe.label_name: shown[probe.label_name],
-                "probability": [percent(value, 1) for value in shown["probability"]],
-                " ": ["█" * round(24 * value) for value in shown["probability"]],
-            }
-        ),
-        right=("probability",),
-    )
+    shown = rows.head(N_CLASSES).assign(probability=100 * rows["probability"])
+    bar = st.column_config.ProgressColumn("Probability", format="%.1f %%", min_value=0, max_value=100)
+    st.dataframe(
+        shown, hide_index=True, column_config={"probability": bar}, height=36 * len(shown) + 38,
+        key=f"live-labels-{heard.sae['sae_id']}",
+    )  # fmt: skip
     with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
         caption(
             f"On the corpus's held-out groups this probe is right in {percent(probe.accuracy)} of clips "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import secrets
+import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from typing import Any
@@ -12,12 +13,14 @@ import numpy as np
 import streamlit as st
 
 from explorer.audio import Waveform
-from explorer.inference import beside_corpus, listen, places_of
+from explorer.inference import Missing, Place, beside_corpus, listen, places_of
 from explorer.inference.model_process import Ask, ModelProcess, ReaderQueue, Ticket
-from explorer.inference.worker import Encoded, EncodeRequest, FactorRequest
+from explorer.inference.worker import Encoded, EncodeRequest, FactorRequest, FindRequest
+from explorer.queries.corpus import fetch_saes
+from explorer.queries.live import fetch_encoder
 from explorer.store import Store
 from explorer.text import count
-from explorer.ui.context import named_checkpoints
+from explorer.ui.context import cached, named_checkpoints
 from explorer.ui.live_sounds import LiveSound
 
 POLL_S = 0.2
@@ -34,16 +37,35 @@ def queue() -> ReaderQueue:
 
 
 def asked(key: tuple[Any, ...], work: Callable[[Ask, Ticket], None]) -> Ticket:
-    """The request of this key: made once for a page that is open, and the same one in later runs unless it failed."""
+    """The request of this key: made once for a page that is open, and the same one in later runs."""
     tickets: dict[tuple[Any, ...], Ticket] = st.session_state.setdefault(_TICKETS, {})
     known = tickets.get(key)
-    if known is None or (known.is_done and known.error is not None and st.session_state.get("so-live-retry") == key):
-        st.session_state.pop("so-live-retry", None)
+    if known is None:
         page = st.session_state.setdefault(_PAGE, secrets.token_hex(8))
         known = tickets[key] = queue().submit(f"{page}-{key[0]}", work)
         while len(tickets) > N_KEPT:
             tickets.pop(next(iter(tickets)))
     return known
+
+
+def forget_failed() -> None:
+    """Make what failed anew in the next run."""
+    tickets: dict[tuple[Any, ...], Ticket] = st.session_state.get(_TICKETS, {})
+    st.session_state[_TICKETS] = {key: known for key, known in tickets.items() if known.error is None}
+
+
+def at_hand(store: Store) -> list[str]:
+    """The ids of the encoders whose checkpoint is on this machine."""
+    places = tuple(places_of(store, named_checkpoints()))
+    ids = cached(fetch_saes, store)["encoder_id"].unique()
+    encoders = tuple(fetch_encoder(store, encoder_id) for encoder_id in ids)
+
+    def work(ask: Ask, ticket: Ticket) -> None:
+        found: list[Place | Missing] = ask(FindRequest(encoders, places))
+        ticket.put("found", [place.encoder_id for place in found if isinstance(place, Place)])
+
+    found: list[str] = waited(asked(("find", store.generation), work), "found", "Looking for checkpoints …")
+    return found
 
 
 def waited(ticket: Ticket, name: str, doing: str) -> Any:
@@ -60,14 +82,17 @@ def waited(ticket: Ticket, name: str, doing: str) -> Any:
 
 
 def reading_of(store: Store, sound: LiveSound, sae_ids: Sequence[str]) -> Ticket:
-    """Features of a sound (result 'heard'), how long it took ('took'), then its factors ('factors')."""
+    """How long encoding took ('took'), the features ('heard'), then the factors and their seconds ('factors')."""
     places = tuple(places_of(store, named_checkpoints()))
 
     def work(ask: Ask, ticket: Ticket) -> None:
         took: list[Encoded] = []
-        ticket.put("heard", listen(store, sound.wave, sae_ids, encode_by(ask, places, took.append)))
+        heard = listen(store, sound.wave, sae_ids, encode_by(ask, places, took.append))
         ticket.put("took", took)
-        ticket.put("factors", beside_corpus(store, ask(FactorRequest(sound.wave))))
+        ticket.put("heard", heard)
+        started = time.perf_counter()
+        row = ask(FactorRequest(sound.wave))
+        ticket.put("factors", (beside_corpus(store, row), time.perf_counter() - started))
 
     return asked(("reading", sound.sound_id, tuple(sae_ids), store.generation), work)
 
