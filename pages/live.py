@@ -62,7 +62,8 @@ def main() -> None:
     draw_nearest(store, sound, one)
     try:
         draw_where(store, sound, one, feature)
-        draw_factors(*waited(ticket, "factors", "openSMILE measures the factors …"), one)
+        table, seconds = waited(ticket, "factors", "openSMILE measures the factors …")
+        draw_factors(table, seconds, one)
     except ExplorerError as error:
         _refused(store, error)
 
