@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from explorer.audio import Waveform
 from explorer.inference.reading import Reading
 
-SHARE, N_CONTROLS, RAMP_S = 0.1, 5, 0.005
+SHARE, N_CONTROLS, RAMP_S = 0.1, 19, 0.005
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Occlusion:
 
     @property
     def is_beyond_chance(self) -> bool:
-        """Whether it falls by more than in every control."""
+        """Whether it falls by more than in every control: by chance 1 time in N_CONTROLS + 1."""
         return self.without_peak < min(self.without_other)
 
 

@@ -15,7 +15,7 @@ from explorer.ui.explained import how_measured
 from explorer.ui.live_features import heard_name
 from explorer.ui.style import caption, download_csv, empty_state, plain_table
 
-N_CLASSES, N_FEATURES = 8, 6
+N_CLASSES, N_FEATURES = 12, 6
 EXPLAINED = r"""
 The probe is a multinomial logistic regression on standardised activations, fitted on the corpus's training groups:
 $\ell_k = \sum_f w_{kf}\,(x_f - \mu_f)/\sigma_f + b_k$ and $P_k = e^{\ell_k} / \sum_j e^{\ell_j}$. *Speaks for* is
@@ -51,7 +51,7 @@ def _probabilities(probe: LabelProbe, rows: pd.DataFrame, heard: Heard) -> None:
     shown = rows.head(N_CLASSES).assign(probability=100 * rows["probability"])
     bar = st.column_config.ProgressColumn("Probability", format="%.1f %%", min_value=0, max_value=100)
     st.dataframe(
-        shown, hide_index=True, column_config={"probability": bar}, height=36 * len(shown) + 38,
+        shown, hide_index=True, column_config={"probability": bar}, height="content",
         key=f"live-labels-{heard.sae['sae_id']}",
     )  # fmt: skip
     with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):

@@ -7,6 +7,7 @@ import streamlit as st
 from explorer.audio import Waveform
 from explorer.inference import Heard, Occlusion, Reading, listen, occlude, places_of
 from explorer.inference.model_process import Ask, Ticket
+from explorer.inference.occlusion import N_CONTROLS
 from explorer.queries.live import fetch_nearest_clips
 from explorer.store import Store
 from explorer.text import number, percent
@@ -71,15 +72,17 @@ def draw_where(store: Store, sound: LiveSound, heard: Heard, feature: int | None
 
         ticket.put("test", occlude(sound.wave, heard.reading, feature, read))
 
-    found: Occlusion = waited(asked(key, work), "test", "Encoding the sound six times more …")
-    others = ", ".join(number(value) for value in found.without_other)
+    found: Occlusion = waited(asked(key, work), "test", f"Encoding the sound {N_CONTROLS + 1} times more …")
+    others = sorted(found.without_other)
     verdict = (
-        "It falls by more than in every control: the feature needs what sounds there."
+        f"It falls by more than in every control, which by chance happens once in {N_CONTROLS + 1}: "
+        "the feature needs what sounds there."
         if found.is_beyond_chance
         else "It does not fall by more than in every control: what it answers to is not in that tenth alone."
     )
     st.write(
         f"Feature {feature}, pre-activation: {number(found.whole)} as it is; {number(found.without_peak)} without the "
-        f"{percent(found.share)} it points to; {others} without as much elsewhere. {verdict}"
+        f"{percent(found.share)} it points to; {number(others[0])} to {number(others[-1])} (median "
+        f"{number(others[len(others) // 2])}) without as much elsewhere. {verdict}"
     )
-    caption("The control turns the same silences round in time, five times. One sound is one sound: try others.")
+    caption(f"The control turns the same silences round in time, {N_CONTROLS} times. This is one sound: try others.")
