@@ -3,9 +3,9 @@
     python -m benchmarks.live [--seconds 5] [--layer 6] [--repeats 9] [--device auto] [--keep DIR]
 
 A quick store is made from generated tones with an untrained HuBERT of the published geometry. Then, warm and in turn:
-transformers' own HubertModel, cut at the SAE's layer, on one sound, and openSMILE's functionals of it; and the same sound
-through the queue, the worker process and everything that the page's numbers are made of. Prints the medians, their
-ratio beside its limit, and when the features are there. Exit code 1 when the limit is missed.
+transformers' own HubertModel, cut at the SAE's layer, on one sound, and openSMILE's functionals of it; and the same
+sound through the queue, the worker process and everything that the page's numbers are made of. Prints the medians,
+their ratio beside its limit, and when the features are there. Exit code 1 when the limit is missed.
 """
 
 from __future__ import annotations

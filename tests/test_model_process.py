@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import threading
 import time
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -136,3 +138,28 @@ def test_the_queue_is_fair_and_says_where_one_stands() -> None:
         process.gate.release()
     assert late.wait("answer", 5) and late.results["answer"] == "a2"
     assert served == ["a1", "b2", "a2"] and str(tickets[1].error) == "refused"
+
+
+def test_nothing_holds_a_sound_once_it_is_read() -> None:
+    process = Busy()
+    queue = ReaderQueue(process)
+
+    class Sound:
+        pass
+
+    sound = Sound()
+    gone = weakref.ref(sound)
+
+    def work(ask: Ask, ticket: Ticket, kept: Sound = sound) -> None:
+        ask("a")  # type: ignore[arg-type]
+
+    ticket = queue.submit("anna", work)
+    process.gate.release()
+    assert ticket.wait("never", 5) and ticket.is_done
+    del sound, work, ticket
+    for _ in range(50):
+        gc.collect()
+        if gone() is None:
+            return
+        time.sleep(0.1)
+    pytest.fail("the queue still holds it")

@@ -161,14 +161,19 @@ class ReaderQueue:
         while True:
             with self._changed:
                 self._changed.wait_for(lambda: bool(self._waiting))
-                self._serving = ticket = self._waiting.pop(0)
-            try:
-                ticket.work(self._process.ask, ticket)
-                ticket.finish()
-            except ExplorerError as error:
-                ticket.finish(error)
-            except Exception as error:  # noqa: BLE001 - the queue serves others after this one
-                ticket.finish(ModelProcessError(f"{type(error).__name__}: {error}. Please report it."))
-            finally:
-                with self._changed:
-                    self._serving = None
+            self._serve_first()
+
+    def _serve_first(self) -> None:
+        """A function of its own: nothing here holds a reader's sound while the queue waits for the next."""
+        with self._changed:
+            self._serving = ticket = self._waiting.pop(0)
+        try:
+            ticket.work(self._process.ask, ticket)
+            ticket.finish()
+        except ExplorerError as error:
+            ticket.finish(error)
+        except Exception as error:  # noqa: BLE001 - the queue serves others after this one
+            ticket.finish(ModelProcessError(f"{type(error).__name__}: {error}. Please report it."))
+        finally:
+            with self._changed:
+                self._serving = None

@@ -146,19 +146,25 @@ class Models:
 
 def serve(requests: BinaryIO, replies: BinaryIO, answer: Callable[[Request], Any]) -> None:
     """Answer until the other side closes. A fault of ours is a reply too, so that the models stay warm."""
-    while True:
-        try:
-            request = pickle.load(requests)  # noqa: S301 - the parent process alone writes here
-        except EOFError:
-            return
-        try:
-            reply = answer(request)
-        except ExplorerError as error:
-            reply = error
-        except Exception as error:  # noqa: BLE001 - whatever it was, the parent shows it and the process lives on
-            reply = Failure(f"{type(error).__name__}: {error}")
-        pickle.dump(reply, replies)
-        replies.flush()
+    while _serve_next(requests, replies, answer):
+        pass
+
+
+def _serve_next(requests: BinaryIO, replies: BinaryIO, answer: Callable[[Request], Any]) -> bool:
+    """A function of its own: no reader's sound stays in memory until the next request."""
+    try:
+        request = pickle.load(requests)  # noqa: S301 - the parent process alone writes here
+    except EOFError:
+        return False
+    try:
+        reply = answer(request)
+    except ExplorerError as error:
+        reply = error
+    except Exception as error:  # noqa: BLE001 - whatever it was, the parent shows it and the process lives on
+        reply = Failure(f"{type(error).__name__}: {error}")
+    pickle.dump(reply, replies)
+    replies.flush()
+    return True
 
 
 def main() -> None:
