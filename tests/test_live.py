@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import io
+import json
 import re
 import urllib.error
 import urllib.request
@@ -21,6 +22,7 @@ from explorer.inference.model_process import ModelProcess, ReaderQueue
 from explorer.inference.occlusion import occlude, peak_mask, silenced
 from explorer.inference.reading import Reading, read_states
 from explorer.queries.corpus import fetch_saes
+from explorer.queries.live import fetch_live_features
 from explorer.sae import SAE
 from explorer.store import Store
 from explorer.ui.live_sounds import LiveSound, clipping, live_sound
@@ -63,6 +65,23 @@ def test_a_corpus_clip_is_read(store: Store, tiny_store: Path, monkeypatch: pyte
     factors = next(table for table in tables if "predicted" in table)
     assert len(factors) == 88 and factors["value"].notna().sum() > 60
     assert "original recording" in words(page) and "on cpu" in words(page)
+
+
+def test_any_feature_of_the_link_is_drawn(store: Store, tiny_store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clip_id, index, _ = a_clip(store)
+    sae_id = a_reference(store)
+    (heard,) = listen(store, clip_sound(store, index).wave, [sae_id], own_encoder(store, device="cpu"))
+    silent = int(np.flatnonzero((heard.code_f == 0) & (heard.reading.preactivations_f < 0))[0])
+    page = at("live", tiny_store, monkeypatch, clip=clip_id, sae=sae_id, feature=silent)
+    no_trouble(page)
+    assert f"Feature {silent}" in words(page) and "is not positive" in words(page)
+    players = [
+        json.loads(part.proto.json) for part in page.get("bidi_component") if "player" in part.proto.component_name
+    ]
+    (trace,) = players[0]["clips"][0]["traces"]
+    mean = float(fetch_live_features(store, sae_id)["preactivation_mean"].iloc[silent])
+    assert np.allclose(trace["values"], heard.reading.trace(silent) - mean, atol=1e-3)
+    assert "has features 0 to" in words(at("live", tiny_store, monkeypatch, clip=clip_id, sae=sae_id, feature=9999))
 
 
 def test_wrong_links_say_what_is_there(tiny_store: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -197,7 +197,7 @@ def draw_linked_clip(
         st.html('<p class="so-hint">The clip of this link</p>')
         st.page_link(
             page_file("live"), label="Hear it in Live", icon=":material/hearing:",
-            query_params={"clip": clip_id, "sae": str(sae["sae_id"])},
+            query_params={"clip": clip_id, "sae": str(sae["sae_id"]), "feature": str(feature["feature"])},
         )  # fmt: skip
         if st.button("Close", key="close-clip", type="tertiary", icon=":material/close:"):
             set_params(clip=None, keep_options=True)

@@ -10,16 +10,18 @@ import streamlit as st
 
 from explorer.figures.theme import on_picture
 from explorer.inference import Heard
+from explorer.queries.corpus import resolve_feature
 from explorer.queries.live import fetch_live_features
 from explorer.store import Store
-from explorer.text import count, is_defined, percent, series_name
+from explorer.text import count, is_defined, number, percent, series_name
 from explorer.ui.choices import section
 from explorer.ui.context import cached
+from explorer.ui.feature_clips import inactive_note
 from explorer.ui.live_sounds import LiveSound
 from explorer.ui.live_source import keep_part
 from explorer.ui.player import PlayerClip, PlayerTrace, player
 from explorer.ui.style import caption, download_csv, empty_state
-from explorer.ui.url import go_to, visit_key
+from explorer.ui.url import get_int, go_to, visit_key
 
 ROWS, N_LINES = 25, 3
 MARKS = "ABCDEFGHIJKL"  # four SAEs, three lines each
@@ -50,19 +52,42 @@ def draw_features(store: Store, sound: LiveSound, heard: Sequence[Heard]) -> lis
     show_dense = st.toggle(
         "Dense features too", key="live-dense", help="Features active in over half of all clips say little of one."
     )
+    asked = _asked_feature(store, heard[0])
     chosen: list[list[int]] = []
     for row in range(0, len(heard), 2):
         pair = heard[row : row + 2]
         for column, one in zip(st.columns(len(pair), gap="medium"), pair, strict=True):
             with column:
-                chosen.append(_ranking(store, one, part, show_dense=show_dense))
+                ticked = _ranking(store, one, part, show_dense=show_dense)
+            named = [asked] if one is heard[0] and asked is not None else []
+            chosen.append(ticked or named or _first(one, show_dense=show_dense))
     with place:
         _play(store, sound, heard, chosen, part)
     return [features[0] if features else None for features in chosen]
 
 
+def _asked_feature(store: Store, heard: Heard) -> int | None:
+    """The feature of the first SAE that the address names, drawn until another is ticked. Says how active it is."""
+    asked = get_int("feature")
+    if asked is None:
+        return None
+    feature = resolve_feature(store, str(heard.sae["sae_id"]), asked)
+    value = float(heard.code_f[asked])
+    pre = float(heard.reading.preactivations_f[asked])
+    kth = float(heard.reading.codes.kth_values()[0])
+    name = f"Feature {asked}" + (f" ({feature['shown_label']})" if feature["shown_label"] else "")
+    caption(f"{name}: activation {number(value)}." if value > 0 else f"{name}: {inactive_note(pre, kth)}")
+    return asked
+
+
+def _first(heard: Heard, *, show_dense: bool) -> list[int]:
+    """The strongest feature that is shown, drawn where none is ticked."""
+    rows = heard.features if show_dense else heard.features[~heard.features["is_dense"].astype(bool)]
+    return [int(feature) for feature in rows["feature"].head(1)]
+
+
 def _ranking(store: Store, heard: Heard, part: Range, *, show_dense: bool) -> list[int]:
-    """A table of active features; the ones ticked, by default the first."""
+    """A table of active features; the ones ticked."""
     sae_id = str(heard.sae["sae_id"])
     rows = heard.features if part is None else heard.between(cached(fetch_live_features, store, sae_id), *part)
     shown = rows if show_dense else rows[~rows["is_dense"].astype(bool)]
@@ -95,14 +120,13 @@ def _ranking(store: Store, heard: Heard, part: Range, *, show_dense: bool) -> li
         download_csv(rows, f"live-{sae_id}")
     if event["selection"]["cells"]:
         go_to("features", sae=sae_id, feature=int(top["feature"].iloc[event["selection"]["cells"][0][0]]))
-    ticked = [int(top["feature"].iloc[place]) for place in event["selection"]["rows"]]
-    return ticked[:N_LINES] or [int(top["feature"].iloc[0])]
+    return [int(top["feature"].iloc[place]) for place in event["selection"]["rows"]][:N_LINES]
 
 
 def _play(store: Store, sound: LiveSound, heard: Sequence[Heard], chosen: Sequence[Sequence[int]], part: Range) -> None:
     lines = [line for one, features in zip(heard, chosen, strict=True) for line in _lines(one, features)]
     marks = [""] if len(lines) == 1 else MARKS
-    traces = tuple(_trace(*line, mark=mark) for line, mark in zip(lines, marks, strict=False))
+    traces = tuple(_trace(store, *line, mark=mark) for line, mark in zip(lines, marks, strict=False))
     clip = PlayerClip(
         sound.sound_id, sound.name, sound.wave.duration_s, detail=f"{sound.wave.sample_rate_hz / 1000:g} kHz",
         note=" ".join(sound.notes), traces=traces,
@@ -129,8 +153,9 @@ def _lines(heard: Heard, features: Sequence[int]) -> list[tuple[Heard, int, int]
     return [(heard, feature, place) for place, feature in enumerate(features)]
 
 
-def _trace(heard: Heard, feature: int, place: int, *, mark: str) -> PlayerTrace:
-    mean = _mean_of(heard.features, feature)
+def _trace(store: Store, heard: Heard, feature: int, place: int, *, mark: str) -> PlayerTrace:
+    known = cached(fetch_live_features, store, str(heard.sae["sae_id"]))
+    mean = _mean_of(known, feature)
     values = heard.reading.trace(feature) - mean
     largest = float(np.abs(values).max()) if mark else 1.0
     times = heard.reading.times_s
@@ -147,6 +172,6 @@ def _trace(heard: Heard, feature: int, place: int, *, mark: str) -> PlayerTrace:
 
 
 def _mean_of(rows: pd.DataFrame, feature: int) -> float:
-    """The corpus mean of a feature's pre-activation; 0 where it is not among the active ones of the whole sound."""
+    """The corpus mean of a feature's pre-activation; 0 where it is not known."""
     found = rows.loc[rows["feature"] == feature, "preactivation_mean"]
     return float(found.iloc[0]) if len(found) and is_defined(found.iloc[0]) else 0.0
