@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import io
 import json
 import re
@@ -25,7 +24,7 @@ from explorer.queries.corpus import fetch_saes
 from explorer.queries.live import fetch_live_features
 from explorer.sae import SAE
 from explorer.store import Store
-from explorer.ui.live_sounds import LiveSound, clipping, live_sound
+from explorer.ui.live_sounds import GRACE_S, N_KEPT, LiveSound, clipping, forget_left, live_sound
 from tests.browser import FLAGS, Complaints, Server, chromium_path, settle
 from tests.test_pages import at, no_trouble, words
 
@@ -103,15 +102,25 @@ def test_without_a_checkpoint_it_says_how_to_get_it(
     assert [saes[re.findall(r"sae=(\w+)", query)[0]] for query in offered] == ["ast"]
 
 
-def test_a_sound_lives_as_long_as_its_reader() -> None:
-    sound = LiveSound(Waveform(np.ones(2400, np.float32), 24_000), "mine")
-    name = sound.sound_id
-    assert live_sound(name) is sound
-    part = sound.between(0.02, 0.05)
-    assert len(part.wave.samples) == 720 and part.sound_id != name and "0.02 to 0.05 s" in part.name
-    del sound, part
-    gc.collect()
-    assert live_sound(name) is None
+def test_a_sound_lives_as_long_as_its_reader(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("explorer.ui.live_sounds._SOUNDS", {})
+    sound = LiveSound(Waveform(np.ones(2400, np.float32), 24_000), "mine", session_id="anna")
+    other = LiveSound(Waveform(np.ones(2400, np.float32), 24_000), "yours", session_id="ben")
+    part = LiveSound(sound.between(0.02, 0.05).wave, "part", session_id="anna")
+    assert len(part.wave.samples) == 720 and len({sound.sound_id, other.sound_id, part.sound_id}) == 3
+    here = {"anna", "ben", ""}
+    assert forget_left(here.__contains__, 0.0) == [] and live_sound(sound.sound_id) is sound
+    here.remove("anna")
+    assert forget_left(here.__contains__, 10.0) == []  # a browser may come back
+    here.add("anna")
+    assert forget_left(here.__contains__, 20.0) == []
+    here.remove("anna")
+    assert forget_left(here.__contains__, 30.0) == [] and forget_left(here.__contains__, 29.0 + GRACE_S) == []
+    assert forget_left(here.__contains__, 30.0 + GRACE_S) == ["anna"]
+    assert live_sound(sound.sound_id) is None and live_sound(part.sound_id) is None
+    assert live_sound(other.sound_id) is other
+    many = [LiveSound(other.wave, str(number), session_id="ben") for number in range(N_KEPT)]
+    assert live_sound(other.sound_id) is None and all(live_sound(one.sound_id) for one in many)
 
 
 def test_clipping_is_said() -> None:

@@ -92,6 +92,10 @@ def _how(process: subprocess.Popen[bytes]) -> str:
     return f"signal {-code}" if code < 0 else f"exit code {code}"
 
 
+def _nothing(ask: Ask, ticket: Ticket) -> None:
+    """The work of a request that is done."""
+
+
 class Ticket:
     """One reader's request: what it gave so far, by name, and how many are before it."""
 
@@ -123,9 +127,9 @@ class Ticket:
             return self._changed.wait_for(lambda: name in self.results or self._is_done, seconds)
 
     def finish(self, error: ExplorerError | None = None) -> None:
-        """Nothing more will come."""
+        """Nothing more will come, and the work, which may hold a sound, is let go."""
         with self._changed:
-            self.error, self._is_done = error, True
+            self.error, self._is_done, self.work = error, True, _nothing
             self._changed.notify_all()
 
 

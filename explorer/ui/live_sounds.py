@@ -1,36 +1,52 @@
-"""Sounds that readers brought: in memory, under names nobody can guess, gone when their reader's session is.
+"""Sounds that readers brought: in memory, under names nobody can guess, gone soon after their reader is.
 
-The session holds the sound; the routes find it here by its name, by weak references only. Nothing is written to disk.
+This is the only place that keeps them; sessions and routes know their names. Nothing is written to disk. Streamlit
+holds a session for a while after its browser has left, and its uploads with it: both are let go here.
 """
 
 from __future__ import annotations
 
 import secrets
+import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import cached_property
-from weakref import WeakValueDictionary
+from functools import cache, cached_property
+from threading import Lock, Thread
 
 import numpy as np
+from streamlit import runtime
+from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from explorer.audio import Waveform, flac_bytes
 from explorer.contours import Contours, clip_contours
 from explorer.ui.spectrogram import mel_picture, picture_png
 
+GRACE_S, EVERY_S = 150.0, 10.0
+N_KEPT = 4
 PEAK_CLIPPED, SHARE_CLIPPED = 0.999, 1e-4
 
 
 @dataclass(frozen=True, eq=False)
 class LiveSound:
-    """A sound to be read. `sound_id`: what players ask for it by. clip_index: of the corpus clip that it is, if any."""
+    """A sound to be read. `sound_id`: what players ask for it by. clip_index: of the corpus clip that it is, if any.
+
+    session_id: of the reader's session, which alone keeps it; the newest N_KEPT of a session are kept.
+    """
 
     wave: Waveform
     name: str
     notes: tuple[str, ...] = ()
     clip_index: int | None = None
     sound_id: str = field(default_factory=lambda: secrets.token_hex(16))
+    session_id: str = field(default_factory=lambda: current_session())
 
     def __post_init__(self) -> None:
-        _SOUNDS[self.sound_id] = self
+        with _LOCK:
+            _SOUNDS[self.sound_id] = self
+            mine = [name for name, sound in _SOUNDS.items() if sound.session_id == self.session_id]
+            for name in mine[:-N_KEPT]:
+                del _SOUNDS[name]
+        _janitor()
 
     @cached_property
     def flac(self) -> bytes:
@@ -50,15 +66,60 @@ class LiveSound:
         """A part of it, as a sound of its own."""
         rate_hz = self.wave.sample_rate_hz
         part = self.wave.samples[round(start_s * rate_hz) : round(end_s * rate_hz)]
-        return LiveSound(Waveform(part, rate_hz), f"{self.name} · {start_s:.2f} to {end_s:.2f} s", self.notes)
+        return LiveSound(
+            Waveform(part, rate_hz),
+            f"{self.name} · {start_s:.2f} to {end_s:.2f} s",
+            self.notes,
+            session_id=self.session_id,
+        )
 
 
-_SOUNDS: WeakValueDictionary[str, LiveSound] = WeakValueDictionary()
+_SOUNDS: dict[str, LiveSound] = {}
+_LEFT_AT_S: dict[str, float] = {}
+_LOCK = Lock()
 
 
-def live_sound(sound_id: str) -> LiveSound | None:
+def live_sound(sound_id: str | None) -> LiveSound | None:
     """The sound of this name while its reader is here."""
-    return _SOUNDS.get(sound_id)
+    return _SOUNDS.get(sound_id or "")
+
+
+def current_session() -> str:
+    """The id of the session whose script is running; empty outside of one."""
+    context = get_script_run_ctx(suppress_warning=True)
+    return context.session_id if context is not None else ""
+
+
+def forget_left(is_here: Callable[[str], bool], now_s: float) -> list[str]:
+    """Drop the sounds of sessions that have been away for GRACE_S, a little longer than a browser may come back in.
+
+    Returns the sessions whose sounds are gone.
+    """
+    with _LOCK:
+        sessions = {sound.session_id for sound in _SOUNDS.values()}
+        for session in [*_LEFT_AT_S]:
+            if session not in sessions or is_here(session):
+                del _LEFT_AT_S[session]
+        away = [session for session in sessions if not is_here(session)]
+        gone = [session for session in away if now_s - _LEFT_AT_S.setdefault(session, now_s) >= GRACE_S]
+        for name in [name for name, sound in _SOUNDS.items() if sound.session_id in gone]:
+            del _SOUNDS[name]
+    return gone
+
+
+@cache
+def _janitor() -> None:
+    """One thread that looks every few seconds who has left."""
+
+    def look() -> None:
+        while True:
+            time.sleep(EVERY_S)
+            if runtime.exists():
+                server = runtime.get_instance()
+                for session in forget_left(server.is_active_session, time.monotonic()):
+                    server.uploaded_file_mgr.remove_session_files(session)
+
+    Thread(target=look, name="sonoscope-live-sounds", daemon=True).start()
 
 
 def clipping(wave: Waveform) -> str:

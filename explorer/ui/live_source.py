@@ -13,7 +13,7 @@ from explorer.queries.corpus import resolve_clip
 from explorer.queries.live import fetch_clips_named
 from explorer.store import Store
 from explorer.ui.choices import choose_one
-from explorer.ui.live_sounds import LiveSound, clipping
+from explorer.ui.live_sounds import LiveSound, clipping, live_sound
 from explorer.ui.markup import as_written
 from explorer.ui.style import caption, empty_state, notice
 from explorer.ui.url import get_param, set_params
@@ -34,29 +34,29 @@ def choose_sound(store: Store) -> LiveSound | None:
         return None
     if whole is None:
         return None
-    part = st.session_state.get(_PART)
-    if part is None or part[0] != whole.sound_id:
+    part_of, part_id = st.session_state.get(_PART, (None, None))
+    part = live_sound(part_id)
+    if part is None or part_of != whole.sound_id:
         return whole
     if st.button("Whole sound again", key="live-whole", icon=":material/undo:"):
         del st.session_state[_PART]
         st.rerun()
-    sound: LiveSound = part[1]
-    return sound
+    return part
 
 
 def keep_part(sound: LiveSound, start_s: float, end_s: float) -> None:
     """From the next run on read only this part of the sound."""
-    whole = st.session_state[_KEPT][1]
-    st.session_state[_PART] = (whole.sound_id, sound.between(start_s, end_s))
+    st.session_state[_PART] = (st.session_state[_KEPT][1], sound.between(start_s, end_s).sound_id)
     st.rerun()
 
 
 def _kept(source: object, make: Callable[[], LiveSound]) -> LiveSound:
     """The sound of a source, read once."""
-    known = st.session_state.get(_KEPT)
-    if known is None or known[0] != source:
-        known = st.session_state[_KEPT] = (source, make())
-    sound: LiveSound = known[1]
+    known_source, name = st.session_state.get(_KEPT, (None, None))
+    sound = live_sound(name) if known_source == source else None
+    if sound is None:
+        sound = make()
+        st.session_state[_KEPT] = (source, sound.sound_id)
     return sound
 
 
