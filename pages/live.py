@@ -114,12 +114,12 @@ def _offer(store: Store) -> None:
         )  # fmt: skip
 
 
-def _how_long(took: Sequence[Encoded]) -> str:
+def _how_long(took: Sequence[tuple[str, Encoded]]) -> str:
     parts = []
-    for one in took:
+    for name, one in took:
         loaded = f"loaded in {one.load_s:.2f} s, " if one.load_s else ""
-        parts.append(f"{loaded}encoded in {one.encode_s:.2f} s on {one.device}. {one.note}".strip())
-    return " ".join(part[0].upper() + part[1:] for part in parts)
+        parts.append(f"{name}: {loaded}encoded in {one.encode_s:.2f} s on {one.device}. {one.note}".strip())
+    return " ".join(parts)
 
 
 main()

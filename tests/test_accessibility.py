@@ -28,7 +28,9 @@ def test_no_page_has_a_violation(browser: Browser, app: Server, store: Store, sc
     context = browser.new_context(viewport={"width": 1440, "height": 1000}, color_scheme=scheme)  # type: ignore[arg-type]
     page = context.new_page()
     found = []
-    for path in (*PAGES, feature, f"{feature}&view=against+a+measure", "find?way=minimal+pairs"):
+    clip_id = store.query("SELECT min(clip_id) AS id FROM clips WHERE NOT is_silent")["id"].iloc[0]
+    live = f"live?clip={clip_id}&sae={row['sae_id']}"
+    for path in (*PAGES, feature, f"{feature}&view=against+a+measure", "find?way=minimal+pairs", live):
         page.goto(f"{app.url}/{'' if path == PAGES[0] else path}")
         page.wait_for_selector("h1")
         settle(page)

@@ -129,7 +129,7 @@ def _play(store: Store, sound: LiveSound, heard: Sequence[Heard], chosen: Sequen
     traces = tuple(_trace(store, *line, mark=mark) for line, mark in zip(lines, marks, strict=False))
     clip = PlayerClip(
         sound.sound_id, sound.name, sound.wave.duration_s, detail=f"{sound.wave.sample_rate_hz / 1000:g} kHz",
-        note=" ".join(sound.notes), traces=traces,
+        note="" if sound.clip_index is not None else " ".join(sound.notes), traces=traces,
     )  # fmt: skip
     event = player(store, [clip], f"live-{sound.sound_id}", height_px=150, can_open=False, can_mark=True)
     caption(

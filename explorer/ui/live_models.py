@@ -86,8 +86,8 @@ def reading_of(store: Store, sound: LiveSound, sae_ids: Sequence[str]) -> Ticket
     places = tuple(places_of(store, named_checkpoints()))
 
     def work(ask: Ask, ticket: Ticket) -> None:
-        took: list[Encoded] = []
-        heard = listen(store, sound.wave, sae_ids, encode_by(ask, places, took.append))
+        took: list[tuple[str, Encoded]] = []
+        heard = listen(store, sound.wave, sae_ids, encode_by(ask, places, lambda name, one: took.append((name, one))))
         ticket.put("took", took)
         ticket.put("heard", heard)
         started = time.perf_counter()
@@ -98,15 +98,15 @@ def reading_of(store: Store, sound: LiveSound, sae_ids: Sequence[str]) -> Ticket
 
 
 def encode_by(
-    ask: Ask, places: tuple[str, ...], note: Callable[[Encoded], object]
+    ask: Ask, places: tuple[str, ...], note: Callable[[str, Encoded], object]
 ) -> Callable[[Mapping[str, Any], Waveform, Sequence[int]], Mapping[int, tuple[np.ndarray, np.ndarray]]]:
-    """`listen`'s way to the worker process; `note` is told of each reply."""
+    """`listen`'s way to the worker process; `note` is told of each encoder's name and reply."""
 
     def encode(
         encoder: Mapping[str, Any], wave: Waveform, layers: Sequence[int]
     ) -> Mapping[int, tuple[np.ndarray, np.ndarray]]:
         reply: Encoded = ask(EncodeRequest(encoder, places, wave, tuple(layers)))
-        note(reply)
+        note(str(encoder["display_name"]), reply)
         return reply.frames
 
     return encode

@@ -65,7 +65,7 @@ def draw_where(store: Store, sound: LiveSound, heard: Heard, feature: int | None
     places = tuple(places_of(store, named_checkpoints()))
 
     def work(ask: Ask, ticket: Ticket) -> None:
-        encode = encode_by(ask, places, lambda _: None)
+        encode = encode_by(ask, places, lambda *_: None)
 
         def read(wave: Waveform) -> Reading:
             return listen(store, wave, [str(heard.sae["sae_id"])], encode)[0].reading
