@@ -132,7 +132,7 @@ def test_the_queue_is_fair_and_says_where_one_stands() -> None:
     tickets = [queue.submit(reader, work(name)) for reader, name in (("ben", "b1"), ("cleo", "bad"), ("ben", "b2"))]
     late = queue.submit("anna", work("a2"))
     assert [first.n_before(), tickets[1].n_before(), tickets[2].n_before(), late.n_before()] == [0, 1, 2, 3]
-    assert tickets[0].is_done and "newer request" in str(tickets[0].error)
+    assert tickets[0].is_done and tickets[0].is_replaced and "newer request" in str(tickets[0].error)
     assert not late.wait("answer", 0.05)
     for _ in range(4):
         process.gate.release()

@@ -103,6 +103,7 @@ class Ticket:
         self.reader, self.work, self._queue = reader, work, queue
         self.results: dict[str, Any] = {}
         self.error: ExplorerError | None = None
+        self.is_replaced = False
         self._changed = threading.Condition()
         self._is_done = False
 
@@ -149,6 +150,7 @@ class ReaderQueue:
         with self._changed:
             for old in [other for other in self._waiting if other.reader == reader]:
                 self._waiting.remove(old)
+                old.is_replaced = True
                 old.finish(ModelProcessError("A newer request of yours took this one's place."))
             self._waiting.append(ticket)
             self._changed.notify_all()

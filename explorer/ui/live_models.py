@@ -40,7 +40,7 @@ def asked(key: tuple[Any, ...], work: Callable[[Ask, Ticket], None]) -> Ticket:
     """The request of this key: made once for a page that is open, and the same one in later runs."""
     tickets: dict[tuple[Any, ...], Ticket] = st.session_state.setdefault(_TICKETS, {})
     known = tickets.get(key)
-    if known is None:
+    if known is None or known.is_replaced:
         page = st.session_state.setdefault(_PAGE, secrets.token_hex(8))
         known = tickets[key] = queue().submit(f"{page}-{key[0]}", work)
         while len(tickets) > N_KEPT:
