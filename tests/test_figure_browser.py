@@ -69,7 +69,11 @@ def test_a_figure_out_of_sight_is_drawn_after_those_in_sight(app: Server, page: 
     )
     page.goto(f"{app.url}/layers")
     settle(page)
-    page.wait_for_function("() => [...document.querySelectorAll('.so-figure')].every(p => 'drawn' in p.dataset)")
+    page.wait_for_selector(".so-figure")
+    page.wait_for_function(
+        "() => { const all = [...document.querySelectorAll('.so-figure')];"
+        " return all.length > 1 && all.every(p => 'drawn' in p.dataset); }"
+    )
     was_hidden = [hidden for _, hidden in page.evaluate("window.order")]
     assert was_hidden[0] is False and was_hidden == sorted(was_hidden)
     assert True in was_hidden
