@@ -25,9 +25,9 @@ from transformers import HubertModel
 from benchmarks.quick_run import write_clips
 from explorer.audio import Waveform, load_waveform
 from explorer.factors import functionals
-from explorer.inference import beside_corpus, listen, with_predictions
+from explorer.inference import beside_corpus, encode_by, listen, with_predictions
 from explorer.inference.model_process import Ask, ModelProcess, ReaderQueue, Ticket
-from explorer.inference.worker import EncodeRequest, FactorRequest
+from explorer.inference.worker import FactorRequest
 from explorer.queries.corpus import fetch_saes
 from explorer.queries.live import fetch_nearest_clips
 from explorer.store import Store, open_store
@@ -75,9 +75,7 @@ def live_side(store: Store, checkpoint: Path, queue: ReaderQueue, wave: Waveform
     sae = fetch_saes(store).iloc[0].to_dict()
 
     def work(ask: Ask, ticket: Ticket) -> None:
-        def encode(encoder, sound, layers):  # type: ignore[no-untyped-def]
-            return ask(EncodeRequest(encoder, (f"hubert={checkpoint}",), sound, tuple(layers), device)).frames
-
+        encode = encode_by(ask, (f"hubert={checkpoint}",), device=device)
         (heard,) = listen(store, wave, [str(sae["sae_id"])], encode)
         if heard.probe is not None:
             heard.probe.probabilities(heard.code_f)

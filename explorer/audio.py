@@ -62,6 +62,11 @@ class Waveform:
         """Length in seconds."""
         return len(self.samples) / self.sample_rate_hz
 
+    @property
+    def rms(self) -> float:
+        """Root mean square, full scale at 1.0."""
+        return float(np.sqrt(np.mean(np.square(self.samples, dtype=np.float64))))
+
 
 @dataclass(frozen=True)
 class AudioInfo:

@@ -147,7 +147,7 @@ def factor_row(wave: Waveform, *, is_silent: bool | None = None) -> FactorRow:
     openSMILE still gives numbers.
     """
     raw = functionals(wave)
-    if is_silent is None and np.sqrt(np.mean(wave.samples**2.0)) < SILENT_RMS:
+    if is_silent is None and wave.rms < SILENT_RMS:
         is_silent = True
     reasons = missing_reasons(raw, is_silent=is_silent)
     is_missing = np.array([reason is not None for reason in reasons])

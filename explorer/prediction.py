@@ -10,25 +10,34 @@ from numpy.typing import ArrayLike, NDArray
 Floats = NDArray[np.float64]
 
 
-@dataclass(frozen=True, eq=False)
-class LabelProbe:
-    """A linear probe: logits_k = weights_kf @ ((x - center) / scale) + intercept_k; probabilities are their softmax.
+@dataclass(frozen=True)
+class LinearProbe:
+    """logits = ((x - center_d) / scale_d) @ weights_kd.T + intercept_k; one row of weights a class, also for two."""
 
-    accuracy and chance: on held-out groups; None where undefined.
-    """
-
-    label_name: str
     classes: tuple[str, ...]
-    center_f: Floats
-    scale_f: Floats
-    weights_kf: Floats
+    center_d: Floats
+    scale_d: Floats
+    weights_kd: Floats
     intercept_k: Floats
+
+    def logits(self, x_cd: ArrayLike) -> Floats:
+        """(clips, classes) logits, natural log units; (classes,) of one row (d,)."""
+        x = (np.asarray(x_cd, np.float64) - self.center_d) / self.scale_d
+        logits: Floats = x @ self.weights_kd.T + self.intercept_k
+        return logits
+
+    def predict(self, x_cd: ArrayLike) -> NDArray[np.object_]:
+        """The likeliest class of each clip."""
+        return np.array(self.classes, dtype=object)[np.argmax(self.logits(x_cd), axis=1)]
+
+
+@dataclass(frozen=True, eq=False)
+class LabelProbe(LinearProbe):
+    """The probe of a label on codes, with what it scored on held-out groups (None where undefined)."""
+
+    label_name: str = ""
     accuracy: float | None = None
     chance: float | None = None
-
-    def logits(self, code_f: ArrayLike) -> Floats:
-        """(k,) logits of one code, in nats."""
-        return self.terms(code_f).sum(axis=1) + self.intercept_k
 
     def probabilities(self, code_f: ArrayLike) -> Floats:
         """(k,) probabilities of one code; they add up to 1."""
@@ -41,7 +50,7 @@ class LabelProbe:
 
         A feature that is silent has a term too, since 0 is below its mean.
         """
-        return self.weights_kf * (np.asarray(code_f, np.float64) - self.center_f) / self.scale_f
+        return self.weights_kd * (np.asarray(code_f, np.float64) - self.center_d) / self.scale_d
 
     def contrast(self, code_f: ArrayLike, class_index: int) -> Floats:
         """(f,) how far each feature moves one class's logit against the mean of all classes' logits.

@@ -49,12 +49,12 @@ def main() -> None:
         return
     caption(_how_long(ticket.results["took"]))
     focus = draw_features(store, sound, heard)
-    names = [heard_name(one) for one in heard]
     at = 0
-    if len(heard) > 1:
-        at = names.index(
-            st.segmented_control("Details of", names, default=names[0], required=True, key="live-of") or names[0]
-        )
+    if len(heard) > 1:  # by place: two seeds have one name
+        at = st.segmented_control(
+            "Details of", range(len(heard)), format_func=lambda i: heard_name(heard[i]), default=0, required=True,
+            key=f"live-of-{','.join(sae_ids)}",
+        ) or 0  # fmt: skip
     one, feature = heard[at], focus[at]
     draw_labels(one, feature)
     if feature is not None:

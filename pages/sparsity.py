@@ -1,7 +1,6 @@
 """Sparsity: what is lost and gained as SAEs keep fewer features active."""
 
 from dataclasses import dataclass
-from html import escape
 
 import pandas as pd
 import streamlit as st
@@ -12,7 +11,7 @@ from explorer.queries.curves import fetch_dense_factor_means, fetch_sae_points
 from explorer.queries.selection import telling_layers
 from explorer.store import Store
 from explorer.text import count, number, r2_words, sae_name
-from explorer.ui.choices import chart, choose_label, choose_one
+from explorer.ui.choices import chart, chart_title, choose_label, choose_one
 from explorer.ui.context import cached, get_store, is_dark
 from explorer.ui.explained import explain
 from explorer.ui.figure import kept_figure
@@ -177,7 +176,7 @@ def _draw(points: pd.DataFrame, styles: Styles, panel: Panel) -> None:
     if panel.width is not None:
         points, name = points[points["n_features"] == panel.width], f"{name}_d{panel.width}"
     if points[measure.column].isna().all():
-        st.html(f'<b class="so-chart-title">{escape(panel.title)}</b>')
+        chart_title(panel.title)
         empty_state(f"Undefined for every SAE shown: {measure.title}.", panel.caption)
         return
     columns = ["sae_id", "encoder_id", "layer", "n_features", "k", "sparsity", "seed", "n_epochs", "protocol"]

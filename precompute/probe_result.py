@@ -8,30 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from explorer.intervals import t_interval
-from precompute.metrics import Array, Floats
+from explorer.prediction import LinearProbe
 
 Mask = NDArray[np.bool_]
 MIN_CLIPS_PER_CLASS = 20
-
-
-@dataclass(frozen=True)
-class LinearProbe:
-    """logits = ((x - center_d) / scale_d) @ weights_kd.T + intercept_k; one row of weights a class, also for two."""
-
-    classes: tuple[str, ...]
-    center_d: Floats
-    scale_d: Floats
-    weights_kd: Floats
-    intercept_k: Floats
-
-    def logits(self, x_cd: Array) -> Floats:
-        """(clips, classes) logits, natural log units."""
-        x = (np.asarray(x_cd, np.float64) - self.center_d) / self.scale_d
-        return x @ self.weights_kd.T + self.intercept_k
-
-    def predict(self, x_cd: Array) -> NDArray[np.object_]:
-        """The likeliest class of each clip."""
-        return np.array(self.classes, dtype=object)[np.argmax(self.logits(x_cd), axis=1)]
 
 
 @dataclass(frozen=True)

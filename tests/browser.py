@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Locator, Page, sync_playwright
 
 ROOT = Path(__file__).resolve().parents[1]
 FLAGS = (
@@ -112,6 +112,17 @@ def running_browser() -> Iterator[Browser]:
 def settle(page: Page) -> None:
     """Wait until the script's run is over."""
     page.wait_for_selector('[data-testid="stApp"][data-test-script-state="notRunning"]', timeout=60_000)
+
+
+def drag(page: Page, picture: Locator, start: float, end: float) -> float:
+    """Mark a part of a picture with the mouse, from one share of its width to another; returns the width."""
+    box = picture.bounding_box()
+    assert box is not None
+    page.mouse.move(box["x"] + start * box["width"], box["y"] + 30)
+    page.mouse.down()
+    page.mouse.move(box["x"] + end * box["width"], box["y"] + 30, steps=4)
+    page.mouse.up()
+    return box["width"]
 
 
 class Complaints:

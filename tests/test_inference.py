@@ -29,7 +29,7 @@ from explorer.inference import (
 from explorer.playable import restored
 from explorer.prediction import percentile_among, scaled
 from explorer.queries.corpus import fetch_saes
-from explorer.queries.live import fetch_encoder, fetch_live_features, fetch_nearest_clips
+from explorer.queries.live import fetch_encoder, fetch_nearest_clips, fetch_original
 from explorer.queries.search import fetch_codes
 from explorer.queries.traces import _stored
 from explorer.sae import feature_trace
@@ -115,12 +115,11 @@ def test_the_whole_stretch_is_the_whole_sound_and_a_part_is_not(store: Store) ->
     sae = references(store).iloc[0]
     sound = clip_sound(store, 0).wave
     (heard,) = listen(store, sound, [sae["sae_id"]], own_encoder(store, device="cpu"))
-    known = fetch_live_features(store, sae["sae_id"])
-    whole = heard.between(known, 0.0, sound.duration_s)
+    whole = heard.between(0.0, sound.duration_s)
     pd.testing.assert_frame_equal(whole, heard.features)
-    part = heard.between(known, 0.0, sound.duration_s / 4)
+    part = heard.between(0.0, sound.duration_s / 4)
     assert list(part["activation"]) != list(whole["activation"])
-    assert len(heard.between(known, 1e-6, 2e-6))  # between two frames: the nearest
+    assert len(heard.between(1e-6, 2e-6))  # between two frames: the nearest
 
 
 def test_probabilities_and_factors_are_the_stored_predictions(store: Store) -> None:
@@ -162,7 +161,7 @@ def test_a_removed_feature_changes_the_logits_by_its_weight(store: Store) -> Non
     assert probe is not None
     feature = int(heard.features["feature"].iloc[0])
     moved = probe.logits(code) - probe.logits(scaled(code, feature, 0.0))
-    assert np.allclose(moved, probe.weights_kf[:, feature] * code[feature] / probe.scale_f[feature])
+    assert np.allclose(moved, probe.weights_kd[:, feature] * code[feature] / probe.scale_d[feature])
     assert np.array_equal(scaled(code, feature, 1.0), code.astype(float))
 
 
@@ -176,7 +175,7 @@ def test_percentiles() -> None:
     assert np.isnan(percentile_among(1.0, 0, None, 0))
 
 
-def test_a_preview_is_said_to_be_one(tiny_store: Path, tmp_path: Path) -> None:
+def test_a_preview_is_said_to_be_one(tiny_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tmp_path / "moved"
     shutil.copytree(tiny_store, folder, ignore=shutil.ignore_patterns("artefacts"))
     store = open_store(folder)
@@ -186,6 +185,12 @@ def test_a_preview_is_said_to_be_one(tiny_store: Path, tmp_path: Path) -> None:
     write_preview(Waveform(np.ones(24_000, np.float32) / 2, 24_000), other)
     sound = clip_sound(store, 0, [str(tmp_path / "data")])
     assert sound.is_original  # the run's own root is there still
+    facts = fetch_original(store, 0)
+    for roots, why in (([str(tmp_path / "data")], "the original has changed"), ([], "the original is not at hand")):
+        monkeypatch.setattr("explorer.inference.corpus_clip.fetch_original", lambda *_, r=roots: {**facts, "roots": r})
+        kept = clip_sound(store, 0)
+        assert not kept.is_original and kept.note == f"from the preview, approximate: {why}"
+        assert np.array_equal(kept.wave.samples, load_waveform(store.file(facts["preview"])).samples)
     store.close()
 
 

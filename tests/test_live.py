@@ -25,7 +25,7 @@ from explorer.queries.live import fetch_live_features
 from explorer.sae import SAE
 from explorer.store import Store
 from explorer.ui.live_sounds import GRACE_S, N_KEPT, LiveSound, clipping, forget_left, live_sound
-from tests.browser import FLAGS, Complaints, Server, chromium_path, settle
+from tests.browser import FLAGS, Complaints, Server, chromium_path, drag, settle
 from tests.test_pages import at, no_trouble, words
 
 FAKE_MICROPHONE = ("--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream")
@@ -182,12 +182,7 @@ def test_a_file_is_dropped_played_marked_and_cut(page: Page, app: Server, store:
         assert answer.status == 206 and answer.read() == b"fLaC"
     clip.get_by_role("button", name="Play mine.wav").click()
     expect(clip.locator(".clock")).not_to_have_text(re.compile(r"^0\.0"))
-    box = clip.locator(".pic").bounding_box()
-    assert box is not None
-    page.mouse.move(box["x"] + 0.25 * box["width"], box["y"] + 20)
-    page.mouse.down()
-    page.mouse.move(box["x"] + 0.5 * box["width"], box["y"] + 20, steps=5)
-    page.mouse.up()
+    drag(page, clip.locator(".pic"), 0.25, 0.5)
     expect(page.get_by_role("heading", name=re.compile(r"Strongest features from \d"))).to_be_visible(timeout=20_000)
     page.get_by_role("button", name=re.compile("^Read only")).click()
     cut = page.locator('section.clip[aria-label*=" to "]').first

@@ -13,7 +13,7 @@ from explorer.audio import load_waveform
 from explorer.contours import clip_contours
 from explorer.store import Store
 from explorer.ui.player import QUIETEST_DB
-from tests.browser import Complaints, Server, settle
+from tests.browser import Complaints, Server, drag, settle
 
 LISTEN = """() => {
   window.sounds = [];
@@ -146,12 +146,7 @@ def test_the_loop_stays_around_the_peak(page: Page) -> None:
 
 def test_a_drag_loops_the_part_it_marks_and_a_click_outside_ends_the_loop(page: Page) -> None:
     clip = page.locator("section.clip").first
-    box = clip.locator(".pic").bounding_box()
-    assert box is not None
-    page.mouse.move(box["x"] + 0.3 * box["width"], box["y"] + 30)
-    page.mouse.down()
-    page.mouse.move(box["x"] + 0.5 * box["width"], box["y"] + 30, steps=4)
-    page.mouse.up()
+    width = drag(page, clip.locator(".pic"), 0.3, 0.5)
     region = clip.locator(".region")
     expect(region).to_be_visible()
     assert region.evaluate("e => parseFloat(e.style.left)") == pytest.approx(30, abs=1)
@@ -161,7 +156,7 @@ def test_a_drag_loops_the_part_it_marks_and_a_click_outside_ends_the_loop(page: 
         page.wait_for_timeout(200)
         sound = page.evaluate(PLAYING)[0]
         assert 28 <= 100 * sound["t"] / sound["d"] <= 58
-    clip.locator(".pic").click(position={"x": box["width"] * 0.9, "y": 30})
+    clip.locator(".pic").click(position={"x": width * 0.9, "y": 30})
     expect(region).to_be_hidden()
     expect(clip.locator("button.loop")).to_have_attribute("aria-pressed", "false")
 

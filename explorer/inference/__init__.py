@@ -13,6 +13,7 @@ from explorer.inference.listening import (
     MAX_LIVE_S,
     Heard,
     beside_corpus,
+    encode_by,
     listen,
     measure,
     own_encoder,
@@ -23,6 +24,6 @@ from explorer.inference.reading import Reading, read_sound, read_states
 
 __all__ = [
     "APPROXIMATE", "MAX_LIVE_S", "ClipSound", "Heard", "Missing", "Occlusion", "Place", "Reading", "beside_corpus",
-    "clip_sound", "find_place", "listen", "measure", "occlude", "own_encoder", "places_of", "read_sound", "read_states",
-    "with_predictions",
+    "clip_sound", "encode_by", "find_place", "listen", "measure", "occlude", "own_encoder", "places_of",
+    "read_sound", "read_states", "with_predictions",
 ]  # fmt: skip

@@ -19,7 +19,7 @@ import pandas as pd
 from explorer.audio import load_waveform
 from explorer.errors import ExplorerError
 from explorer.inference.listening import Heard, listen, measure, own_encoder, with_predictions
-from explorer.queries.corpus import fetch_saes
+from explorer.queries.corpus import fetch_saes, plain
 from explorer.recent import last_store
 from explorer.store import open_store
 
@@ -106,11 +106,8 @@ def _records(rows: pd.DataFrame) -> list[dict[str, Any]]:
 
 def _plain(value: Any) -> Any:
     """For JSON: numpy scalars unwrapped, what is missing or not finite as null."""
-    if hasattr(value, "item"):
-        value = value.item()
-    if value is pd.NA or (isinstance(value, float) and not math.isfinite(value)):
-        return None
-    return value
+    value = plain(value)
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 if __name__ == "__main__":

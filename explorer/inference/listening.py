@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from explorer.audio import SILENT_RMS, Waveform, resample
-from explorer.errors import AudioError, EncoderError, NotInStoreError
-from explorer.inference.checkpoints import Missing, find_place, places_of
+from explorer.errors import AudioError, NotInStoreError
+from explorer.inference.checkpoints import places_of
 from explorer.inference.reading import Reading, read_states
+from explorer.inference.worker import Encoded, EncodeRequest, Models
 from explorer.prediction import FactorModels, LabelProbe, percentile_among
 from explorer.queries.corpus import resolve_sae
 from explorer.queries.live import (
@@ -27,7 +28,6 @@ from explorer.sae import load_sae
 from explorer.store import Store
 
 if TYPE_CHECKING:
-    from explorer.encoders import Encoder
     from explorer.factors import FactorRow
 
 MAX_LIVE_S = 60.0
@@ -43,12 +43,14 @@ class Heard:
 
     sae: its row of `fetch_saes`. features: a row a feature that is active, strongest first: feature, label, activation,
     preactivation, percentile (the share of corpus clips, in %, that activate it less), density (%), is_dense,
-    max_value, preactivation_mean. probe, models: None where the store has none on these codes.
+    max_value, preactivation_mean. known: `fetch_live_features` of this SAE. probe, models: None where the store has
+    none on these codes.
     """
 
     sae: Mapping[str, Any]
     reading: Reading
     features: pd.DataFrame
+    known: pd.DataFrame
     probe: LabelProbe | None
     models: FactorModels | None
 
@@ -57,9 +59,9 @@ class Heard:
         """(f,) the activations."""
         return self.reading.codes.dense()[0]
 
-    def between(self, known: pd.DataFrame, start_s: float, end_s: float) -> pd.DataFrame:
-        """`features` for a stretch of the sound; `known`: `fetch_live_features` of this SAE."""
-        return _features(known, self.reading.between(start_s, end_s))
+    def between(self, start_s: float, end_s: float) -> pd.DataFrame:
+        """`features` for a stretch of the sound."""
+        return _features(self.known, self.reading.between(start_s, end_s))
 
 
 def check_sound(wave: Waveform) -> None:
@@ -68,9 +70,8 @@ def check_sound(wave: Waveform) -> None:
         raise AudioError(
             f"The sound lasts {wave.duration_s:.1f} s; up to {MAX_LIVE_S:g} s are read at once. Choose a part of it."
         )
-    rms = float(np.sqrt(np.mean(np.square(wave.samples, dtype=np.float64))))
-    if rms < SILENT_RMS:
-        raise AudioError(f"The sound is silent (rms {rms:.1e} of full scale): there is nothing to hear in it.")
+    if wave.rms < SILENT_RMS:
+        raise AudioError(f"The sound is silent (rms {wave.rms:.1e} of full scale): there is nothing to hear in it.")
 
 
 def listen(store: Store, wave: Waveform, sae_ids: Sequence[str], encode: Encode) -> list[Heard]:
@@ -117,26 +118,25 @@ def own_encoder(store: Store, *, places: Sequence[str] = (), device: str = "auto
 
     places: 'NAME=DIR' to look at first. The function raises EncoderError where a checkpoint is not at hand.
     """
-    where = places_of(store, places)
+    return encode_by(Models(math.inf).encode, tuple(places_of(store, places)), device=device)
 
-    @cache
-    def loaded(encoder_id: str) -> Encoder:
-        from explorer.encoders import load_encoder
 
-        place = find_place(fetch_encoder(store, encoder_id), where)
-        if isinstance(place, Missing):
-            raise EncoderError(place.reason)
-        return load_encoder(place.assignment, device=device, loader=_loader(place.loader), offline=True)
+def encode_by(
+    ask: Callable[[EncodeRequest], Encoded],
+    places: tuple[str, ...],
+    *,
+    device: str = "auto",
+    note: Callable[[str, Encoded], object] = lambda *_: None,
+) -> Encode:
+    """Encode by what answers requests: `Models` of this process, or the worker's. `note` is told of each reply, with
+    the encoder's name."""
 
     def encode(encoder: Mapping[str, Any], wave: Waveform, layers: Sequence[int]) -> Frames:
-        states = loaded(str(encoder["encoder_id"])).hidden_states([wave], layers)
-        return {layer: (states[layer].values_td[0], states[layer].times_s[0]) for layer in layers}
+        reply = ask(EncodeRequest(encoder, places, wave, tuple(layers), device))
+        note(str(encoder["display_name"]), reply)
+        return reply.frames
 
     return encode
-
-
-def _loader(name: str) -> Any:
-    return "paper" if name == "paper" else "own class"
 
 
 def _readable(sae: dict[str, Any]) -> dict[str, Any]:
@@ -152,9 +152,8 @@ def _heard(store: Store, sae: dict[str, Any], states_td: np.ndarray, times_s: np
     sae_id = str(sae["sae_id"])
     reading = read_states(states_td, times_s, load_sae(store.file(sae["weights_file"])))
     known = fetch_live_features(store, sae_id)
-    return Heard(
-        sae, reading, _features(known, reading), fetch_label_probe(store, sae_id), fetch_factor_models(store, sae_id)
-    )
+    probe, models = fetch_label_probe(store, sae_id), fetch_factor_models(store, sae_id)
+    return Heard(sae, reading, _features(known, reading), known, probe, models)
 
 
 def _features(known: pd.DataFrame, reading: Reading) -> pd.DataFrame:
@@ -168,4 +167,4 @@ def _features(known: pd.DataFrame, reading: Reading) -> pd.DataFrame:
         for value, row in zip(values, rows.to_dict("records"), strict=True)
     ]
     rows = rows.assign(activation=values, preactivation=reading.preactivations_f[at], percentile=percentiles)
-    return rows.drop(columns=["n_zero", "n_active", "quantiles", "is_dead"])
+    return rows.drop(columns=["n_zero", "n_active", "quantiles"])

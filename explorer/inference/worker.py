@@ -93,14 +93,15 @@ class Models:
     def answer(self, request: Request) -> Encoded | FactorRow | list[Place | Missing]:
         """What a request asks for. Raises ExplorerError."""
         if isinstance(request, EncodeRequest):
-            return self._encode(request)
+            return self.encode(request)
         if isinstance(request, FindRequest):
             return [self._place(encoder, request.places) for encoder in request.encoders]
         from explorer.factors import factor_row
 
         return factor_row(request.wave)
 
-    def _encode(self, request: EncodeRequest) -> Encoded:
+    def encode(self, request: EncodeRequest) -> Encoded:
+        """The frames of a request; on the CPU, with a note, where the GPU's memory is full. Raises ExplorerError."""
         import torch
 
         try:

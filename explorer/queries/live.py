@@ -10,7 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from explorer.prediction import FactorModels, LabelProbe
-from explorer.queries.corpus import plain
+from explorer.queries.corpus import plain, record
 from explorer.queries.labels import shown_label
 from explorer.queries.search import fetch_codes
 from explorer.store import Store
@@ -20,8 +20,7 @@ PROTOCOL = "held-out"
 
 def fetch_encoder(store: Store, encoder_id: str) -> dict[str, Any]:
     """The row of `encoders`, as plain values."""
-    rows = store.query("SELECT * FROM encoders WHERE encoder_id = ?", [encoder_id])
-    return {str(key): plain(value) for key, value in rows.iloc[0].items()}
+    return record(store.query("SELECT * FROM encoders WHERE encoder_id = ?", [encoder_id]))
 
 
 def fetch_places(store: Store) -> list[str]:
@@ -36,12 +35,12 @@ def fetch_places(store: Store) -> list[str]:
 def fetch_live_features(store: Store, sae_id: str) -> pd.DataFrame:
     """A row a feature, by feature: what it is called and how it is active in the corpus.
 
-    feature, label (shown), density (%), max_value, preactivation_mean, is_dense, is_dead, n_zero, n_active, quantiles
+    feature, label (shown), density (%), max_value, preactivation_mean, is_dense, n_zero, n_active, quantiles
     (101 of the non-zero activations, None where there are none).
     """
     return store.query(
         f"SELECT f.feature, {shown_label('f')} AS label, 100 * f.density AS density, f.max_value, "  # noqa: S608
-        "f.preactivation_mean, f.is_dense, f.is_dead, coalesce(h.n_zero, 0) AS n_zero, f.n_active, h.quantiles "
+        "f.preactivation_mean, f.is_dense, coalesce(h.n_zero, 0) AS n_zero, f.n_active, h.quantiles "
         "FROM features f LEFT JOIN feature_histograms h USING (sae_id, feature) WHERE f.sae_id = ? ORDER BY f.feature",
         [sae_id],
     )
@@ -60,12 +59,12 @@ def fetch_label_probe(store: Store, representation_id: str) -> LabelProbe | None
         return None
     scaler = store.query("SELECT center, scale FROM probe_scalers WHERE probe_id = ?", [rows["probe_id"].iloc[0]])
     return LabelProbe(
-        label_name=str(rows["label_name"].iloc[0]),
         classes=tuple(rows["class"].astype(str)),
-        center_f=np.asarray(scaler["center"].iloc[0], np.float64),
-        scale_f=np.asarray(scaler["scale"].iloc[0], np.float64),
-        weights_kf=np.stack([np.asarray(row, np.float64) for row in rows["weights"]]),
+        center_d=np.asarray(scaler["center"].iloc[0], np.float64),
+        scale_d=np.asarray(scaler["scale"].iloc[0], np.float64),
+        weights_kd=np.stack([np.asarray(row, np.float64) for row in rows["weights"]]),
         intercept_k=rows["intercept"].to_numpy(np.float64),
+        label_name=str(rows["label_name"].iloc[0]),
         accuracy=plain(rows["accuracy"].iloc[0]),
         chance=plain(rows["chance"].iloc[0]),
     )
@@ -143,13 +142,12 @@ def fetch_original(store: Store, clip_index: int) -> dict[str, Any]:
     """Where a clip was cut: path (relative to the data set's root), sha256, start_s, duration_s, preview, roots (of
     the store's runs, newest first; they may be of other machines)."""
     rows = store.query(
-        "SELECT f.path, f.sha256, c.start_s, c.duration_s, c.preview, c.title, c.clip_id FROM clips c "
+        "SELECT f.path, f.sha256, c.start_s, c.duration_s, c.preview FROM clips c "
         "JOIN files f USING (file_id) WHERE c.clip_index = ?",
         [clip_index],
     )
     roots = store.query("SELECT config_json->>'root' AS root FROM runs ORDER BY started_at DESC")
-    facts = {str(key): plain(value) for key, value in rows.iloc[0].items()}
-    return facts | {"roots": list(dict.fromkeys(str(root) for root in roots["root"].dropna()))}
+    return record(rows) | {"roots": list(dict.fromkeys(str(root) for root in roots["root"].dropna()))}
 
 
 def fetch_clips_named(store: Store, text: str, limit: int) -> pd.DataFrame:

@@ -46,6 +46,11 @@ def section(title: str) -> None:
     st.html(f'<h2 style="font-size:1.15rem;font-weight:600;padding:0;margin:.9rem 0 .1rem">{escape(title)}</h2>')
 
 
+def chart_title(title: str) -> None:
+    """The name of a figure or a table, over it."""
+    st.html(f'<b class="so-chart-title">{escape(title)}</b>')
+
+
 def choose_label(store: Store) -> str | None:
     """The label that probes predict: the store's primary one first. None when no probe was fitted."""
     names = list(dict.fromkeys(cached(fetch_probe_choices, store)["label_name"]))
@@ -70,7 +75,7 @@ def chart(
     Returns what the mark carries that was clicked for this run, or None; see `show_figure`.
     """
     with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="center"):
-        st.html(f'<b class="so-chart-title">{escape(title)}</b>')
+        chart_title(title)
         download_csv(rows, name)
     carried = show_figure(figure, key, title=title, file_name=name, selectable=selectable)
     if caption:

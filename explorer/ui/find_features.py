@@ -21,12 +21,12 @@ from explorer.text import is_defined, number, sentence
 from explorer.ui.context import cached
 from explorer.ui.explained import how_measured
 from explorer.ui.markup import as_written
-from explorer.ui.style import caption, download_csv, empty_state
+from explorer.ui.style import empty_state, table_foot
 from explorer.ui.top_clips import draw_top_clips
 from explorer.ui.url import get_param, go_to, visit_key
 
 MEASURE = "a measure"
-ROWS, N_PLAYED = 25, 3
+ROWS = 25
 EXPLAINED = r"""
 **For a value** each feature gets the rule *activation above $t$* (or *at most $t$*) with the best F1 on training clips,
 $t$ being 0 or a quartile or the 9th decile of its activations there. Precision, recall and $F_1 = 2PR / (P + R)$ are of
@@ -155,9 +155,7 @@ def _table(rows: pd.DataFrame, sae: dict[str, Any], said: str, *, is_measure: bo
         column_config=columns, column_order=list(columns), height=36 * min(len(rows), 10) + 38,
         key=visit_key(f"find-{sae['sae_id']}-{said}"),
     )  # fmt: skip
-    with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
-        caption("Click a cell to open the feature; tick a row to hear it below.")
-        download_csv(rows, f"features-for-{said}")
+    table_foot("Click a cell to open the feature; tick a row to hear it below.", rows, f"features-for-{said}")
     if event["selection"]["cells"]:
         go_to("features", sae=sae["sae_id"], feature=int(rows["feature"].iloc[event["selection"]["cells"][0][0]]))
     return int(event["selection"]["rows"][0]) if event["selection"]["rows"] else None

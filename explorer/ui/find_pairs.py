@@ -23,7 +23,7 @@ from explorer.ui.context import cached
 from explorer.ui.explained import how_measured
 from explorer.ui.markup import as_written
 from explorer.ui.player import PlayerClip, PlayerTrace, player
-from explorer.ui.style import caption, download_csv, empty_state
+from explorer.ui.style import caption, empty_state, table_foot
 from explorer.ui.url import get_int, get_param, go_to, set_params, visit_key
 
 ROWS = 25
@@ -190,9 +190,7 @@ def _table(rows: pd.DataFrame, sae: dict[str, Any], name: str) -> int:
         column_config=columns, column_order=list(columns), height=36 * min(len(top), 12) + 38,
         key=visit_key(f"pairs-{sae['sae_id']}-{name}"),
     )  # fmt: skip
-    with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
-        caption("Click a cell to open the feature; tick a row to draw it over the pair.")
-        download_csv(rows, f"pairs-{name}")
+    table_foot("Click a cell to open the feature; tick a row to draw it over the pair.", rows, f"pairs-{name}")
     if event["selection"]["cells"]:
         go_to("features", sae=sae["sae_id"], feature=int(top["feature"].iloc[event["selection"]["cells"][0][0]]))
     return int(top["feature"].iloc[event["selection"]["rows"][0] if event["selection"]["rows"] else 0])

@@ -9,7 +9,7 @@ from explorer.inference import Heard, with_predictions
 from explorer.text import count
 from explorer.ui.choices import section
 from explorer.ui.live_features import heard_name
-from explorer.ui.style import caption, download_csv
+from explorer.ui.style import table_foot
 
 
 def draw_factors(table: pd.DataFrame, seconds: float, heard: Heard) -> None:
@@ -36,11 +36,11 @@ def draw_factors(table: pd.DataFrame, seconds: float, heard: Heard) -> None:
         rows, hide_index=True, placeholder="–", column_config=columns, column_order=list(columns), height=36 * 9 + 38,
         key=f"live-factors-{heard.sae['sae_id']}",
     )  # fmt: skip
-    with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
-        n_outside = int(rows["outside"].sum())
-        caption(
-            f"{count(n_outside, 'factor')} of {int(rows['value'].notna().sum())} measured lie outside the middle 90 % "
-            f"of the corpus. Predictions are by {heard_name(heard)}; where R² is low they say little. "
-            f"openSMILE took {seconds:.2f} s."
-        )
-        download_csv(rows, f"live-factors-{heard.sae['sae_id']}")
+    n_outside = int(rows["outside"].sum())
+    table_foot(
+        f"{count(n_outside, 'factor')} of {int(rows['value'].notna().sum())} measured lie outside the middle 90 % "
+        f"of the corpus. Predictions are by {heard_name(heard)}; where R² is low they say little. "
+        f"openSMILE took {seconds:.2f} s.",
+        rows,
+        f"live-factors-{heard.sae['sae_id']}",
+    )

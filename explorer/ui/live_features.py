@@ -11,16 +11,14 @@ import streamlit as st
 from explorer.figures.theme import on_picture
 from explorer.inference import Heard
 from explorer.queries.corpus import resolve_feature
-from explorer.queries.live import fetch_live_features
 from explorer.store import Store
 from explorer.text import count, is_defined, number, percent, series_name
-from explorer.ui.choices import section
-from explorer.ui.context import cached
+from explorer.ui.choices import chart_title, section
 from explorer.ui.feature_clips import inactive_note
 from explorer.ui.live_sounds import LiveSound
 from explorer.ui.live_source import keep_part
 from explorer.ui.player import PlayerClip, PlayerTrace, player
-from explorer.ui.style import caption, download_csv, empty_state
+from explorer.ui.style import caption, empty_state, table_foot
 from explorer.ui.url import get_int, go_to, visit_key
 
 ROWS, N_LINES = 25, 3
@@ -58,9 +56,8 @@ def draw_features(store: Store, sound: LiveSound, heard: Sequence[Heard]) -> lis
         pair = heard[row : row + 2]
         for column, one in zip(st.columns(len(pair), gap="medium"), pair, strict=True):
             with column:
-                ticked = _ranking(store, one, part, show_dense=show_dense)
-            named = [asked] if one is heard[0] and asked is not None else []
-            chosen.append(ticked or named or _first(one, show_dense=show_dense))
+                named = asked if one is heard[0] else None
+                chosen.append(_ranking(one, part, named, show_dense=show_dense))
     with place:
         _play(store, sound, heard, chosen, part)
     return [features[0] if features else None for features in chosen]
@@ -80,22 +77,16 @@ def _asked_feature(store: Store, heard: Heard) -> int | None:
     return asked
 
 
-def _first(heard: Heard, *, show_dense: bool) -> list[int]:
-    """The strongest feature that is shown, drawn where none is ticked."""
-    rows = heard.features if show_dense else heard.features[~heard.features["is_dense"].astype(bool)]
-    return [int(feature) for feature in rows["feature"].head(1)]
-
-
-def _ranking(store: Store, heard: Heard, part: Range, *, show_dense: bool) -> list[int]:
-    """A table of active features; the ones ticked."""
+def _ranking(heard: Heard, part: Range, named: int | None, *, show_dense: bool) -> list[int]:
+    """A table of active features. Returns those ticked; where none is, the one that is named, or else the first."""
     sae_id = str(heard.sae["sae_id"])
-    rows = heard.features if part is None else heard.between(cached(fetch_live_features, store, sae_id), *part)
+    rows = heard.features if part is None else heard.between(*part)
     shown = rows if show_dense else rows[~rows["is_dense"].astype(bool)]
     n_hidden = len(rows) - len(shown)
-    st.html(f'<b class="so-chart-title">{heard_name(heard)}</b>')
+    chart_title(heard_name(heard))
     if shown.empty:
         empty_state("No feature is active." if rows.empty else "Only dense features are active: show them above.")
-        return []
+        return [] if named is None else [named]
     column = st.column_config
     columns = {
         "feature": column.NumberColumn("Feature", format="%d", width=68),
@@ -112,21 +103,25 @@ def _ranking(store: Store, heard: Heard, part: Range, *, show_dense: bool) -> li
         column_config=columns, column_order=list(columns), height=36 * min(len(top), 9) + 38,
         key=visit_key(f"live-{sae_id}-{show_dense}-{part}"),
     )  # fmt: skip
-    with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
-        hidden = f"{count(n_hidden, 'dense one')} hidden. " if n_hidden else ""
-        caption(
-            f"{count(len(rows), 'feature')} active, k = {heard.sae['k']}. {hidden}Click a cell to open, tick to draw."
-        )
-        download_csv(rows, f"live-{sae_id}")
+    hidden = f"{count(n_hidden, 'dense one')} hidden. " if n_hidden else ""
+    n_active = count(len(rows), "feature")
+    table_foot(
+        f"{n_active} active, k = {heard.sae['k']}. {hidden}Click a cell to open, tick to draw.", rows, f"live-{sae_id}"
+    )
     if event["selection"]["cells"]:
         go_to("features", sae=sae_id, feature=int(top["feature"].iloc[event["selection"]["cells"][0][0]]))
-    return [int(top["feature"].iloc[place]) for place in event["selection"]["rows"]][:N_LINES]
+    ticked = [int(top["feature"].iloc[place]) for place in event["selection"]["rows"]]
+    return ticked[:N_LINES] or [int(top["feature"].iloc[0]) if named is None else named]
 
 
 def _play(store: Store, sound: LiveSound, heard: Sequence[Heard], chosen: Sequence[Sequence[int]], part: Range) -> None:
-    lines = [line for one, features in zip(heard, chosen, strict=True) for line in _lines(one, features)]
+    lines = [
+        (one, feature, place)
+        for one, features in zip(heard, chosen, strict=True)
+        for place, feature in enumerate(features)
+    ]
     marks = [""] if len(lines) == 1 else MARKS
-    traces = tuple(_trace(store, *line, mark=mark) for line, mark in zip(lines, marks, strict=False))
+    traces = tuple(_trace(*line, mark=mark) for line, mark in zip(lines, marks, strict=False))
     clip = PlayerClip(
         sound.sound_id, sound.name, sound.wave.duration_s, detail=f"{sound.wave.sample_rate_hz / 1000:g} kHz",
         note="" if sound.clip_index is not None else " ".join(sound.notes), traces=traces,
@@ -149,13 +144,9 @@ def _play(store: Store, sound: LiveSound, heard: Sequence[Heard], chosen: Sequen
         keep_part(sound, *part)
 
 
-def _lines(heard: Heard, features: Sequence[int]) -> list[tuple[Heard, int, int]]:
-    return [(heard, feature, place) for place, feature in enumerate(features)]
-
-
-def _trace(store: Store, heard: Heard, feature: int, place: int, *, mark: str) -> PlayerTrace:
-    known = cached(fetch_live_features, store, str(heard.sae["sae_id"]))
-    mean = _mean_of(known, feature)
+def _trace(heard: Heard, feature: int, place: int, *, mark: str) -> PlayerTrace:
+    """The line of a feature over the sound, the `place`-th of its SAE; over its largest value where it has a mark."""
+    mean = _mean_of(heard.known, feature)
     values = heard.reading.trace(feature) - mean
     largest = float(np.abs(values).max()) if mark else 1.0
     times = heard.reading.times_s

@@ -10,10 +10,10 @@ import streamlit as st
 from explorer.inference import Heard
 from explorer.prediction import LabelProbe, scaled
 from explorer.text import number, percent, signed
-from explorer.ui.choices import section
+from explorer.ui.choices import chart_title, section
 from explorer.ui.explained import how_measured
 from explorer.ui.live_features import heard_name
-from explorer.ui.style import caption, download_csv, empty_state, plain_table
+from explorer.ui.style import caption, empty_state, plain_table, table_foot
 
 N_CLASSES, N_FEATURES = 12, 6
 EXPLAINED = r"""
@@ -47,19 +47,19 @@ def draw_labels(heard: Heard, focus: int | None) -> None:
 
 
 def _probabilities(probe: LabelProbe, rows: pd.DataFrame, heard: Heard) -> None:
-    st.html(f'<b class="so-chart-title">{heard_name(heard)}: probability of each {probe.label_name}</b>')
+    chart_title(f"{heard_name(heard)}: probability of each {probe.label_name}")
     shown = rows.head(N_CLASSES).assign(probability=100 * rows["probability"])
     bar = st.column_config.ProgressColumn("Probability", format="%.1f %%", min_value=0, max_value=100)
     st.dataframe(
         shown, hide_index=True, column_config={"probability": bar}, height="content",
         key=f"live-labels-{heard.sae['sae_id']}",
     )  # fmt: skip
-    with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
-        caption(
-            f"On the corpus's held-out groups this probe is right in {percent(probe.accuracy)} of clips "
-            f"(always the commonest: {percent(probe.chance)}). Sounds unlike the corpus get probabilities all the same."
-        )
-        download_csv(rows, f"live-labels-{heard.sae['sae_id']}")
+    table_foot(
+        f"On the corpus's held-out groups this probe is right in {percent(probe.accuracy)} of clips "
+        f"(always the commonest: {percent(probe.chance)}). Sounds unlike the corpus get probabilities all the same.",
+        rows,
+        f"live-labels-{heard.sae['sae_id']}",
+    )
 
 
 def _speaking(probe: LabelProbe, heard: Heard, classes: list[str], focus: int | None) -> None:

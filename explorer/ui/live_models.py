@@ -5,17 +5,15 @@ from __future__ import annotations
 import atexit
 import secrets
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any
 
-import numpy as np
 import streamlit as st
 
-from explorer.audio import Waveform
-from explorer.inference import Missing, Place, beside_corpus, listen, places_of
+from explorer.inference import Missing, Place, beside_corpus, encode_by, listen, places_of
 from explorer.inference.model_process import Ask, ModelProcess, ReaderQueue, Ticket
-from explorer.inference.worker import Encoded, EncodeRequest, FactorRequest, FindRequest
+from explorer.inference.worker import Encoded, FactorRequest, FindRequest
 from explorer.queries.corpus import fetch_saes
 from explorer.queries.live import fetch_encoder
 from explorer.store import Store
@@ -87,7 +85,8 @@ def reading_of(store: Store, sound: LiveSound, sae_ids: Sequence[str]) -> Ticket
 
     def work(ask: Ask, ticket: Ticket) -> None:
         took: list[tuple[str, Encoded]] = []
-        heard = listen(store, sound.wave, sae_ids, encode_by(ask, places, lambda name, one: took.append((name, one))))
+        encode = encode_by(ask, places, note=lambda name, one: took.append((name, one)))
+        heard = listen(store, sound.wave, sae_ids, encode)
         ticket.put("took", took)
         ticket.put("heard", heard)
         started = time.perf_counter()
@@ -95,18 +94,3 @@ def reading_of(store: Store, sound: LiveSound, sae_ids: Sequence[str]) -> Ticket
         ticket.put("factors", (beside_corpus(store, row), time.perf_counter() - started))
 
     return asked(("reading", sound.sound_id, tuple(sae_ids), store.generation), work)
-
-
-def encode_by(
-    ask: Ask, places: tuple[str, ...], note: Callable[[str, Encoded], object]
-) -> Callable[[Mapping[str, Any], Waveform, Sequence[int]], Mapping[int, tuple[np.ndarray, np.ndarray]]]:
-    """`listen`'s way to the worker process; `note` is told of each encoder's name and reply."""
-
-    def encode(
-        encoder: Mapping[str, Any], wave: Waveform, layers: Sequence[int]
-    ) -> Mapping[int, tuple[np.ndarray, np.ndarray]]:
-        reply: Encoded = ask(EncodeRequest(encoder, places, wave, tuple(layers)))
-        note(str(encoder["display_name"]), reply)
-        return reply.frames
-
-    return encode

@@ -5,7 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from explorer.audio import Waveform
-from explorer.inference import Heard, Occlusion, Reading, listen, occlude, places_of
+from explorer.inference import Heard, Occlusion, Reading, encode_by, listen, occlude, places_of
 from explorer.inference.model_process import Ask, Ticket
 from explorer.inference.occlusion import N_CONTROLS
 from explorer.queries.live import fetch_nearest_clips
@@ -14,7 +14,7 @@ from explorer.text import number, percent
 from explorer.ui.choices import section
 from explorer.ui.context import named_checkpoints
 from explorer.ui.live_features import heard_name
-from explorer.ui.live_models import asked, encode_by, waited
+from explorer.ui.live_models import asked, waited
 from explorer.ui.live_sounds import LiveSound
 from explorer.ui.player import PlayerClip, player
 from explorer.ui.style import caption, empty_state
@@ -65,7 +65,7 @@ def draw_where(store: Store, sound: LiveSound, heard: Heard, feature: int | None
     places = tuple(places_of(store, named_checkpoints()))
 
     def work(ask: Ask, ticket: Ticket) -> None:
-        encode = encode_by(ask, places, lambda *_: None)
+        encode = encode_by(ask, places)
 
         def read(wave: Waveform) -> Reading:
             return listen(store, wave, [str(heard.sae["sae_id"])], encode)[0].reading

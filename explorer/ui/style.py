@@ -165,6 +165,13 @@ def download_csv(df: pd.DataFrame, name: str) -> None:
     )  # fmt: skip
 
 
+def table_foot(text: str, rows: pd.DataFrame, name: str) -> None:
+    """The line under a table: a caption, and the rows as CSV under this name."""
+    with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
+        caption(text)
+        download_csv(rows, name)
+
+
 def sidebar_head(facts: CorpusFacts | None) -> None:
     """The name of the tool and one line on the store, at the top of the sidebar."""
     line = "no store"
