@@ -190,6 +190,10 @@ def test_a_file_is_dropped_played_marked_and_cut(page: Page, app: Server, store:
     page.get_by_role("button", name="Whole sound again").click()
     expect(page.locator('section.clip[aria-label$="mine.wav"]')).to_be_visible(timeout=60_000)
     settle(page)
+    near = page.locator("section.clip[aria-label^='Clip 1']").last
+    title = str(near.locator("button.title").text_content())
+    near.locator("button.title").click()
+    expect(page.locator(f'section.clip[aria-label="Clip: {title}"]')).to_be_visible(timeout=60_000)
     assert complaints.lines == []
 
 

@@ -16,9 +16,9 @@ from explorer.ui.context import named_checkpoints
 from explorer.ui.live_features import heard_name
 from explorer.ui.live_models import asked, waited
 from explorer.ui.live_sounds import LiveSound
+from explorer.ui.live_source import read_clip
 from explorer.ui.player import PlayerClip, player
 from explorer.ui.style import caption, empty_state
-from explorer.ui.url import set_params
 
 N_NEAR = 4
 
@@ -40,7 +40,7 @@ def draw_nearest(store: Store, sound: LiveSound, heard: Heard) -> None:
     event = player(store, clips, f"near-{heard.sae['sae_id']}-{sound.sound_id}")
     caption(f"Values: cosine between the codes of {heard_name(heard)}. A click on a title reads that clip here.")
     if event and event.get("action") == "open":
-        set_params(clip=event["clip_id"], sound=None)
+        read_clip(str(event["clip_id"]))
 
 
 def draw_where(store: Store, sound: LiveSound, heard: Heard, feature: int | None) -> None:

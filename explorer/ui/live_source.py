@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import NoReturn
 
 import streamlit as st
 
@@ -21,11 +22,13 @@ from explorer.ui.url import get_param, set_params
 WAYS = ("a file", "the microphone", "a corpus clip")
 TYPES = ["wav", "flac", "ogg", "mp3", "opus", "aiff", "aif", "m4a", "aac"]
 N_MATCHES = 30
-_KEPT, _PART = "so-live-sound", "so-live-part"
+_KEPT, _PART, _TO_CORPUS = "so-live-sound", "so-live-part", "so-live-to-corpus"
 
 
 def choose_sound(store: Store) -> LiveSound | None:
     """Draw the choosers; the sound they choose, or None with a sentence about what to do. It lives in the session."""
+    if st.session_state.pop(_TO_CORPUS, False):
+        st.session_state["sound"] = WAYS[2]
     way = choose_one("Sound from", WAYS, "sound", default=WAYS[2] if get_param("clip") else WAYS[0])
     try:
         whole = {WAYS[0]: _from_file, WAYS[1]: _from_microphone, WAYS[2]: lambda: _from_corpus(store)}[way]()
@@ -48,6 +51,15 @@ def keep_part(sound: LiveSound, start_s: float, end_s: float) -> None:
     """From the next run on read only this part of the sound."""
     st.session_state[_PART] = (st.session_state[_KEPT][1], sound.between(start_s, end_s).sound_id)
     st.rerun()
+
+
+def read_clip(clip_id: str) -> NoReturn:
+    """From the next run on read a clip of the corpus, wherever the sound came from before.
+
+    The chooser is bound to the address and is drawn by then: it can be turned only before it is drawn again.
+    """
+    st.session_state[_TO_CORPUS] = True
+    set_params(clip=clip_id)
 
 
 def _kept(source: object, make: Callable[[], LiveSound]) -> LiveSound:
