@@ -27,7 +27,7 @@ from explorer.audio import Waveform, load_waveform
 from explorer.factors import functionals
 from explorer.inference import beside_corpus, encode_by, listen, with_predictions
 from explorer.inference.model_process import Ask, ModelProcess, ReaderQueue, Ticket
-from explorer.inference.worker import FactorRequest
+from explorer.inference.requests import FactorRequest
 from explorer.queries.corpus import fetch_saes
 from explorer.queries.live import fetch_nearest_clips
 from explorer.store import Store, open_store

@@ -15,6 +15,7 @@ from __future__ import annotations
 import io
 import math
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -39,8 +40,8 @@ from explorer.sound_checks import (
 # fmt: off
 __all__ = [
     "MAX_FILE_S", "MAX_LOAD_SAMPLES", "MAX_RATE_HZ", "MIN_CLIP_S", "MIN_RATE_HZ", "PREVIEW_RATE_HZ", "RESAMPLER",
-    "AudioInfo", "Cut", "SoundBytes", "Waveform", "audio_info", "flac_bytes", "load_waveform", "resample", "scan_audio",
-    "write_preview",
+    "AudioInfo", "Cut", "Progress", "SoundBytes", "Waveform", "audio_info", "flac_bytes", "load_waveform", "resample",
+    "scan_audio", "write_preview",
 ]
 # fmt: on
 
@@ -95,13 +96,17 @@ class Cut:
         return self.rms < SILENT_RMS
 
 
-def audio_info(sound: str | os.PathLike[str] | SoundBytes) -> AudioInfo:
+Progress = Callable[[float, float | None], None]
+"""Told now and then: seconds decoded, and the seconds that the file announces (None where it does not)."""
+
+
+def audio_info(sound: str | os.PathLike[str] | SoundBytes, *, progress: Progress = lambda *_: None) -> AudioInfo:
     """Decode a whole file and say what it is. Memory is bounded by one block.
 
     Raises AudioError, with a reason that names the file: not readable, no sound, damaged inside, NaN or Inf, shorter
     than MIN_CLIP_S, or outside 1 to 8 channels, 8 to 192 kHz, two hours.
     """
-    return scan_audio(sound)[0]
+    return _scan(as_source(sound), math.inf, progress)[0]
 
 
 def scan_audio(
@@ -110,11 +115,20 @@ def scan_audio(
     """`audio_info`, and the file's consecutive cuts of at most `clip_s` seconds with their levels, in one decoding.
 
     A remainder shorter than MIN_CLIP_S is left out and noted. Cut edges lie on samples: `load_waveform` with a cut's
-    start_s and duration_s reads exactly it. Raises as `audio_info` does.
+    start_s and duration_s reads exactly it. Raises as `audio_info` does, and where a cut is over MAX_LOAD_SAMPLES.
     """
     source = as_source(sound)
+    info, cuts = _scan(source, clip_s, lambda *_: None)
+    longest_s = max(cut.duration_s for cut in cuts)
+    if longest_s * info.sample_rate_hz > MAX_LOAD_SAMPLES:
+        raise AudioError(f"{source.name!r} would give a clip of {longest_s:.0f} s. Cut into shorter clips.")
+    return info, cuts
+
+
+def _scan(source: Source, clip_s: float, progress: Progress) -> tuple[AudioInfo, tuple[Cut, ...]]:
     with open_decoder(source) as decoder:
         rate_hz, n_channels = decoder.header.sample_rate_hz, decoder.header.n_channels
+        claimed = decoder.header.n_claimed
         cuts: list[tuple[int, Levels]] = []
         position = edge = 0
         for block_tc in decoder.blocks(0, None):
@@ -127,12 +141,10 @@ def scan_audio(
                 part, block_tc = block_tc[: edge - position], block_tc[edge - position :]
                 _measure(source, cuts[-1][1], part, _mean(part), position, rate_hz)
                 position += len(part)
+            progress(position / rate_hz, None if claimed is None else claimed / rate_hz)
     if position < round(MIN_CLIP_S * rate_hz):
         raise too_short(source, n_bytes(source), position, rate_hz, decoder.header)
     kept = [(start, levels) for start, levels in cuts if levels.n_samples >= round(MIN_CLIP_S * rate_hz)]
-    longest = max(levels.n_samples for _, levels in kept)
-    if longest > MAX_LOAD_SAMPLES:
-        raise AudioError(f"{source.name!r} would give a clip of {longest / rate_hz:.0f} s. Cut into shorter clips.")
     note = describe(decoder.header, position, [levels for _, levels in cuts], len(cuts) - len(kept))
     info = AudioInfo(rate_hz, n_channels, position, position / rate_hz, decoder.header.encoding, note)
     return info, tuple(

@@ -33,9 +33,10 @@ class LinearProbe:
 
 @dataclass(frozen=True, eq=False)
 class LabelProbe(LinearProbe):
-    """The probe of a label on codes, with what it scored on held-out groups (None where undefined)."""
+    """The probe of a label on codes, with what it scored under its protocol (None where undefined)."""
 
     label_name: str = ""
+    protocol: str = ""
     accuracy: float | None = None
     chance: float | None = None
 
@@ -64,7 +65,7 @@ class LabelProbe(LinearProbe):
 @dataclass(frozen=True, eq=False)
 class FactorModels:
     """Lasso models of m factors: y = (weights @ ((x - x_mean) / x_scale) + intercept) * y_scale + y_mean, in the
-    factor's unit. r2: on held-out groups."""
+    factor's unit. r2: under their protocol."""
 
     factor_index_m: NDArray[np.int64]
     r2_m: Floats
@@ -74,6 +75,7 @@ class FactorModels:
     intercept_m: Floats
     y_mean_m: Floats
     y_scale_m: Floats
+    protocol: str
 
     def predict(self, code_f: ArrayLike) -> Floats:
         """(m,) predicted factors of one code."""

@@ -8,7 +8,7 @@ from typing import Any
 import streamlit as st
 
 from explorer.errors import EncoderError, ExplorerError, NotInStoreError
-from explorer.inference.worker import Encoded
+from explorer.inference.requests import Encoded
 from explorer.queries.corpus import fetch_corpus, fetch_saes
 from explorer.store import Store
 from explorer.ui import choose_sae, get_store, page_header
@@ -17,7 +17,7 @@ from explorer.ui.kept import kept
 from explorer.ui.live_factors import draw_factors
 from explorer.ui.live_features import draw_features, heard_name
 from explorer.ui.live_labels import draw_labels
-from explorer.ui.live_models import at_hand, forget_failed, reading_of, waited
+from explorer.ui.live_models import at_hand, forget_failed, reading_of, waited, warm_up
 from explorer.ui.live_near import draw_nearest, draw_where
 from explorer.ui.live_source import choose_sound
 from explorer.ui.markup import as_written
@@ -40,6 +40,7 @@ def main() -> None:
     sound = choose_sound(store)
     sae_ids = _choose_saes(store, sae)
     if sound is None:
+        warm_up(store, sae_ids)
         return
     ticket = reading_of(store, sound, sae_ids)
     try:
@@ -63,7 +64,7 @@ def main() -> None:
     try:
         draw_where(store, sound, one, feature)
         table, seconds = waited(ticket, "factors", "openSMILE measures the factors …")
-        draw_factors(table, seconds, one)
+        draw_factors(store, sound, table, seconds, one)
     except ExplorerError as error:
         _refused(store, error)
 

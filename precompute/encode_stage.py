@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from explorer.encoders import AST_FAMILY, Checkpoint, Encoder, Loader, find_checkpoint, load_encoder
+from explorer.pooling import Pooling
 from precompute.artefacts import Bundle, key_of
 from precompute.hidden_states import (
     CROPS_STAGE,
@@ -61,8 +62,7 @@ class EncoderAtWork:
     @property
     def pooling(self) -> str:
         """Over what a clip's states are averaged, in words."""
-        tokens = "all tokens" if self.pools_all_tokens else "valid frames"
-        return f"{tokens}, first window" if self.sees_first_window else tokens
+        return Pooling(self.pools_all_tokens, self.sees_first_window).name
 
     @property
     def states_name(self) -> str:

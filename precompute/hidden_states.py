@@ -17,7 +17,7 @@ import torch
 from safetensors import safe_open
 
 from explorer.audio import Waveform, load_waveform
-from explorer.encoders import Encoder, FrameStates
+from explorer.encoders import Encoder
 from explorer.playable import ClipFrames, restored
 from precompute.artefacts import Artefacts, key_of
 from precompute.shards import ClipSource, Shard
@@ -132,7 +132,7 @@ def _encode_batch(encoder: Encoder, batch: _Batch, *, all_tokens: bool, first_wi
     task = batch.task
     waves = [_wave(clip, encoder, first_window) for clip in batch.clips]
     hidden = encoder.hidden_states(waves, task.layers, all_tokens=all_tokens)
-    pooled_cld = np.stack([_pooled(hidden[layer], all_tokens=all_tokens) for layer in task.layers], axis=1)
+    pooled_cld = np.stack([hidden[layer].pooled(all_tokens=all_tokens) for layer in task.layers], axis=1)
     frames = [
         {layer: _kept(hidden[layer].values_td[row], hidden[layer].times_s[row]) for layer in task.frame_layers}
         for row in range(len(batch.clips))
@@ -172,13 +172,7 @@ def _wave(clip: ClipSource, encoder: Encoder, first_window: bool = False) -> Wav
     wave = load_waveform(
         clip.path, sample_rate_hz=encoder.sample_rate_hz, start_s=clip.start_s, duration_s=clip.duration_s
     )
-    return Waveform(wave.samples[: encoder.window_samples], wave.sample_rate_hz) if first_window else wave
-
-
-def _pooled(states: FrameStates, *, all_tokens: bool) -> np.ndarray:
-    if all_tokens and states.all_tokens_mean_cd is not None:
-        return states.all_tokens_mean_cd
-    return states.pooled()
+    return encoder.first_window(wave) if first_window else wave
 
 
 def load_pooled(artefacts: Artefacts, states_name: str, shards: Sequence[Shard], *, all_tokens: bool) -> np.ndarray:
@@ -279,7 +273,7 @@ def encode_crops(
         for maker, begins, made in ((encoder, (0.0,), firsts), (training_encoder, starts_s, crops)):
             waves = crops_of(wave, crop_s=crop_s, starts_s=begins, pads=all_tokens)
             hidden = maker.hidden_states(waves, layers, all_tokens=all_tokens)
-            made.append(np.stack([_pooled(hidden[layer], all_tokens=all_tokens) for layer in layers], axis=1))
+            made.append(np.stack([hidden[layer].pooled(all_tokens=all_tokens) for layer in layers], axis=1))
         on_clip(crop_s * (1 + n_crops))
     with artefacts.writing(CROPS_STAGE, key) as bundle:
         bundle.add_arrays("crops", {"first_cld": np.concatenate(firsts), "crops_cnld": np.stack(crops)})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import subprocess
 import sys
@@ -284,3 +285,17 @@ def test_flac_in_memory_is_the_preview(tmp_path: Path) -> None:
     wave = Waveform(np.sin(np.arange(30_000) / 9).astype(np.float32), 44_100)
     write_preview(wave, tmp_path / "p.flac")
     assert flac_bytes(wave) == (tmp_path / "p.flac").read_bytes()
+
+
+def test_a_file_too_long_for_one_clip_is_described_all_the_same(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("explorer.audio.MAX_LOAD_SAMPLES", 30_000)
+    buffer = io.BytesIO()
+    sf.write(buffer, np.full(200_000, 0.1, np.float32), 16_000, format="FLAC", subtype="PCM_16")
+    sound = SoundBytes("long.flac", buffer.getvalue())
+    told: list[tuple[float, float | None]] = []
+    info = audio_info(sound, progress=lambda done_s, whole_s: told.append((done_s, whole_s)))
+    assert info.n_samples == 200_000 and info.note == ""
+    assert len(told) > 2 and told == sorted(told) and told[-1] == (12.5, 12.5)
+    with pytest.raises(AudioError, match="would give a clip of 12 s"):
+        scan_audio(sound)
+    assert len(scan_audio(sound, clip_s=1.0)[1]) == 13

@@ -18,6 +18,7 @@ import soundfile as sf
 
 from explorer.audio import (
     MIN_CLIP_S,
+    SoundBytes,
     audio_info,
     load_waveform,
     scan_audio,
@@ -133,6 +134,8 @@ def test_m4a_and_unsaid_lengths_are_read_with_the_extra(tmp_path: Path):
     assert np.abs(whole[24_000:40_000] - sound[24_000:40_000]).max() < 0.05
     part = load_waveform(tmp_path / "a.m4a", start_s=0.25, duration_s=0.1).samples
     np.testing.assert_array_equal(part, whole[12_000 : 12_000 + 4800])
+    in_memory = SoundBytes("mine.m4a", (tmp_path / "a.m4a").read_bytes())
+    assert audio_info(in_memory) == info and np.array_equal(load_waveform(in_memory).samples, whole)
     (tmp_path / "unsaid.flac").write_bytes(flac_claiming(tmp_path, 0))
     assert audio_info(tmp_path / "unsaid.flac").n_samples == 48_000
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import json
 import re
@@ -26,7 +27,7 @@ from explorer.sae import SAE
 from explorer.store import Store
 from explorer.ui.live_sounds import GRACE_S, N_KEPT, LiveSound, clipping, forget_left, live_sound
 from tests.browser import FLAGS, Complaints, Server, chromium_path, drag, settle
-from tests.test_pages import at, no_trouble, words
+from tests.test_pages import at, charts, no_trouble, words
 
 FAKE_MICROPHONE = ("--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream")
 
@@ -35,6 +36,13 @@ def wav_of(wave: Waveform) -> bytes:
     buffer = io.BytesIO()
     sf.write(buffer, wave.samples, wave.sample_rate_hz, format="WAV", subtype="FLOAT")
     return buffer.getvalue()
+
+
+def figure_values(data: object) -> list[float]:
+    """Numbers of a figure's trace: plotly packs arrays."""
+    if isinstance(data, dict):
+        return [float(value) for value in np.frombuffer(base64.b64decode(data["bdata"]), data["dtype"])]
+    return [float(value) for value in data]  # type: ignore[attr-defined]
 
 
 def a_clip(store: Store) -> tuple[str, int, str]:
@@ -64,6 +72,17 @@ def test_a_corpus_clip_is_read(store: Store, tiny_store: Path, monkeypatch: pyte
     factors = next(table for table in tables if "predicted" in table)
     assert len(factors) == 88 and factors["value"].notna().sum() > 60
     assert "original recording" in words(page) and "on cpu" in words(page)
+    (drawn,) = (figure for figure in charts(page) if any(trace["type"] == "bar" for trace in figure["data"]))
+    bars = [trace for trace in drawn["data"] if trace["type"] == "bar"]
+    lines = [trace for trace in drawn["data"] if trace["type"] == "scatter"]
+    best = factors[factors["value"].notna()].head(6)
+    assert len(bars) == 6 and len(lines) == 12 and len(drawn["layout"]["annotations"]) == 6
+    corpus = store.query("SELECT value FROM factor_values WHERE factor_index = ?", [int(best["factor_index"].iloc[0])])
+    low, high = corpus["value"].quantile([0.01, 0.99])
+    n_within = int(corpus["value"].between(low, high).sum())
+    assert sum(figure_values(bars[0]["y"])) == n_within > 0.9 * len(corpus)
+    assert [line["x"][0] for line in lines[::2]] == pytest.approx(list(best["value"]))
+    assert [line["x"][0] for line in lines[1::2]] == pytest.approx(list(best["predicted"]))
 
 
 def test_any_feature_of_the_link_is_drawn(store: Store, tiny_store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -195,6 +214,48 @@ def test_a_file_is_dropped_played_marked_and_cut(page: Page, app: Server, store:
     near.locator("button.title").click()
     expect(page.locator(f'section.clip[aria-label="Clip: {title}"]')).to_be_visible(timeout=60_000)
     assert complaints.lines == []
+
+
+def test_of_a_long_file_a_part_is_chosen(page: Page, app: Server, store: Store) -> None:
+    complaints = Complaints(page)
+    tone = clip_sound(store, a_clip(store)[1]).wave
+    long = Waveform(np.resize(tone.samples, 70 * tone.sample_rate_hz), tone.sample_rate_hz)
+    page.goto(f"{app.url}/live?sae={a_reference(store)}")
+    settle(page)
+    drop = page.get_by_test_id("stFileUploaderDropzoneInput")
+    drop.set_input_files({"name": "long.wav", "mimeType": "audio/wav", "buffer": wav_of(long)})
+    expect(page.locator(".so-notice", has_text="long.wav lasts 70.0 s: 60 s of it are read at once.")).to_be_visible(
+        timeout=60_000
+    )
+    clip = page.locator('section.clip[aria-label*="long.wav"]')
+    expect(clip).to_be_visible(timeout=60_000)
+    first = clip.get_attribute("data-clip-id")
+    start = page.get_by_role("spinbutton", name="From (s)")
+    start.fill("10")
+    start.press("Enter")
+    expect(clip).not_to_have_attribute("data-clip-id", str(first), timeout=60_000)
+    settle(page)
+    with urllib.request.urlopen(f"{app.url}/audio/{clip.get_attribute('data-clip-id')}") as answer:
+        heard = load_waveform(SoundBytes("answer", answer.read()))
+    rate_hz = tone.sample_rate_hz
+    assert np.abs(heard.samples - long.samples[10 * rate_hz : 70 * rate_hz]).max() < 1e-4
+    assert complaints.lines == []
+
+
+def test_an_m4a_is_read(page: Page, app: Server, store: Store, tmp_path: Path) -> None:
+    av = pytest.importorskip("av", reason="the optional package av is not installed")
+    wave = clip_sound(store, a_clip(store)[1]).wave
+    with av.open(str(tmp_path / "mine.m4a"), "w") as container:
+        stream = container.add_stream("aac", rate=wave.sample_rate_hz, layout="mono")
+        frame = av.AudioFrame.from_ndarray(wave.samples[None].copy(), format="fltp", layout="mono")
+        frame.sample_rate, frame.pts = wave.sample_rate_hz, 0
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    page.goto(f"{app.url}/live?sae={a_reference(store)}")
+    settle(page)
+    page.get_by_test_id("stFileUploaderDropzoneInput").set_input_files(tmp_path / "mine.m4a")
+    expect(page.locator('section.clip[aria-label*="mine.m4a"]')).to_be_visible(timeout=60_000)
+    expect(page.get_by_role("heading", name="Acoustic factors")).to_be_visible(timeout=60_000)
 
 
 def test_what_is_no_sound_is_a_sentence(page: Page, app: Server) -> None:

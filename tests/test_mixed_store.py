@@ -6,11 +6,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import plotly.io
 import pytest
 
 import explorer.ui.choices
+from explorer.audio import Waveform
+from explorer.errors import NotInStoreError
+from explorer.inference import listen, own_encoder
+from explorer.store import open_store
 from tests.mixed_store import (
     D_WIDE,
     ENCODER_A,
@@ -30,7 +35,7 @@ from tests.mixed_store import (
 )
 from tests.test_pages import at, charts, no_trouble, plain_tables, words
 
-PAGES = ("overview", "layers", "sparsity", "factors", "compare", "features", "runs")
+PAGES = ("overview", "layers", "sparsity", "factors", "compare", "features", "runs", "live")
 
 
 @pytest.fixture(scope="module")
@@ -70,6 +75,19 @@ def test_every_page_draws_every_cut(
     test = at(page, request.getfixturevalue(kind), monkeypatch)
     no_trouble(test)
     assert " nan" not in words(test).lower()
+
+
+def test_live_says_what_such_a_store_cannot_do(mixed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Clips without a sound file, SAEs without weights."""
+    store = open_store(mixed)
+    clips = store.query("SELECT clip_id FROM clips ORDER BY clip_index LIMIT 1")
+    test = at("live", mixed, monkeypatch, clip=clips["clip_id"].iloc[0])
+    assert [e.message for e in test.exception] == []
+    assert "Neither the original recording of this clip nor a preview of it is at hand." in words(test)
+    sound = Waveform(np.full(16_000, 0.1, np.float32), 16_000)
+    with pytest.raises(NotInStoreError, match=f"holds no weights of SAE {NEW_75}"):
+        listen(store, sound, [NEW_75], own_encoder(store))
+    store.close()
 
 
 def test_completeness_of_each_width_is_a_file_of_its_own(mixed: Path, monkeypatch: pytest.MonkeyPatch) -> None:

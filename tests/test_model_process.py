@@ -5,6 +5,8 @@ from __future__ import annotations
 import gc
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 import weakref
@@ -19,10 +21,13 @@ from explorer.encoders import load_encoder
 from explorer.errors import ExplorerError, ModelProcessError
 from explorer.factors import functionals
 from explorer.inference.model_process import Ask, ModelProcess, ReaderQueue, Ticket
-from explorer.inference.worker import Encoded, EncodeRequest, FactorRequest, FindRequest, Models
+from explorer.inference.models import Models
+from explorer.inference.requests import Encoded, EncodeRequest, FactorRequest, FindRequest, WarmRequest
+from explorer.pooling import Pooling
 from explorer.queries.live import fetch_encoder
 from explorer.store import Store
 
+ROOT = Path(__file__).resolve().parent.parent
 RNG = np.random.default_rng(0)
 SOUND = Waveform((0.1 * RNG.standard_normal(16_000)).astype(np.float32), 16_000)
 
@@ -30,7 +35,7 @@ SOUND = Waveform((0.1 * RNG.standard_normal(16_000)).astype(np.float32), 16_000)
 def request_for(store: Store, sources: Path, name: str = "hubert", device: str = "cpu") -> EncodeRequest:
     rows = store.query("SELECT encoder_id FROM encoders WHERE name = ?", [name])
     place = f"{name}={sources / f'random-{name}'}"
-    return EncodeRequest(fetch_encoder(store, str(rows["encoder_id"][0])), (place,), SOUND, (0, 2), device)
+    return EncodeRequest(fetch_encoder(store, str(rows["encoder_id"][0])), (place,), SOUND, (0, 2), Pooling(), device)
 
 
 def test_the_process_gives_what_the_encoder_gives_and_outlives_errors(store: Store, tiny_sources: Path) -> None:
@@ -39,14 +44,14 @@ def test_the_process_gives_what_the_encoder_gives_and_outlives_errors(store: Sto
     first = process.ask(request)
     own = load_encoder(request.places[0], device="cpu").hidden_states([SOUND], (0, 2))
     for layer in (0, 2):
-        values_td, times_s = first.frames[layer]
-        assert np.allclose(values_td, own[layer].values_td[0], atol=1e-5) and np.array_equal(
-            times_s, own[layer].times_s[0]
-        )
+        states = first.states[layer]
+        assert np.allclose(states.values_td, own[layer].values_td[0], atol=1e-5)
+        assert np.array_equal(states.times_s, own[layer].times_s[0])
+        assert np.allclose(states.pooled_d, states.values_td.mean(axis=0), atol=1e-5)
     assert first.load_s > 0 and first.encode_s > 0 and first.device == "cpu" and not first.note
     pid = process.pid
     with pytest.raises(ExplorerError, match="layer 99"):
-        process.ask(EncodeRequest(request.encoder, request.places, SOUND, (99,), "cpu"))
+        process.ask(EncodeRequest(request.encoder, request.places, SOUND, (99,), Pooling(), "cpu"))
     again = process.ask(request)
     assert again.load_s == 0.0 and process.pid == pid
     assert np.array_equal(process.ask(FactorRequest(SOUND)).raw, functionals(SOUND), equal_nan=True)
@@ -65,7 +70,7 @@ def test_a_killed_process_fails_the_request_and_starts_again(store: Store, tiny_
     with pytest.raises(ModelProcessError, match=r"memory runs out.*try once more"):
         for _ in range(10_000):
             process.ask(request)
-    assert len(process.ask(request).frames) == 2
+    assert len(process.ask(request).states) == 2
     process.stop()
 
 
@@ -83,6 +88,23 @@ def test_models_leave_by_memory_the_least_recently_used_first(store: Store, tiny
     assert narrow.warm == ids[1:]
 
 
+def test_what_was_warmed_up_is_there_at_once_and_what_is_missing_is_no_error(store: Store, tiny_sources: Path) -> None:
+    request, other = request_for(store, tiny_sources), request_for(store, tiny_sources, "ast")
+    models = Models(1e9)
+    assert models.answer(WarmRequest((request.encoder, other.encoder), request.places, "cpu")) is None
+    assert models.warm == [str(request.encoder["encoder_id"])]  # the place of the other is not among them
+    first = models.answer(request)
+    assert isinstance(first, Encoded) and first.load_s == 0.0
+
+
+def test_the_worker_starts_without_a_word() -> None:
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-m", "explorer.inference.worker"],
+        cwd=ROOT, stdin=subprocess.DEVNULL, capture_output=True, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+
+
 def test_a_full_gpu_falls_back_to_the_cpu(store: Store, tiny_sources: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from explorer.encoders import encoder as module
 
@@ -97,7 +119,7 @@ def test_a_full_gpu_falls_back_to_the_cpu(store: Store, tiny_sources: Path, monk
     monkeypatch.setattr(module.Encoder, "hidden_states", full_once)
     found = Models(1e9).answer(request_for(store, tiny_sources, device="auto"))
     assert isinstance(found, Encoded)
-    assert found.device == "cpu" and "GPU's memory is full" in found.note and len(found.frames) == 2
+    assert found.device == "cpu" and "GPU's memory is full" in found.note and len(found.states) == 2
 
 
 class Busy(ModelProcess):

@@ -19,7 +19,7 @@ from tests.conftest import tiny_config
 from tests.hand_store import HAND_SAE, write_scored_store
 
 MAIN = page_file("overview").with_name("main.py")
-MY_PAGES = ("overview", "layers", "sparsity", "factors", "compare", "runs")
+MY_PAGES = ("overview", "layers", "sparsity", "factors", "compare", "runs", "live")
 
 
 @pytest.fixture(scope="module")

@@ -15,6 +15,10 @@ import soundfile as sf
 from explorer.audio import load_waveform
 from explorer.encoders import load_encoder
 from explorer.errors import ConfigError
+from explorer.inference import clip_sound, listen, own_encoder
+from explorer.queries.corpus import fetch_saes
+from explorer.queries.search import fetch_codes
+from explorer.queries.traces import fetch_traces
 from explorer.sae import load_sae
 from explorer.store import Store, open_store
 from precompute import sae_stage
@@ -31,6 +35,7 @@ from precompute.probe_stage import probe_layers
 from precompute.reporting import Reporter
 from precompute.sae_stage import LAST_STATE
 from tests.conftest import tiny_config
+from tests.test_pages import at, no_trouble, words
 
 LONG_S = 11.5  # more than AST sees at once
 LONG = "FULL/female2/arpeggios/straight/f2_arpeggios_long_straight_a.wav"  # of the test singer
@@ -168,6 +173,46 @@ def test_it_comes_out_the_same_whatever_the_number_of_workers(folder: Path, sour
     ):
         assert len(other.query(sql))
         pd.testing.assert_frame_equal(mine.query(sql), other.query(sql))
+
+
+def test_a_new_sound_is_read_as_the_published_protocol_reads_it(
+    store: Store, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    saes = fetch_saes(store)
+    saes = saes[saes["is_reference"].astype(bool)]
+    encode = own_encoder(store, device="cpu")
+    long = store.query("SELECT clip_index, clip_id FROM clips WHERE duration_s > 11").iloc[0]
+    predicted = store.query("SELECT * FROM factor_predictions WHERE protocol = 'paper'")
+    unseen = []
+    for sae in saes.to_dict("records"):
+        codes = fetch_codes(store, sae)
+        listed = store.query("SELECT DISTINCT clip_index FROM listed_clips WHERE sae_id = ?", [sae["sae_id"]])
+        for index in dict.fromkeys([int(long["clip_index"]), *listed["clip_index"].head(3)]):
+            (heard,) = listen(store, clip_sound(store, index).wave, [sae["sae_id"]], encode)
+            assert np.allclose(heard.code_f, codes[index], rtol=1e-4, atol=1e-4 * codes[index].max())
+            for feature in store.query(
+                "SELECT feature FROM listed_clips WHERE sae_id = ? AND clip_index = ? LIMIT 3", [sae["sae_id"], index]
+            )["feature"]:
+                stored = fetch_traces(store, sae, int(feature), [index])[index]
+                mine = heard.reading.trace(int(feature))
+                assert len(mine) == len(stored.values) and stored.padded_share is not None
+                assert np.abs(mine - stored.values).max() <= 0.55 * stored.step + 1e-4 * np.abs(mine).max()
+                assert heard.reading.unseen(int(feature)) == pytest.approx(stored.padded_share, abs=2e-3)
+                unseen.append((sae["encoder_name"], abs(stored.padded_share)))
+            assert heard.models is not None and heard.models.protocol == "paper"
+            theirs = predicted[
+                (predicted["representation_id"] == sae["sae_id"]) & (predicted["clip_index"] == index)
+            ].set_index("factor_index")["predicted"]
+            values = pd.Series(heard.models.predict(heard.code_f), heard.models.factor_index_m)
+            assert np.allclose(values[theirs.index], theirs, rtol=1e-3, atol=1e-4)
+            assert heard.probe is not None
+    assert max(value for name, value in unseen if name == "ast") > 1e-2
+    ast = str(saes[saes["encoder_name"] == "ast"]["sae_id"].iloc[0])
+    page = at("live", folder, monkeypatch, clip=long["clip_id"], sae=ast)
+    no_trouble(page)
+    said = words(page)
+    assert "hears the first 10" in said and "Special and padded tokens, not drawn" in said
+    assert "in-sample: scored on the clips it was fitted on" in said
 
 
 @pytest.mark.parametrize("pads", [True, False])

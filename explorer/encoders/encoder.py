@@ -120,6 +120,10 @@ class Encoder:
             )
         return states
 
+    def first_window(self, wave: Waveform) -> Waveform:
+        """What the network sees of a sound in its first pass: all of it, or AST's first 10.24 s."""
+        return Waveform(wave.samples[: self.window_samples], wave.sample_rate_hz)
+
     def pooled_states(
         self, waves: Sequence[Waveform], layers: Sequence[int],
         *, pooling: Literal["valid frames", "all tokens"] = "valid frames",

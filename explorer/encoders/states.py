@@ -23,8 +23,12 @@ class FrameStates:
     times_s: tuple[np.ndarray, ...]
     all_tokens_mean_cd: np.ndarray | None = None
 
-    def pooled(self) -> np.ndarray:
-        """(c, d) float32: each clip's mean over its valid frames, summed in float64."""
+    def pooled(self, *, all_tokens: bool = False) -> np.ndarray:
+        """(c, d) float32: each clip's mean over its valid frames, summed in float64; or over all tokens."""
+        if all_tokens:
+            if self.all_tokens_mean_cd is None:
+                raise ValueError("the states were made without all_tokens")
+            return self.all_tokens_mean_cd
         return np.stack([values.mean(axis=0, dtype=np.float64) for values in self.values_td]).astype(np.float32)
 
 

@@ -10,6 +10,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from explorer.audio import Waveform, load_waveform
+from explorer.errors import NotInStoreError
 from explorer.queries.live import fetch_original
 from explorer.store import Store
 
@@ -32,7 +33,7 @@ def clip_sound(store: Store, clip_index: int, roots: Sequence[str] = ()) -> Clip
     facts = fetch_original(store, clip_index)
     named = [*roots, *filter(None, os.environ.get(VARIABLE, "").split(os.pathsep))]
     differs = False
-    for root in dict.fromkeys([*named, *facts["roots"]]):
+    for root in dict.fromkeys([*named, *facts["roots"]] if facts["path"] else []):
         path = Path(root).expanduser() / facts["path"]
         if not path.is_file():
             continue
@@ -40,6 +41,8 @@ def clip_sound(store: Store, clip_index: int, roots: Sequence[str] = ()) -> Clip
             wave = load_waveform(path, start_s=facts["start_s"], duration_s=facts["duration_s"])
             return ClipSound(wave, True, "from the original recording")
         differs = True
+    if not facts["preview"]:
+        raise NotInStoreError("Neither the original recording of this clip nor a preview of it is at hand.")
     why = "the original has changed" if differs else "the original is not at hand"
     return ClipSound(load_waveform(store.file(facts["preview"])), False, f"{APPROXIMATE}: {why}")
 

@@ -13,8 +13,10 @@ import pandas as pd
 from explorer.audio import SILENT_RMS, Waveform, resample
 from explorer.errors import AudioError, NotInStoreError
 from explorer.inference.checkpoints import places_of
+from explorer.inference.models import Models
 from explorer.inference.reading import Reading, read_states
-from explorer.inference.worker import Encoded, EncodeRequest, Models
+from explorer.inference.requests import Encoded, EncodeRequest, LayerStates
+from explorer.pooling import Pooling
 from explorer.prediction import FactorModels, LabelProbe, percentile_among
 from explorer.queries.corpus import resolve_sae
 from explorer.queries.live import (
@@ -31,10 +33,9 @@ if TYPE_CHECKING:
     from explorer.factors import FactorRow
 
 MAX_LIVE_S = 60.0
-POOLED = "valid frames"
-Frames = Mapping[int, tuple[np.ndarray, np.ndarray]]
-Encode = Callable[[Mapping[str, Any], Waveform, Sequence[int]], Frames]
-"""(row of `encoders`, sound at that encoder's rate, layers) -> {layer: (frames (t, d), their centres in s (t,))}."""
+States = Mapping[int, LayerStates]
+Encode = Callable[[Mapping[str, Any], Waveform, Sequence[int], Pooling], States]
+"""(row of `encoders`, sound at that encoder's rate, layers, pooling) -> states by layer."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,6 +60,11 @@ class Heard:
         """(f,) the activations."""
         return self.reading.codes.dense()[0]
 
+    @property
+    def pooling(self) -> Pooling:
+        """What the code is of."""
+        return Pooling.named(str(self.sae["pooling"]))
+
     def between(self, start_s: float, end_s: float) -> pd.DataFrame:
         """`features` for a stretch of the sound."""
         return _features(self.known, self.reading.between(start_s, end_s))
@@ -75,19 +81,22 @@ def check_sound(wave: Waveform) -> None:
 
 
 def listen(store: Store, wave: Waveform, sae_ids: Sequence[str], encode: Encode) -> list[Heard]:
-    """Read one sound (any rate, up to MAX_LIVE_S) with SAEs of a store, each encoder once. In the order of `sae_ids`.
+    """Read one sound (any rate, up to MAX_LIVE_S) with SAEs of a store. In the order of `sae_ids`.
 
-    Raises AudioError for a sound that cannot be read, NotInStoreError for an SAE that is not there or not of pooled
-    frames, and what `encode` raises.
+    An encoder passes once for all its SAEs that pool its states alike. Raises AudioError for a sound that cannot be
+    read, NotInStoreError for an SAE that is not there or does not code whole clips, and what `encode` raises.
     """
     check_sound(wave)
     saes = [_readable(resolve_sae(store, sae_id)) for sae_id in sae_ids]
-    frames: dict[str, Frames] = {}
-    for encoder_id in dict.fromkeys(str(sae["encoder_id"]) for sae in saes):
+    layers: dict[tuple[str, str], set[int]] = {}
+    for sae in saes:
+        layers.setdefault(_pass(sae), set()).add(int(sae["layer"]))
+    states: dict[tuple[str, str], States] = {}
+    for (encoder_id, pooling), wanted in layers.items():
         encoder = fetch_encoder(store, encoder_id)
-        layers = sorted({int(sae["layer"]) for sae in saes if sae["encoder_id"] == encoder_id})
-        frames[encoder_id] = encode(encoder, resample(wave, int(encoder["sample_rate_hz"])), layers)
-    return [_heard(store, sae, *frames[str(sae["encoder_id"])][int(sae["layer"])]) for sae in saes]
+        at_its_rate = resample(wave, int(encoder["sample_rate_hz"]))
+        states[encoder_id, pooling] = encode(encoder, at_its_rate, sorted(wanted), Pooling.named(pooling))
+    return [_heard(store, sae, states[_pass(sae)][int(sae["layer"])]) for sae in saes]
 
 
 def measure(store: Store, wave: Waveform) -> pd.DataFrame:
@@ -131,26 +140,35 @@ def encode_by(
     """Encode by what answers requests: `Models` of this process, or the worker's. `note` is told of each reply, with
     the encoder's name."""
 
-    def encode(encoder: Mapping[str, Any], wave: Waveform, layers: Sequence[int]) -> Frames:
-        reply = ask(EncodeRequest(encoder, places, wave, tuple(layers), device))
+    def encode(encoder: Mapping[str, Any], wave: Waveform, layers: Sequence[int], pooling: Pooling) -> States:
+        reply = ask(EncodeRequest(encoder, places, wave, tuple(layers), pooling, device))
         note(str(encoder["display_name"]), reply)
-        return reply.frames
+        return reply.states
 
     return encode
 
 
 def _readable(sae: dict[str, Any]) -> dict[str, Any]:
-    if sae["level"] != "clip" or sae["pooling"] != POOLED:
+    if sae["level"] != "clip":
         raise NotInStoreError(
-            f"SAE {sae['sae_id']} codes {sae['level']}s pooled over {sae['pooling']!r}; a new sound is read "
-            f"with SAEs of clips pooled over {POOLED!r}. Choose another SAE."
+            f"SAE {sae['sae_id']} codes {sae['level']}s; a new sound is read with SAEs of whole clips. Choose another."
+        )
+    if not sae["weights_file"]:
+        raise NotInStoreError(
+            f"The store holds no weights of SAE {sae['sae_id']}, only its scores: nothing new can be read with it."
         )
     return sae
 
 
-def _heard(store: Store, sae: dict[str, Any], states_td: np.ndarray, times_s: np.ndarray) -> Heard:
+def _pass(sae: Mapping[str, Any]) -> tuple[str, str]:
+    """SAEs with the same are read from one pass of the encoder."""
+    return str(sae["encoder_id"]), str(sae["pooling"])
+
+
+def _heard(store: Store, sae: dict[str, Any], states: LayerStates) -> Heard:
     sae_id = str(sae["sae_id"])
-    reading = read_states(states_td, times_s, load_sae(store.file(sae["weights_file"])))
+    weights = load_sae(store.file(sae["weights_file"]))
+    reading = read_states(states.values_td, states.times_s, weights, states.pooled_d)
     known = fetch_live_features(store, sae_id)
     probe, models = fetch_label_probe(store, sae_id), fetch_factor_models(store, sae_id)
     return Heard(sae, reading, _features(known, reading), known, probe, models)

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from explorer.errors import ExplorerError, ModelProcessError
-from explorer.inference.worker import Failure, Request
+from explorer.inference.requests import Failure, Request
 
 _ROOT = Path(__file__).resolve().parents[2]
 Ask = Callable[[Request], Any]

@@ -21,7 +21,7 @@ SHARE, N_CONTROLS, RAMP_S = 0.1, 19, 0.005
 @dataclass(frozen=True)
 class Occlusion:
     """Pre-activations of one feature (over the whole sound each time): as it is, without the tenth of the time that its
-    trace points to, and without as much elsewhere, several times. share: of the samples, what was silenced."""
+    trace points to, and without as much elsewhere, several times. share: of the heard samples, what was silenced."""
 
     whole: float
     without_peak: float
@@ -38,21 +38,27 @@ def occlude(
     wave: Waveform, reading: Reading, feature: int, read: Callable[[Waveform], Reading], *, seed: int = 0
 ) -> Occlusion:
     """The test, by 1 + N_CONTROLS calls of `read`, which gives a sound's reading by the same encoder, layer and SAE."""
-    mask = peak_mask(reading.trace(feature), reading.times_s, len(wave.samples), wave.sample_rate_hz)
+    n = min(len(wave.samples), round((reading.times_s[-1] + _hop_s(reading.times_s) / 2) * wave.sample_rate_hz))
+    mask = peak_mask(reading.trace(feature), reading.times_s, n, wave.sample_rate_hz)
     rng = np.random.default_rng(seed)
-    n = len(mask)
     turns = rng.integers(round(SHARE * n), max(round((1 - SHARE) * n), round(SHARE * n) + 1), N_CONTROLS)
+    unheard = np.zeros(len(wave.samples) - n, bool)  # silence there would be a control that cannot matter
     peak, *others = (
-        float(read(silenced(wave, part)).preactivations_f[feature])
+        float(read(silenced(wave, np.append(part, unheard))).preactivations_f[feature])
         for part in (mask, *(np.roll(mask, int(turn)) for turn in turns))
     )
     return Occlusion(float(reading.preactivations_f[feature]), peak, tuple(others), float(mask.mean()))
 
 
+def _hop_s(times_s: NDArray) -> float:
+    """Between two frames; a lone frame stands for twice the time up to its centre."""
+    return float(times_s[1] - times_s[0]) if len(times_s) > 1 else 2 * float(times_s[0])
+
+
 def peak_mask(trace_t: NDArray, times_s: NDArray, n_samples: int, rate_hz: int) -> NDArray[np.bool_]:
     """(n,) the samples of the tenth of the frames (at least one) with the largest trace; a frame reaches half a hop to
     each side of its centre."""
-    hop_s = float(times_s[1] - times_s[0]) if len(times_s) > 1 else n_samples / rate_hz
+    hop_s = _hop_s(times_s)
     chosen = np.argsort(-np.asarray(trace_t), kind="stable")[: max(1, round(SHARE * len(trace_t)))]
     mask = np.zeros(n_samples, bool)
     for time_s in times_s[chosen]:

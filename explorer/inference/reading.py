@@ -30,8 +30,13 @@ class Reading:
         return float(self.codes.dense()[0, feature])
 
     def trace(self, feature: int) -> np.ndarray:
-        """(t,) the feature's pre-activation at `times_s`; its mean is the sound's pre-activation."""
+        """(t,) the feature's pre-activation at `times_s`; its mean and `unseen` add up to that of the sound."""
         return feature_trace(self.states_td, self.sae, feature)
+
+    def unseen(self, feature: int) -> float:
+        """The part of the sound's pre-activation that no frame shows: 0 but for rounding, unless special and padded
+        tokens were pooled too."""
+        return float(self.preactivations_f[feature] - self.trace(feature).mean(dtype=np.float64))
 
     def between(self, start_s: float, end_s: float) -> Reading:
         """The frames whose centres lie in a stretch, pooled on their own: the encoder heard the rest too.

@@ -15,7 +15,8 @@ from explorer.queries.labels import shown_label
 from explorer.queries.search import fetch_codes
 from explorer.store import Store
 
-PROTOCOL = "held-out"
+PROTOCOLS = ("held-out", "paper")  # the better one that a store has
+N_BINS = 24
 
 
 def fetch_encoder(store: Store, encoder_id: str) -> dict[str, Any]:
@@ -47,12 +48,14 @@ def fetch_live_features(store: Store, sae_id: str) -> pd.DataFrame:
 
 
 def fetch_label_probe(store: Store, representation_id: str) -> LabelProbe | None:
-    """The probe of labels on these codes that was fitted on the training part; None where there is none."""
+    """The probe of labels on these codes that was fitted on the training part, held-out before paper; None where there
+    is none."""
     rows = store.query(
-        "SELECT p.probe_id, p.label_name, p.accuracy, p.chance, w.class, w.intercept, w.weights "
+        "SELECT p.probe_id, p.label_name, p.protocol, p.accuracy, p.chance, w.class, w.intercept, w.weights "
         "FROM probes p JOIN probe_weights w USING (probe_id) "
-        "WHERE p.representation_id = ? AND p.protocol = ? ORDER BY p.seed, p.probe_id, w.class",
-        [representation_id, PROTOCOL],
+        "WHERE p.representation_id = ? AND list_contains(?::TEXT[], p.protocol) "
+        "ORDER BY list_position(?::TEXT[], p.protocol), p.seed, p.probe_id, w.class",
+        [representation_id, list(PROTOCOLS), list(PROTOCOLS)],
     )
     rows = rows[rows["probe_id"] == rows["probe_id"].iloc[0]] if len(rows) else rows
     if rows.empty:
@@ -65,28 +68,32 @@ def fetch_label_probe(store: Store, representation_id: str) -> LabelProbe | None
         weights_kd=np.stack([np.asarray(row, np.float64) for row in rows["weights"]]),
         intercept_k=rows["intercept"].to_numpy(np.float64),
         label_name=str(rows["label_name"].iloc[0]),
+        protocol=str(rows["protocol"].iloc[0]),
         accuracy=plain(rows["accuracy"].iloc[0]),
         chance=plain(rows["chance"].iloc[0]),
     )
 
 
 def fetch_factor_models(store: Store, representation_id: str) -> FactorModels | None:
-    """The Lasso models of all factors that these codes were scored for; None where there is none."""
+    """The Lasso models of all factors that these codes were scored for, held-out before paper; None where there is
+    none."""
+    there = store.query("SELECT DISTINCT protocol FROM lasso_models WHERE representation_id = ?", [representation_id])
+    protocol = next((name for name in PROTOCOLS if name in set(there["protocol"])), None)
+    if protocol is None:
+        return None
     models = store.query(
         "SELECT m.*, s.r2 FROM lasso_models m "
         "LEFT JOIN factor_scores s USING (representation_id, protocol, factor_index) "
         "WHERE m.representation_id = ? AND m.protocol = ? ORDER BY m.factor_index",
-        [representation_id, PROTOCOL],
+        [representation_id, protocol],
     )
-    if models.empty:
-        return None
     scaler = store.query(
         "SELECT x_mean, x_scale FROM lasso_scalers WHERE representation_id = ? AND protocol = ?",
-        [representation_id, PROTOCOL],
+        [representation_id, protocol],
     ).iloc[0]
     entries = store.query(
         "SELECT factor_index, dim, weight FROM lasso_weights WHERE representation_id = ? AND protocol = ?",
-        [representation_id, PROTOCOL],
+        [representation_id, protocol],
     )
     x_mean = np.asarray(scaler["x_mean"], np.float64)
     weights = np.zeros((len(models), len(x_mean)))
@@ -102,6 +109,7 @@ def fetch_factor_models(store: Store, representation_id: str) -> FactorModels | 
         intercept_m=columns["intercept"],
         y_mean_m=columns["y_mean"],
         y_scale_m=columns["y_scale"],
+        protocol=protocol,
     )
 
 
@@ -113,6 +121,19 @@ def fetch_factor_spread(store: Store) -> pd.DataFrame:
         "quantile_cont(v.value, 0.05) AS low, quantile_cont(v.value, 0.5) AS median, "
         "quantile_cont(v.value, 0.95) AS high "
         "FROM factors f LEFT JOIN factor_values v USING (factor_index) GROUP BY ALL ORDER BY f.factor_index"
+    )
+
+
+def fetch_factor_histograms(store: Store) -> pd.DataFrame:
+    """How each factor is spread over the corpus between its 1st and 99th percentile: factor_index, counts (N_BINS,) and
+    edges (N_BINS + 1,). Factors that no clip has are left out."""
+    rows = store.query(
+        "SELECT factor_index, list(value) AS held FROM factor_values WHERE isfinite(value) "
+        "GROUP BY factor_index ORDER BY factor_index"
+    )
+    parts = [np.histogram(values, N_BINS, tuple(np.quantile(values, (0.01, 0.99)))) for values in rows["held"]]
+    return pd.DataFrame(
+        {"factor_index": rows["factor_index"], "counts": [one for one, _ in parts], "edges": [one for _, one in parts]}
     )
 
 
@@ -140,10 +161,10 @@ def fetch_nearest_clips(
 
 def fetch_original(store: Store, clip_index: int) -> dict[str, Any]:
     """Where a clip was cut: path (relative to the data set's root), sha256, start_s, duration_s, preview, roots (of
-    the store's runs, newest first; they may be of other machines)."""
+    the store's runs, newest first; they may be of other machines). What is not stored is None."""
     rows = store.query(
         "SELECT f.path, f.sha256, c.start_s, c.duration_s, c.preview FROM clips c "
-        "JOIN files f USING (file_id) WHERE c.clip_index = ?",
+        "LEFT JOIN files f USING (file_id) WHERE c.clip_index = ?",
         [clip_index],
     )
     roots = store.query("SELECT config_json->>'root' AS root FROM runs ORDER BY started_at DESC")

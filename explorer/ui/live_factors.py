@@ -1,46 +1,106 @@
-"""The 88 acoustic factors of a sound: measured, predicted from its code, and where the corpus lies."""
+"""The 88 acoustic factors of a sound: measured, predicted from its code, and how the corpus lies."""
 
 from __future__ import annotations
 
 import pandas as pd
 import streamlit as st
 
+from explorer.figures.live import factor_places
+from explorer.figures.theme import encoder_color
 from explorer.inference import Heard, with_predictions
-from explorer.text import count
-from explorer.ui.choices import section
+from explorer.queries.live import fetch_factor_histograms
+from explorer.store import Store
+from explorer.text import capitalised, count, r2_words, scored_on
+from explorer.ui.choices import chart, section
+from explorer.ui.context import cached, is_dark
+from explorer.ui.figure import kept_figure
 from explorer.ui.live_features import heard_name
-from explorer.ui.style import table_foot
+from explorer.ui.live_sounds import LiveSound
+from explorer.ui.style import caption, table_foot
+
+N_DRAWN, MAX_DRAWN = 6, 12
 
 
-def draw_factors(table: pd.DataFrame, seconds: float, heard: Heard) -> None:
-    """A table of `measure` (which took `seconds`) with predictions, best predicted first."""
+def draw_factors(store: Store, sound: LiveSound, table: pd.DataFrame, seconds: float, heard: Heard) -> None:
+    """A table of `measure` (which took `seconds`) with predictions, best predicted first, and the corpus of some."""
     section("Acoustic factors")
     rows = with_predictions(table, heard)
-    rows = rows.assign(
-        outside=(rows["value"] < rows["low"]) | (rows["value"] > rows["high"]), error=rows["predicted"] - rows["value"]
-    ).sort_values(["r2", "factor_index"], ascending=[False, True], na_position="last", ignore_index=True)
+    rows = (
+        rows.assign(
+            outside=(rows["value"] < rows["low"]) | (rows["value"] > rows["high"]),
+            error=rows["predicted"] - rows["value"],
+        )
+        .sort_values(["r2", "factor_index"], ascending=[False, True], na_position="last")
+        .merge(cached(fetch_factor_histograms, store), on="factor_index", how="left")
+    )
+    place = st.container()
+    ticked = _table(rows, heard, seconds)
+    with place:
+        _corpus(sound, rows, heard, ticked)
+
+
+def _corpus(sound: LiveSound, rows: pd.DataFrame, heard: Heard, ticked: list[int]) -> None:
+    """Histograms of the ticked factors, or of those best predicted, with this sound in them."""
+    known = rows["counts"].notna()
+    drawn = rows.iloc[ticked] if ticked else rows[known & rows["value"].notna()].head(N_DRAWN)
+    drawn = drawn[drawn["counts"].notna()].head(MAX_DRAWN)
+    if drawn.empty:
+        caption("The corpus has no values of these factors to draw.")
+        return
+    if ticked:
+        title = "The ticked factors among the corpus"
+    elif drawn["predicted"].notna().any():
+        title = f"The {count(len(drawn), 'factor')} that the code predicts best, among the corpus"
+    else:
+        title = f"The first {count(len(drawn), 'factor')} among the corpus"
+    of_figure = drawn[["display_name", "unit", "value", "predicted", "counts", "edges"]].reset_index(drop=True)
+    name = f"live-corpus-{heard.sae['sae_id']}"
+    chart(
+        kept_figure(factor_places, of_figure, encoder_color(str(heard.sae["encoder_name"])), is_dark()),
+        f"{name}-{sound.sound_id}",
+        drawn.drop(columns=["counts", "edges"]),
+        name,
+        title=title,
+        caption=f"Grey: the corpus, between the 1st and the 99th percentile of {count(int(drawn['n'].max()), 'clip')}. "
+        "Tick rows of the table to draw others.",
+    )
+
+
+def _how_predicted(heard: Heard) -> str:
+    if heard.models is None:
+        return f"No Lasso models are stored for {heard_name(heard)}. "
+    what = "where R² is low they say little" if heard.models.protocol != "paper" else scored_on(heard.models.protocol)
+    return f"Predictions are by {heard_name(heard)}; {what}. "
+
+
+def _table(rows: pd.DataFrame, heard: Heard, seconds: float) -> list[int]:
+    """All factors; the places of the ticked rows."""
     column = st.column_config
+    protocol = heard.models.protocol if heard.models is not None else ""
+    r2_name = capitalised(r2_words(protocol))
     columns = {
         "display_name": column.TextColumn("Factor", width=230),
         "unit": column.TextColumn("Unit", width=80),
         "value": column.NumberColumn("Measured", format="%.4g", width=90, help="By openSMILE, at the sound's own rate"),
         "predicted": column.NumberColumn("Predicted", format="%.4g", width=90, help="From the code, by Lasso"),
-        "r2": column.NumberColumn("R² held out", format="%.2f", width=90, help="How well the code predicts it at all"),
+        "r2": column.NumberColumn(r2_name, format="%.2f", width=100, help="How well the code predicts it at all"),
+        "counts": column.AreaChartColumn("Corpus", width=90, y_min=0, help="From its 1st to its 99th percentile"),
         "low": column.NumberColumn("5 %", format="%.4g", width=84, help="5th percentile of the corpus"),
         "median": column.NumberColumn("Median", format="%.4g", width=84),
         "high": column.NumberColumn("95 %", format="%.4g", width=84, help="95th percentile of the corpus"),
         "outside": column.CheckboxColumn("Unusual", width=76, help="Outside the middle 90 % of the corpus"),
         "reason": column.TextColumn("Why missing", width=130),
     }
-    st.dataframe(
+    event = st.dataframe(
         rows, hide_index=True, placeholder="–", column_config=columns, column_order=list(columns), height=36 * 9 + 38,
-        key=f"live-factors-{heard.sae['sae_id']}",
+        on_select="rerun", selection_mode="multi-row", key=f"live-factors-{heard.sae['sae_id']}",
     )  # fmt: skip
     n_outside = int(rows["outside"].sum())
     table_foot(
         f"{count(n_outside, 'factor')} of {int(rows['value'].notna().sum())} measured lie outside the middle 90 % "
-        f"of the corpus. Predictions are by {heard_name(heard)}; where R² is low they say little. "
+        f"of the corpus. {_how_predicted(heard)}"
         f"openSMILE took {seconds:.2f} s.",
-        rows,
+        rows.drop(columns=["counts", "edges"]),
         f"live-factors-{heard.sae['sae_id']}",
     )
+    return [int(place) for place in event["selection"]["rows"]]

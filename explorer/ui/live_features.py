@@ -12,16 +12,17 @@ from explorer.figures.theme import on_picture
 from explorer.inference import Heard
 from explorer.queries.corpus import resolve_feature
 from explorer.store import Store
-from explorer.text import count, is_defined, number, percent, series_name
+from explorer.text import count, is_defined, number, percent, series_name, signed
 from explorer.ui.choices import chart_title, section
 from explorer.ui.feature_clips import inactive_note
 from explorer.ui.live_sounds import LiveSound
 from explorer.ui.live_source import keep_part
 from explorer.ui.player import PlayerClip, PlayerTrace, player
-from explorer.ui.style import caption, empty_state, table_foot
+from explorer.ui.style import caption, empty_state, notice, table_foot
 from explorer.ui.url import get_int, go_to, visit_key
 
 ROWS, N_LINES = 25, 3
+UNSEEN_FROM = 1e-3
 MARKS = "ABCDEFGHIJKL"  # four SAEs, three lines each
 Range = tuple[float, float] | None
 
@@ -41,12 +42,18 @@ def draw_features(store: Store, sound: LiveSound, heard: Sequence[Heard]) -> lis
     """The player with the lines of the ticked features, and a ranking for each SAE. The feature in focus of each."""
     place = st.container()
     part = marked_range(sound)
+    pools_all = any(one.pooling.all_tokens for one in heard)
     section("Strongest features" + (f" from {part[0]:.2f} to {part[1]:.2f} s" if part else ""))
     if part:
         caption(
             "Ranked by the code of the frames in the marked part alone; the encoder heard the rest too. "
             "Take the mark away with ⟲ for the whole sound."
+            + (" Special and padded tokens, which the whole's code holds, belong to no part." if pools_all else "")
         )
+    for one in heard:
+        heard_s = float(one.reading.times_s[-1])
+        if one.pooling.first_window and heard_s + 1 < sound.wave.duration_s:
+            notice(f"{heard_name(one)} hears the first {heard_s:.1f} s alone, as the published protocol has it.")
     show_dense = st.toggle(
         "Dense features too", key="live-dense", help="Features active in over half of all clips say little of one."
     )
@@ -135,6 +142,7 @@ def _play(store: Store, sound: LiveSound, heard: Sequence[Heard], chosen: Sequen
             else ", each divided by its own largest value here, since features have no common unit. "
         )
         + "Drag over the picture to mark a part: the ranking follows it."
+        + _unseen_note(lines)
     )
     if event and event.get("action") == "mark":
         marked = event.get("range")
@@ -142,6 +150,16 @@ def _play(store: Store, sound: LiveSound, heard: Sequence[Heard], chosen: Sequen
         st.rerun()
     if part and st.button(f"Read only {part[0]:.2f} to {part[1]:.2f} s", key="live-cut", icon=":material/content_cut:"):
         keep_part(sound, *part)
+
+
+def _unseen_note(lines: Sequence[tuple[Heard, int, int]]) -> str:
+    """What the lines leave out, for SAEs whose code holds special and padded tokens too."""
+    parts = [
+        f" Special and padded tokens, not drawn, add {signed(one.reading.unseen(feature), 3)} to feature {feature}."
+        for one, feature, _ in lines
+        if one.pooling.all_tokens and abs(one.reading.unseen(feature)) > UNSEEN_FROM
+    ]
+    return "".join(parts)
 
 
 def _trace(heard: Heard, feature: int, place: int, *, mark: str) -> PlayerTrace:

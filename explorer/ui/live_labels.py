@@ -9,7 +9,7 @@ import streamlit as st
 
 from explorer.inference import Heard
 from explorer.prediction import LabelProbe, scaled
-from explorer.text import number, percent, signed
+from explorer.text import is_defined, number, percent, signed
 from explorer.ui.choices import chart_title, section
 from explorer.ui.explained import how_measured
 from explorer.ui.live_features import heard_name
@@ -55,10 +55,19 @@ def _probabilities(probe: LabelProbe, rows: pd.DataFrame, heard: Heard) -> None:
         key=f"live-labels-{heard.sae['sae_id']}",
     )  # fmt: skip
     table_foot(
-        f"On the corpus's held-out groups this probe is right in {percent(probe.accuracy)} of clips "
-        f"(always the commonest: {percent(probe.chance)}). Sounds unlike the corpus get probabilities all the same.",
+        f"{_how_right(probe)} Sounds unlike the corpus get probabilities all the same.",
         rows,
         f"live-labels-{heard.sae['sae_id']}",
+    )
+
+
+def _how_right(probe: LabelProbe) -> str:
+    where = "In the published test part" if probe.protocol == "paper" else "On the corpus's held-out groups"
+    if not is_defined(probe.accuracy):
+        return f"{where} this probe could not be scored."
+    return (
+        f"{where} this probe is right in {percent(probe.accuracy)} of clips (always the commonest: "
+        f"{percent(probe.chance)})."
     )
 
 

@@ -13,7 +13,7 @@ import streamlit as st
 
 from explorer.inference import Missing, Place, beside_corpus, encode_by, listen, places_of
 from explorer.inference.model_process import Ask, ModelProcess, ReaderQueue, Ticket
-from explorer.inference.worker import Encoded, FactorRequest, FindRequest
+from explorer.inference.requests import Encoded, FactorRequest, FindRequest, WarmRequest
 from explorer.queries.corpus import fetch_saes
 from explorer.queries.live import fetch_encoder
 from explorer.store import Store
@@ -77,6 +77,19 @@ def waited(ticket: Ticket, name: str, doing: str) -> Any:
     if name not in ticket.results and ticket.error is not None:
         raise ticket.error
     return ticket.results[name]
+
+
+def warm_up(store: Store, sae_ids: Sequence[str]) -> None:
+    """Have the encoders of these SAEs loaded while the reader still chooses a sound."""
+    saes = cached(fetch_saes, store)
+    ids = tuple(saes[saes["sae_id"].isin(sae_ids)]["encoder_id"].unique())
+    encoders = tuple(fetch_encoder(store, encoder_id) for encoder_id in ids)
+    places = tuple(places_of(store, named_checkpoints()))
+
+    def work(ask: Ask, ticket: Ticket) -> None:
+        ask(WarmRequest(encoders, places))
+
+    asked(("warm", ids, store.generation), work)
 
 
 def reading_of(store: Store, sound: LiveSound, sae_ids: Sequence[str]) -> Ticket:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from html import escape
 from typing import NoReturn
 
 import streamlit as st
 
-from explorer.audio import SoundBytes, load_waveform, scan_audio
+from explorer.audio import Progress, SoundBytes, audio_info, load_waveform
 from explorer.errors import AudioError
 from explorer.inference import MAX_LIVE_S, clip_sound
 from explorer.queries.corpus import resolve_clip
@@ -22,6 +25,8 @@ from explorer.ui.url import get_param, set_params
 WAYS = ("a file", "the microphone", "a corpus clip")
 TYPES = ["wav", "flac", "ogg", "mp3", "opus", "aiff", "aif", "m4a", "aac"]
 N_MATCHES = 30
+MAX_FILE_MB = 75  # a minute of stereo at 192 kHz and 24 bit is 69
+SAY_EVERY_S = 0.3
 _KEPT, _PART, _TO_CORPUS = "so-live-sound", "so-live-part", "so-live-to-corpus"
 
 
@@ -74,8 +79,10 @@ def _kept(source: object, make: Callable[[], LiveSound]) -> LiveSound:
 
 def _from_file() -> LiveSound | None:
     file = st.file_uploader(
-        "A recording", type=TYPES, key="live-file", help="It stays in memory and is gone after your visit."
-    )
+        "A recording", type=TYPES, key="live-file", max_upload_size=MAX_FILE_MB,
+        help="It stays in memory and is gone after your visit. Of a larger file `python -m explorer.inference FILE "
+        "--start S --length S` reads a part, or convert it to flac or mp3.",
+    )  # fmt: skip
     if file is None:
         empty_state("No sound yet.", f"Drop a recording here: up to {MAX_LIVE_S:g} s of it are read at once.")
         return None
@@ -108,10 +115,27 @@ def _kept_info(data: SoundBytes, file_id: str) -> tuple[float, str]:
     """Length in s and what is worth knowing of a file; decoded once."""
     known = st.session_state.get("so-live-info")
     if known is None or known[0] != file_id:
-        info = scan_audio(data)[0]
+        with _told_progress(data.name) as tell:
+            info = audio_info(data, progress=tell)
         known = st.session_state["so-live-info"] = (file_id, (info.duration_s, info.note))
     found: tuple[float, str] = known[1]
     return found
+
+
+@contextmanager
+def _told_progress(name: str) -> Iterator[Progress]:
+    """A line that says how far the decoding of a file is, once that takes a while."""
+    line, said_s = st.empty(), time.monotonic()
+
+    def tell(done_s: float, whole_s: float | None) -> None:
+        nonlocal said_s
+        if time.monotonic() - said_s >= SAY_EVERY_S:
+            said_s = time.monotonic()
+            of = "" if whole_s is None else f" of {whole_s / 60:.0f}"
+            line.html(f'<p class="so-hint" role="status">Decoding {escape(name)}: {done_s / 60:.0f}{of} min …</p>')
+
+    yield tell
+    line.empty()
 
 
 def _from_corpus(store: Store) -> LiveSound | None:
