@@ -1,4 +1,5 @@
-"""Stores and checkpoints that were used last, remembered in the user's own data folder and never in a store."""
+"""What this machine knows outside of stores: the stores and checkpoints used last, kept in the user's own data folder,
+and what its environment lists."""
 
 from __future__ import annotations
 
@@ -63,6 +64,11 @@ def _remember(name: str, rows: Sequence[str]) -> None:
             f"{home / name} cannot be written: {error}. Set SONOSCOPE_HOME to a folder that can be, "
             "or name the store each time with --store."
         ) from error
+
+
+def listed_in(variable: str) -> list[str]:
+    """What an environment variable lists, separated as in PATH."""
+    return [text for text in os.environ.get(variable, "").split(os.pathsep) if text]
 
 
 def remembered_places() -> list[str]:

@@ -8,7 +8,6 @@ configuration and loader, and SAEs mean nothing on other states.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,7 @@ from typing import Any
 
 from explorer.errors import ConfigError, EncoderError
 from explorer.queries.live import fetch_places
-from explorer.recent import remembered_places
+from explorer.recent import listed_in, remembered_places
 from explorer.store import Store
 
 VARIABLE = "SONOSCOPE_CHECKPOINTS"
@@ -55,8 +54,7 @@ def parse_places(texts: Sequence[str]) -> list[str]:
 
 def places_of(store: Store, named: Sequence[str] = ()) -> list[str]:
     """All places to look at, in order: 'NAME=DIR' or 'NAME=HUB_ID'. `named`: those of this run, which must be there."""
-    from_variable = [text for text in os.environ.get(VARIABLE, "").split(os.pathsep) if text]
-    everything = [*parse_places(named), *parse_places(from_variable), *remembered_places(), *fetch_places(store)]
+    everything = [*parse_places(named), *parse_places(listed_in(VARIABLE)), *remembered_places(), *fetch_places(store)]
     return list(dict.fromkeys(everything))
 
 

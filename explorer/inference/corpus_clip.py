@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -12,6 +11,7 @@ from pathlib import Path
 from explorer.audio import Waveform, load_waveform
 from explorer.errors import NotInStoreError
 from explorer.queries.live import fetch_original
+from explorer.recent import listed_in
 from explorer.store import Store
 
 VARIABLE = "SONOSCOPE_DATA"
@@ -31,7 +31,7 @@ def clip_sound(store: Store, clip_index: int, roots: Sequence[str] = ()) -> Clip
     """The sound of a clip. The original is looked for in `roots`, in SONOSCOPE_DATA and where the store's runs read it,
     and taken when its SHA-256 is the store's. Raises NotInStoreError where the preview is gone too."""
     facts = fetch_original(store, clip_index)
-    named = [*roots, *filter(None, os.environ.get(VARIABLE, "").split(os.pathsep))]
+    named = [*roots, *listed_in(VARIABLE)]
     differs = False
     for root in dict.fromkeys([*named, *facts["roots"]] if facts["path"] else []):
         path = Path(root).expanduser() / facts["path"]

@@ -35,6 +35,7 @@ _HEADERS = {"Cache-Control": "private, max-age=86400", "X-Content-Type-Options":
 _OWN_HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 _RANGE = re.compile(r"bytes=(\d+)-(\d*)")
 N_PICTURES_KEPT = 600
+Handler = Callable[[Request], Awaitable[Response]]
 _SMILE = Lock()  # openSMILE measures one sound at a time in a process
 
 
@@ -68,26 +69,19 @@ def clip_routes(get_store: Callable[[], Store]) -> list[Route]:
         path = await run_in_threadpool(preview, request.path_params["clip_id"])
         return FileResponse(path, media_type="audio/flac", headers=_HEADERS)
 
-    async def spectrogram(request: Request) -> Response:
-        if sound := live_sound(request.path_params["clip_id"]):
-            body = await run_in_threadpool(lambda: sound.picture)
-            return Response(body, media_type="image/png", headers=_OWN_HEADERS)
-        path = await run_in_threadpool(preview, request.path_params["clip_id"])
-        body = await run_in_threadpool(picture, path)
-        return Response(body, media_type="image/png", headers=_HEADERS)
+    def made(of_own: Callable[[LiveSound], bytes], of_clip: Callable[[Path], bytes], kind: str) -> Handler:
+        async def answer(request: Request) -> Response:
+            if sound := live_sound(request.path_params["clip_id"]):
+                return Response(await run_in_threadpool(of_own, sound), media_type=kind, headers=_OWN_HEADERS)
+            path = await run_in_threadpool(preview, request.path_params["clip_id"])
+            return Response(await run_in_threadpool(of_clip, path), media_type=kind, headers=_HEADERS)
 
-    async def lines(request: Request) -> Response:
-        if sound := live_sound(request.path_params["clip_id"]):
-            body = await run_in_threadpool(own_contours, sound)
-            return Response(body, media_type="application/json", headers=_OWN_HEADERS)
-        path = await run_in_threadpool(preview, request.path_params["clip_id"])
-        body = await run_in_threadpool(contours, path)
-        return Response(body, media_type="application/json", headers=_HEADERS)
+        return answer
 
     return [
-        Route("/contours/{clip_id}", _readable(lines)),
+        Route("/contours/{clip_id}", _readable(made(own_contours, contours, "application/json"))),
         Route("/audio/{clip_id}", _readable(audio)),
-        Route("/spectrogram/{clip_id}", _readable(spectrogram)),
+        Route("/spectrogram/{clip_id}", _readable(made(lambda sound: sound.picture, picture, "image/png"))),
     ]
 
 
@@ -128,7 +122,7 @@ def _rounded(values: np.ndarray, digits: int) -> list[float | None]:
     return [round(float(value), digits) if np.isfinite(value) else None for value in values]
 
 
-def _readable(handler: Callable[[Request], Awaitable[Response]]) -> Callable[[Request], Awaitable[Response]]:
+def _readable(handler: Handler) -> Handler:
     """The handler with errors as one line of text: 404 for what is not there, 500 for what cannot be read."""
 
     async def answer(request: Request) -> Response:
