@@ -19,7 +19,7 @@ from playwright.sync_api import Browser, Page, expect
 from explorer.audio import SoundBytes, Waveform, load_waveform
 from explorer.inference import clip_sound, listen, own_encoder
 from explorer.inference.model_process import ModelProcess, ReaderQueue
-from explorer.inference.occlusion import occlude, peak_mask, silenced
+from explorer.inference.occlusion import Occlusion, occlude, peak_mask, silenced
 from explorer.inference.reading import Reading, read_states
 from explorer.queries.corpus import fetch_saes
 from explorer.queries.live import fetch_live_features
@@ -167,7 +167,7 @@ def test_where_a_feature_listens() -> None:
     rng = np.random.default_rng(0)
     everywhere = Waveform(rng.choice([-0.3, 0.3], 16_000).astype(np.float32), 16_000)
     assert not occlude(everywhere, of_energy(everywhere), 0, of_energy).is_beyond_chance
-    mask = peak_mask(np.array([0, 3, 1]), np.array([0.1, 0.3, 0.5]), 6, 10)
+    mask = peak_mask(np.array([0, 3, 1]), np.array([0.1, 0.3, 0.5]), 0.2, 6, 10)
     assert list(mask) == [False, False, True, True, False, False]
     quiet = silenced(burst, np.arange(16_000) < 100)
     assert not quiet.samples[:100].any() and np.array_equal(quiet.samples[300:], burst.samples[300:])
@@ -178,6 +178,28 @@ def page(browser: Browser) -> Iterator[Page]:
     context = browser.new_context(viewport={"width": 1440, "height": 900})
     yield context.new_page()
     context.close()
+
+
+def test_what_rises_without_its_peak_is_not_said_to_need_it() -> None:
+    assert Occlusion(0.59, 0.50, (0.70, 0.77), 0.1).is_beyond_chance
+    assert not Occlusion(0.59, 0.64, (0.70, 0.77), 0.1).is_beyond_chance
+    assert not Occlusion(0.59, 0.50, (0.40, 0.77), 0.1).is_beyond_chance
+
+
+def test_silence_is_tried_only_where_the_network_listens() -> None:
+    """A network that hears the first second of three: silence behind it would be a control that changes nothing."""
+    rng = np.random.default_rng(1)
+    sound = Waveform(rng.choice([-0.3, 0.3], 48_000).astype(np.float32), 16_000)
+    silenced_at: list[np.ndarray] = []
+
+    def first_second(wave: Waveform) -> Reading:
+        silenced_at.append(np.flatnonzero(wave.samples == 0))
+        return of_energy(Waveform(wave.samples[:16_000], 16_000))
+
+    whole = first_second(sound)
+    occlude(sound, whole, 0, first_second)
+    assert whole.heard_s == pytest.approx(1.0) and len(silenced_at) == 21
+    assert all(1_500 < len(at) < 1_700 and at.max() < 16_000 for at in silenced_at[1:])
 
 
 def test_a_file_is_dropped_played_marked_and_cut(page: Page, app: Server, store: Store) -> None:

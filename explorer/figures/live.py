@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -52,6 +52,7 @@ def factor_places(rows: pd.DataFrame, color: str, dark: bool) -> go.Figure:
                 ),
                 **at,
             )  # fmt: skip
+        fig.update_xaxes(range=_range([edges[0], edges[-1], row["value"], row["predicted"]]), **at)
     base_layout(fig, dark)
     fig.update_xaxes(nticks=4, tickfont={"size": 10}, showgrid=False)
     fig.update_yaxes(showticklabels=False, showgrid=False, rangemode="tozero")
@@ -61,6 +62,13 @@ def factor_places(rows: pd.DataFrame, color: str, dark: bool) -> go.Figure:
         legend={"y": 1.0, "yref": "container", "yanchor": "top"},
     )  # fmt: skip
     return fig
+
+
+def _range(values: Sequence[object]) -> list[float]:
+    """From the least to the largest, with room for a line at either end."""
+    known = [float(value) for value in values if is_defined(value)]  # type: ignore[arg-type]
+    room = 0.03 * (max(known) - min(known))
+    return [min(known) - room, max(known) + room]
 
 
 def _title(row: Mapping[str, Any]) -> str:

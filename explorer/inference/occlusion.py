@@ -30,16 +30,16 @@ class Occlusion:
 
     @property
     def is_beyond_chance(self) -> bool:
-        """Whether it falls by more than in every control: by chance 1 time in N_CONTROLS + 1."""
-        return self.without_peak < min(self.without_other)
+        """Whether it falls, and by more than in every control: by chance at most 1 time in N_CONTROLS + 1."""
+        return self.without_peak < min(self.whole, *self.without_other)
 
 
 def occlude(
     wave: Waveform, reading: Reading, feature: int, read: Callable[[Waveform], Reading], *, seed: int = 0
 ) -> Occlusion:
     """The test, by 1 + N_CONTROLS calls of `read`, which gives a sound's reading by the same encoder, layer and SAE."""
-    n = min(len(wave.samples), round((reading.times_s[-1] + _hop_s(reading.times_s) / 2) * wave.sample_rate_hz))
-    mask = peak_mask(reading.trace(feature), reading.times_s, n, wave.sample_rate_hz)
+    n = min(len(wave.samples), round(reading.heard_s * wave.sample_rate_hz))
+    mask = peak_mask(reading.trace(feature), reading.times_s, reading.hop_s, n, wave.sample_rate_hz)
     rng = np.random.default_rng(seed)
     turns = rng.integers(round(SHARE * n), max(round((1 - SHARE) * n), round(SHARE * n) + 1), N_CONTROLS)
     unheard = np.zeros(len(wave.samples) - n, bool)  # silence there would be a control that cannot matter
@@ -50,15 +50,9 @@ def occlude(
     return Occlusion(float(reading.preactivations_f[feature]), peak, tuple(others), float(mask.mean()))
 
 
-def _hop_s(times_s: NDArray) -> float:
-    """Between two frames; a lone frame stands for twice the time up to its centre."""
-    return float(times_s[1] - times_s[0]) if len(times_s) > 1 else 2 * float(times_s[0])
-
-
-def peak_mask(trace_t: NDArray, times_s: NDArray, n_samples: int, rate_hz: int) -> NDArray[np.bool_]:
+def peak_mask(trace_t: NDArray, times_s: NDArray, hop_s: float, n_samples: int, rate_hz: int) -> NDArray[np.bool_]:
     """(n,) the samples of the tenth of the frames (at least one) with the largest trace; a frame reaches half a hop to
     each side of its centre."""
-    hop_s = _hop_s(times_s)
     chosen = np.argsort(-np.asarray(trace_t), kind="stable")[: max(1, round(SHARE * len(trace_t)))]
     mask = np.zeros(n_samples, bool)
     for time_s in times_s[chosen]:

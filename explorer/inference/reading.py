@@ -25,6 +25,16 @@ class Reading:
     codes: Codes  # of the pooled state, one row
     sae: SAE
 
+    @property
+    def hop_s(self) -> float:
+        """Between two frames; a lone frame stands for twice the time up to its centre."""
+        return float(self.times_s[1] - self.times_s[0]) if len(self.times_s) > 1 else 2 * float(self.times_s[0])
+
+    @property
+    def heard_s(self) -> float:
+        """How far into the sound its frames reach: not to the end where only the first window was read."""
+        return float(self.times_s[-1]) + self.hop_s / 2
+
     def activation(self, feature: int) -> float:
         """The feature's activation over the whole sound; 0 when it is not among the top k."""
         return float(self.codes.dense()[0, feature])

@@ -142,8 +142,8 @@ def fetch_nearest_clips(
 ) -> pd.DataFrame:
     """The n corpus clips whose codes point the same way: `cosine`, and the columns of `clips`, nearest first.
 
-    `without`: a clip_index to leave out, where the sound is that clip. Empty where codes are not stored, or the code is
-    all zero.
+    `without`: a clip_index to leave out, where the sound is that clip. Clips that share no active feature are no
+    neighbours: fewer than n, or none, may be left. Empty too where codes are not stored, or the code is all zero.
     """
     length = float(np.linalg.norm(code_f))
     if not sae["codes_by_clip_file"] or length == 0:
@@ -154,6 +154,7 @@ def fetch_nearest_clips(
     if without is not None:
         cosine[without] = -1.0
     order = np.argsort(-cosine, kind="stable")[:n]
+    order = order[cosine[order] > 0]
     rows = store.query("SELECT * FROM clips WHERE clip_index IN (SELECT unnest(?::INTEGER[]))", [order.tolist()])
     near = pd.DataFrame({"clip_index": order, "cosine": cosine[order]})
     return near.merge(rows, on="clip_index", how="inner").sort_values("cosine", ascending=False, ignore_index=True)

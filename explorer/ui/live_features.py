@@ -21,7 +21,7 @@ from explorer.ui.player import PlayerClip, PlayerTrace, player
 from explorer.ui.style import caption, empty_state, notice, table_foot
 from explorer.ui.url import get_int, go_to, visit_key
 
-ROWS, N_LINES = 25, 3
+ROWS, SHOWN_ROWS, N_LINES = 25, 9, 3
 UNSEEN_FROM = 1e-3
 MARKS = "ABCDEFGHIJKL"  # four SAEs, three lines each
 Range = tuple[float, float] | None
@@ -51,8 +51,8 @@ def draw_features(store: Store, sound: LiveSound, heard: Sequence[Heard]) -> lis
             + (" Special and padded tokens, which the whole's code holds, belong to no part." if pools_all else "")
         )
     for one in heard:
-        heard_s = float(one.reading.times_s[-1])
-        if one.pooling.first_window and heard_s + 1 < sound.wave.duration_s:
+        heard_s = one.reading.heard_s
+        if one.pooling.first_window and heard_s + one.reading.hop_s < sound.wave.duration_s:
             notice(f"{heard_name(one)} hears the first {heard_s:.1f} s alone, as the published protocol has it.")
     show_dense = st.toggle(
         "Dense features too", key="live-dense", help="Features active in over half of all clips say little of one."
@@ -105,9 +105,10 @@ def _ranking(heard: Heard, part: Range, named: int | None, *, show_dense: bool) 
         "density": column.NumberColumn("Density", format="%.1f %%", width=74, help="Share of clips it is active in"),
     }
     top = shown.head(ROWS).reset_index(drop=True)
+    height = "content" if len(top) <= SHOWN_ROWS else 36 * SHOWN_ROWS + 38
     event = st.dataframe(
         top, hide_index=True, placeholder="–", on_select="rerun", selection_mode=["multi-row", "single-cell"],
-        column_config=columns, column_order=list(columns), height=36 * min(len(top), 9) + 38,
+        column_config=columns, column_order=list(columns), height=height,
         key=visit_key(f"live-{sae_id}-{show_dense}-{part}"),
     )  # fmt: skip
     hidden = f"{count(n_hidden, 'dense one')} hidden. " if n_hidden else ""

@@ -76,7 +76,7 @@ def _speaking(probe: LabelProbe, heard: Heard, classes: list[str], focus: int | 
     k = probe.classes.index(chosen or classes[0])
     moves = pd.Series(probe.contrast(heard.code_f, k))
     labels = heard.features.set_index("feature")["label"]
-    ends = pd.concat([moves.nlargest(N_FEATURES), moves.nsmallest(N_FEATURES)[::-1]])
+    ends = pd.concat([moves[moves > 0].nlargest(N_FEATURES), moves[moves < 0].nsmallest(N_FEATURES)[::-1]])
     plain_table(
         pd.DataFrame(
             {

@@ -26,9 +26,12 @@ N_NEAR = 4
 def draw_nearest(store: Store, sound: LiveSound, heard: Heard) -> None:
     """Players of the corpus clips with the most similar codes; a click on a title reads that clip here."""
     section("Nearest corpus clips")
+    if not heard.sae["codes_by_clip_file"]:
+        empty_state("No codes to compare with are stored for this SAE.")
+        return
     rows = fetch_nearest_clips(store, heard.sae, heard.code_f, N_NEAR, without=sound.clip_index)
     if rows.empty:
-        empty_state("No codes to compare with are stored for this SAE, or no feature is active in the sound.")
+        empty_state("No corpus clip shares an active feature with this sound.")
         return
     clips = [
         PlayerClip(
@@ -78,6 +81,8 @@ def draw_where(store: Store, sound: LiveSound, heard: Heard, feature: int | None
         f"It falls by more than in every control, which by chance happens once in {N_CONTROLS + 1}: "
         "the feature needs what sounds there."
         if found.is_beyond_chance
+        else "It does not fall: what it answers to is not in that tenth."
+        if found.without_peak >= found.whole
         else "It does not fall by more than in every control: what it answers to is not in that tenth alone."
     )
     st.write(
