@@ -63,6 +63,11 @@ class Waveform:
         """Length in seconds."""
         return len(self.samples) / self.sample_rate_hz
 
+    def between(self, start_s: float, end_s: float) -> Waveform:
+        """A part of it; up to its end where `end_s` lies behind that."""
+        first, last = (round(time_s * self.sample_rate_hz) for time_s in (start_s, end_s))
+        return Waveform(self.samples[first:last], self.sample_rate_hz)
+
     @property
     def rms(self) -> float:
         """Root mean square, full scale at 1.0."""

@@ -46,7 +46,7 @@ def main() -> None:
     try:
         heard = waited(ticket, "heard", "Encoding … (the first sound also loads the encoder)")
     except ExplorerError as error:
-        _refused(store, error)
+        _refused(store, error, "heard")
         return
     caption(_how_long(ticket.results["took"]))
     focus = draw_features(store, sound, heard)
@@ -63,10 +63,13 @@ def main() -> None:
     draw_nearest(store, sound, one)
     try:
         draw_where(store, sound, one, feature)
+    except ExplorerError as error:
+        _refused(store, error, "where")
+    try:
         table, seconds = waited(ticket, "factors", "openSMILE measures the factors …")
         draw_factors(store, sound, table, seconds, one)
     except ExplorerError as error:
-        _refused(store, error)
+        _refused(store, error, "factors")
 
 
 def _choose_saes(store: Store, sae: dict[str, Any]) -> list[str]:
@@ -74,7 +77,7 @@ def _choose_saes(store: Store, sae: dict[str, Any]) -> list[str]:
     saes = cached(fetch_saes, store)
     names = kept(sae_names, saes, with_encoder=True)
     here = str(sae["sae_id"])
-    asked = [text for text in (get_param("with") or "").split(",") if text and text != here]
+    asked = list(dict.fromkeys(text for text in (get_param("with") or "").split(",") if text and text != here))
     for sae_id in asked:
         if sae_id not in names:
             raise NotInStoreError(f"The link asks for SAE {sae_id!r} beside the first, which is not in this store.")
@@ -90,14 +93,14 @@ def _choose_saes(store: Store, sae: dict[str, Any]) -> list[str]:
     return [here, *asked[: MAX_SAES - 1]]
 
 
-def _refused(store: Store, error: ExplorerError) -> None:
+def _refused(store: Store, error: ExplorerError, what: str) -> None:
     """Say what is wrong and, where it is a checkpoint, which encoders can be heard through instead."""
     if isinstance(error, EncoderError):
         empty_state(str(error), "The rest of the app needs no encoder: features, layers and factors are in the store.")
         _offer(store)
     else:
         notice(str(error), kind="warning")
-    if st.button("Try again", key="live-again", icon=":material/refresh:"):
+    if st.button("Try again", key=f"live-again-{what}", icon=":material/refresh:"):
         forget_failed()
         st.rerun()
 

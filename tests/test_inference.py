@@ -26,10 +26,13 @@ from explorer.inference import (
     places_of,
     with_predictions,
 )
+from explorer.inference.models import Models
+from explorer.inference.requests import EncodeRequest, FindRequest
 from explorer.playable import restored
+from explorer.pooling import Pooling
 from explorer.prediction import percentile_among, scaled
 from explorer.queries.corpus import fetch_saes
-from explorer.queries.live import fetch_encoder, fetch_nearest_clips, fetch_original
+from explorer.queries.live import fetch_encoder, fetch_live_features, fetch_nearest_clips, fetch_original
 from explorer.queries.search import fetch_codes
 from explorer.queries.traces import _stored
 from explorer.sae import feature_trace
@@ -213,6 +216,51 @@ def test_only_the_same_checkpoint_is_taken(store: Store, tiny_sources: Path, tmp
     assert isinstance(nowhere, Missing) and "not at hand" in nowhere.reason
 
 
+def test_of_a_hub_cache_the_stores_revision_is_taken(
+    store: Store, tiny_sources: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row = fetch_encoder(store, str(references(store).query("encoder_name == 'hubert'")["encoder_id"].iloc[0]))
+    from_hub = {**row, "source": "somebody/hubert", "revision": "a" * 40}
+    cache = tmp_path / "hub" / "models--somebody--hubert"
+    shutil.copytree(tiny_sources / "random-hubert", cache / "snapshots" / ("a" * 40))
+    write_random_checkpoint("hubert", cache / "snapshots" / ("b" * 40), size="small", seed=9)
+    (cache / "refs").mkdir()
+    (cache / "refs" / "main").write_text("b" * 40)  # what the name alone means today
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    found = find_place(from_hub, [])
+    assert isinstance(found, Place) and found.folder.name == "a" * 40
+    sound = Waveform((0.1 * np.random.default_rng(0).standard_normal(16_000)).astype(np.float32), 16_000)
+    reply = Models(1e9).encode(EncodeRequest(from_hub, (), sound, (2,), Pooling(), "cpu"))
+    own = load_encoder(f"hubert={tiny_sources / 'random-hubert'}", device="cpu").hidden_states([sound], (2,))[2]
+    assert np.allclose(reply.states[2].values_td, own.values_td[0], atol=1e-5)
+
+
+def test_weights_that_change_while_they_are_in_use_are_refused(
+    store: Store, tiny_sources: Path, tmp_path: Path
+) -> None:
+    row = fetch_encoder(store, str(references(store).query("encoder_name == 'hubert'")["encoder_id"].iloc[0]))
+    shutil.copytree(tiny_sources / "random-hubert", tmp_path / "mine")
+    models, places = Models(1e9), (f"hubert={tmp_path / 'mine'}",)
+    assert models.answer(FindRequest((row,), places)) == [find_place(row, places)]
+    shutil.rmtree(tmp_path / "mine")
+    write_random_checkpoint("hubert", tmp_path / "mine", size="small", seed=9)
+    sound = Waveform(np.ones(16_000, np.float32) / 9, 16_000)
+    with pytest.raises(EncoderError, match="changed while it was in use"):
+        models.encode(EncodeRequest(row, places, sound, (2,), Pooling(), "cpu"))
+    with pytest.raises(EncoderError, match="other weights"):
+        models.encode(EncodeRequest(row, places, sound, (2,), Pooling(), "cpu"))
+
+
+def test_a_feature_that_no_clip_of_the_corpus_has_is_above_all_of_them(store: Store) -> None:
+    dead = store.query(
+        "SELECT f.sae_id, f.feature FROM features f ANTI JOIN feature_histograms h USING (sae_id, feature) LIMIT 1"
+    )
+    assert len(dead)
+    known = fetch_live_features(store, str(dead["sae_id"].iloc[0])).set_index("feature")
+    row = known.loc[dead["feature"].iloc[0]]
+    assert row["n_zero"] == 80 and percentile_among(0.1, row["n_zero"], row["quantiles"], row["n_active"]) == 100.0
+
+
 def test_places_in_order(store: Store, tiny_sources: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     one, two = (f"hubert={tiny_sources / name}" for name in ("random-hubert", "random-ast"))
     monkeypatch.setenv("SONOSCOPE_CHECKPOINTS", two)
@@ -230,7 +278,7 @@ def test_what_cannot_be_heard_is_said(store: Store, tmp_path: Path, monkeypatch:
         listen(store, Waveform(np.zeros(16_000, np.float32), 16_000), [sae_id], encode)
     with pytest.raises(AudioError, match="up to 60 s"):
         listen(store, Waveform(np.ones(16_000 * 61, np.float32), 16_000), [sae_id], encode)
-    with pytest.raises(AudioError, match="shortest"):
+    with pytest.raises(AudioError, match=r"lasts 0\.010 s; at least 0\.1 s"):
         listen(store, Waveform(np.ones(160, np.float32), 16_000), [sae_id], encode)
     with pytest.raises(NotInStoreError, match="nosuchsae"):
         listen(store, Waveform(np.ones(16_000, np.float32), 16_000), ["nosuchsae"], encode)

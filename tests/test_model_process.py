@@ -162,6 +162,57 @@ def test_the_queue_is_fair_and_says_where_one_stands() -> None:
     assert served == ["a1", "b2", "a2"] and str(tickets[1].error) == "refused"
 
 
+def test_who_asks_much_lets_others_first_and_stops_when_nobody_waits() -> None:
+    process = Busy()
+    queue = ReaderQueue(process)
+    served: list[str] = []
+    here = [True]
+
+    def many(ask: Ask, ticket: Ticket) -> None:
+        for number in range(3):
+            served.append(str(ask(f"many {number}")))  # type: ignore[arg-type]
+
+    def once(ask: Ask, ticket: Ticket) -> None:
+        served.append(str(ask("once")))  # type: ignore[arg-type]
+
+    long = queue.submit("anna", many, lets_others_first=True, is_wanted=lambda: here[0])
+    while queue._serving is not long:
+        time.sleep(0.01)
+    short = queue.submit("ben", once)
+    for _ in range(2):
+        process.gate.release()
+    assert short.wait("never", 5) and short.is_done and served == ["many 0", "once"]
+    here[0] = False
+    process.gate.release()
+    assert long.wait("never", 5) and long.is_done
+    assert served == ["many 0", "once", "many 1"] and "Nobody waits" in str(long.error)
+
+
+def test_a_newer_request_ends_the_one_being_served() -> None:
+    process = Busy()
+    queue = ReaderQueue(process)
+
+    def two(ask: Ask, ticket: Ticket) -> None:
+        ask("first")  # type: ignore[arg-type]
+        ask("second")  # type: ignore[arg-type]
+
+    old = queue.submit("anna", two)
+    while queue._serving is not old:
+        time.sleep(0.01)
+    new = queue.submit("anna", two)
+    for _ in range(3):
+        process.gate.release()
+    assert new.wait("never", 5) and new.error is None
+    assert old.is_replaced and "Nobody waits" in str(old.error)
+
+
+def test_a_process_that_gives_no_reply_is_ended() -> None:
+    process = ModelProcess((sys.executable, "-c", "import time; time.sleep(60)"), limit_s=0.5)
+    with pytest.raises(ModelProcessError, match=r"gave no reply for 0\.5 s"):
+        process.ask(FactorRequest(SOUND))
+    assert process.pid is None
+
+
 def test_nothing_holds_a_sound_once_it_is_read() -> None:
     process = Busy()
     queue = ReaderQueue(process)

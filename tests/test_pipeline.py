@@ -17,10 +17,10 @@ import pytest
 import soundfile as sf
 from safetensors import SafetensorError
 
-from explorer.audio import load_waveform
+from explorer.audio import load_waveform, resample
 from explorer.encoders import MARKER, load_encoder
 from explorer.errors import ConfigError, DatasetError, StoreBusyError, StoreError
-from explorer.inference import read_sound
+from explorer.inference import read_states
 from explorer.sae import load_sae
 from explorer.store import Store, current_generation, open_store
 from precompute.artefacts import PARTIAL
@@ -119,7 +119,9 @@ def test_live_gives_what_the_store_holds(tiny_store: Path, tiny_sources: Path, s
         stored = traces(store, sae_row).set_index(["feature", "clip_index"])
         for row in listed.drop_duplicates("clip_index").head(4).itertuples():
             wave = load_waveform(tiny_sources / "singing" / row.path, start_s=row.start_s, duration_s=row.duration_s)
-            reading = read_sound(wave, encoder, int(sae_row["layer"]), [sae])[0]
+            wave = resample(wave, encoder.sample_rate_hz)
+            states = encoder.hidden_states([wave], [int(sae_row["layer"])])[int(sae_row["layer"])]
+            reading = read_states(states.values_td[0], states.times_s[0], sae)
             assert reading.preactivations_f[row.feature] == pytest.approx(row.preactivation, rel=1e-4, abs=1e-5)
             assert reading.activation(row.feature) == pytest.approx(row.value, rel=1e-4, abs=1e-5)
             trace = stored.loc[(row.feature, row.clip_index)]

@@ -17,13 +17,14 @@ from explorer.inference.listening import (
     listen,
     measure,
     own_encoder,
+    reader_of,
     with_predictions,
 )
 from explorer.inference.occlusion import Occlusion, occlude
-from explorer.inference.reading import Reading, read_sound, read_states
+from explorer.inference.reading import Reading, read_states
 
 __all__ = [
     "APPROXIMATE", "MAX_LIVE_S", "ClipSound", "Heard", "Missing", "Occlusion", "Place", "Reading", "beside_corpus",
     "clip_sound", "encode_by", "find_place", "listen", "measure", "occlude", "own_encoder", "places_of",
-    "read_sound", "read_states", "with_predictions",
+    "read_states", "reader_of", "with_predictions",
 ]  # fmt: skip

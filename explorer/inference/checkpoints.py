@@ -8,6 +8,7 @@ configuration and loader, and SAEs mean nothing on other states.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,7 +48,7 @@ def parse_places(texts: Sequence[str]) -> list[str]:
             raise ConfigError(
                 f"{text!r} names no checkpoint: write NAME=DIR, such as hubert=/models/hubert-base-ls960."
             )
-        if not Path(folder).expanduser().is_dir():
+        if not _is_there(folder):
             raise ConfigError(f"There is no folder {folder!r} (from {text!r}). Give the folder that holds config.json.")
     return list(texts)
 
@@ -70,7 +71,8 @@ def find_place(encoder: Mapping[str, Any], places: Sequence[str]) -> Place | Mis
             looked.append(f"{place}: {error}")
             continue
         if found.fingerprint == encoder["fingerprint"]:
-            return Place(str(encoder["encoder_id"]), place, found.folder, str(encoder["loader"]))
+            name = place.partition("=")[0]  # its folder and not its name on the hub, which may mean another revision
+            return Place(str(encoder["encoder_id"]), f"{name}={found.folder}", found.folder, str(encoder["loader"]))
         looked.append(f"{place}: {_difference(encoder, found)}")
     return Missing(str(encoder["encoder_id"]), _advice(encoder, looked))
 
@@ -82,14 +84,19 @@ def _candidates(encoder: Mapping[str, Any], places: Sequence[str]) -> list[str]:
         f"{name}={folder}"
         for text in places
         for given, _, folder in [text.partition("=")]
-        if given == name and Path(folder).expanduser().is_dir()
+        if given == name and _is_there(folder)
     ]
     from_hub = [f"{name}={encoder['source']}"] if encoder["revision"] else []
     return list(dict.fromkeys([*folders, *from_hub]))
 
 
 def _revision(encoder: Mapping[str, Any], place: str) -> str | None:
-    return None if Path(place.partition("=")[2]).expanduser().is_dir() else str(encoder["revision"])
+    return None if _is_there(place.partition("=")[2]) else str(encoder["revision"])
+
+
+def _is_there(folder: str) -> bool:
+    """Whether it is a folder; os.path, since pathlib raises where one above it may not be entered."""
+    return os.path.isdir(os.path.expanduser(folder))
 
 
 def _difference(encoder: Mapping[str, Any], found: Any) -> str:

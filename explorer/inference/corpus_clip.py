@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -35,7 +36,7 @@ def clip_sound(store: Store, clip_index: int, roots: Sequence[str] = ()) -> Clip
     differs = False
     for root in dict.fromkeys([*named, *facts["roots"]] if facts["path"] else []):
         path = Path(root).expanduser() / facts["path"]
-        if not path.is_file():
+        if not os.path.isfile(path) or not os.access(path, os.R_OK):  # pathlib raises below a closed folder
             continue
         if _sha256(path, path.stat().st_mtime_ns, path.stat().st_size) == facts["sha256"]:
             wave = load_waveform(path, start_s=facts["start_s"], duration_s=facts["duration_s"])

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from explorer.audio import SILENT_RMS, Waveform, resample
+from explorer.audio import MIN_CLIP_S, SILENT_RMS, Waveform, resample
 from explorer.errors import AudioError, NotInStoreError
 from explorer.inference.checkpoints import places_of
 from explorer.inference.models import Models
@@ -71,11 +71,13 @@ class Heard:
 
 
 def check_sound(wave: Waveform) -> None:
-    """Raise AudioError, with what to do, for a sound that is silent or over MAX_LIVE_S."""
+    """Raise AudioError, with what to do, for a sound that is silent, too short or over MAX_LIVE_S."""
     if wave.duration_s > MAX_LIVE_S:
         raise AudioError(
             f"The sound lasts {wave.duration_s:.1f} s; up to {MAX_LIVE_S:g} s are read at once. Choose a part of it."
         )
+    if wave.duration_s < MIN_CLIP_S:
+        raise AudioError(f"The sound lasts {wave.duration_s:.3f} s; at least {MIN_CLIP_S:g} s are needed.")
     if wave.rms < SILENT_RMS:
         raise AudioError(f"The sound is silent (rms {wave.rms:.1e} of full scale): there is nothing to hear in it.")
 
@@ -97,6 +99,22 @@ def listen(store: Store, wave: Waveform, sae_ids: Sequence[str], encode: Encode)
         at_its_rate = resample(wave, int(encoder["sample_rate_hz"]))
         states[encoder_id, pooling] = encode(encoder, at_its_rate, sorted(wanted), Pooling.named(pooling))
     return [_heard(store, sae, states[_pass(sae)][int(sae["layer"])]) for sae in saes]
+
+
+def reader_of(store: Store, sae_id: str, encode: Encode) -> Callable[[Waveform], Reading]:
+    """A function that reads sounds with one SAE and looks at nothing else; silence too, for tests that make some.
+
+    Raises NotInStoreError as `listen` does.
+    """
+    sae = _readable(resolve_sae(store, sae_id))
+    encoder, weights = fetch_encoder(store, str(sae["encoder_id"])), load_sae(store.file(sae["weights_file"]))
+    layer, pooling = int(sae["layer"]), Pooling.named(str(sae["pooling"]))
+
+    def read(wave: Waveform) -> Reading:
+        states = encode(encoder, resample(wave, int(encoder["sample_rate_hz"])), [layer], pooling)[layer]
+        return read_states(states.values_td, states.times_s, weights, states.pooled_d)
+
+    return read
 
 
 def measure(store: Store, wave: Waveform) -> pd.DataFrame:

@@ -19,14 +19,20 @@ from explorer.errors import ExplorerError, ModelProcessError
 from explorer.inference.requests import Failure, Request
 
 _ROOT = Path(__file__).resolve().parents[2]
+LIMIT_S = 600.0
 Ask = Callable[[Request], Any]
 
 
 class ModelProcess:
-    """The worker process. Started by the first request. Requests are made by one thread at a time."""
+    """The worker process. Started by the first request. Requests are made by one thread at a time.
 
-    def __init__(self, command: tuple[str, ...] = (sys.executable, "-m", "explorer.inference.worker")) -> None:
-        self._command = command
+    One that gives no reply for `limit_s` is killed, so that the next request is served.
+    """
+
+    def __init__(
+        self, command: tuple[str, ...] = (sys.executable, "-m", "explorer.inference.worker"), limit_s: float = LIMIT_S
+    ) -> None:
+        self._command, self._limit_s = command, limit_s
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -36,18 +42,28 @@ class ModelProcess:
 
     def ask(self, request: Request) -> Any:
         """The reply to a request. Raises ExplorerError for what the worker refused, ModelProcessError when it died."""
-        process = self._running()
+        process, is_late = self._running(), threading.Event()
+
+        def give_up() -> None:
+            is_late.set()
+            process.kill()
+
+        watch = threading.Timer(self._limit_s, give_up)
+        watch.daemon = True
+        watch.start()
         try:
             pickle.dump(request, process.stdin)
             process.stdin.flush()
             reply = pickle.load(process.stdout)  # noqa: S301 - the worker alone writes here
         except (BrokenPipeError, EOFError, pickle.UnpicklingError) as error:
-            how = _how(process)
+            how = f"it gave no reply for {self._limit_s:g} s" if is_late.is_set() else _how(process)
             self.stop()
             raise ModelProcessError(
                 f"The process that holds the models stopped ({how}). It starts again with the next request: try once "
                 "more, with a shorter sound if it was the memory."
             ) from error
+        finally:
+            watch.cancel()
         if isinstance(reply, ExplorerError):
             raise reply
         if isinstance(reply, Failure):
@@ -99,8 +115,16 @@ def _nothing(ask: Ask, ticket: Ticket) -> None:
 class Ticket:
     """One reader's request: what it gave so far, by name, and how many are before it."""
 
-    def __init__(self, reader: str, work: Callable[[Ask, Ticket], None], queue: ReaderQueue) -> None:
+    def __init__(
+        self,
+        reader: str,
+        work: Callable[[Ask, Ticket], None],
+        queue: ReaderQueue,
+        is_wanted: Callable[[], bool],
+        lets_others_first: bool,
+    ) -> None:
         self.reader, self.work, self._queue = reader, work, queue
+        self.is_wanted, self.lets_others_first = is_wanted, lets_others_first
         self.results: dict[str, Any] = {}
         self.error: ExplorerError | None = None
         self.is_replaced = False
@@ -144,10 +168,23 @@ class ReaderQueue:
         self._changed = threading.Condition()
         threading.Thread(target=self._serve, name="sonoscope-models", daemon=True).start()
 
-    def submit(self, reader: str, work: Callable[[Ask, Ticket], None]) -> Ticket:
-        """Queue a request. `work(ask, ticket)` runs in the queue's thread and puts its results in the ticket."""
-        ticket = Ticket(reader, work, self)
+    def submit(
+        self,
+        reader: str,
+        work: Callable[[Ask, Ticket], None],
+        *,
+        is_wanted: Callable[[], bool] = lambda: True,
+        lets_others_first: bool = False,
+    ) -> Ticket:
+        """Queue a request. `work(ask, ticket)` runs in the queue's thread and puts its results in the ticket.
+
+        It ends at its next question to the models once a newer request of its reader is there, or `is_wanted` says no.
+        lets_others_first: it asks much, and whoever waits is served before each of its questions.
+        """
+        ticket = Ticket(reader, work, self, is_wanted, lets_others_first)
         with self._changed:
+            if self._serving is not None and self._serving.reader == reader:
+                self._serving.is_replaced = True
             for old in [other for other in self._waiting if other.reader == reader]:
                 self._waiting.remove(old)
                 old.is_replaced = True
@@ -172,9 +209,12 @@ class ReaderQueue:
     def _serve_first(self) -> None:
         """A function of its own: nothing here holds a reader's sound while the queue waits for the next."""
         with self._changed:
-            self._serving = ticket = self._waiting.pop(0)
+            if not self._waiting:  # it was replaced a moment ago
+                return
+            before, self._serving = self._serving, self._waiting.pop(0)
+            ticket = self._serving
         try:
-            ticket.work(self._process.ask, ticket)
+            ticket.work(lambda request: self._ask_for(ticket, request), ticket)
             ticket.finish()
         except ExplorerError as error:
             ticket.finish(error)
@@ -182,4 +222,11 @@ class ReaderQueue:
             ticket.finish(ModelProcessError(f"{type(error).__name__}: {error}. Please report it."))
         finally:
             with self._changed:
-                self._serving = None
+                self._serving = before
+
+    def _ask_for(self, ticket: Ticket, request: Request) -> Any:
+        while ticket.lets_others_first and self._waiting:
+            self._serve_first()
+        if ticket.is_replaced or not ticket.is_wanted():
+            raise ModelProcessError("Nobody waits for this request any more.")
+        return self._process.ask(request)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -49,23 +50,25 @@ class Models:
 
     def warm_up(self, request: WarmRequest) -> None:
         """Load encoders, and openSMILE, before a sound is there. What is not at hand is told with the sound."""
+        import torch
+
         from explorer.factors import functionals
 
         for encoder in request.encoders:
             if isinstance(self._place(encoder, request.places), Place):
-                self._encoder(encoder, request.places, request.device)
+                with suppress(torch.OutOfMemoryError):
+                    self._encoder(encoder, request.places, request.device)
         functionals(Waveform(np.zeros(16_000, np.float32), 16_000))
 
     def encode(self, request: EncodeRequest) -> Encoded:
         """The states of a request; on the CPU, with a note, where the GPU's memory is full. Raises ExplorerError."""
         import torch
 
-        try:
+        with suppress(torch.OutOfMemoryError):
             return self._encode_on(request, request.device, "")
-        except torch.OutOfMemoryError:
-            self._encoders.clear()
-            torch.cuda.empty_cache()
-            return self._encode_on(request, CPU, "The GPU's memory is full: this was computed on the CPU.")
+        self._encoders.clear()  # behind the block: inside it the error still holds what filled the memory
+        torch.cuda.empty_cache()
+        return self._encode_on(request, CPU, "The GPU's memory is full: this was computed on the CPU.")
 
     def _encode_on(self, request: EncodeRequest, device: str, note: str) -> Encoded:
         started = time.perf_counter()
@@ -94,6 +97,9 @@ class Models:
             raise EncoderError(place.reason)
         loader: Any = place.loader
         encoder = load_encoder(place.assignment, device=device, loader=loader, offline=True)
+        if encoder.fingerprint != row["fingerprint"]:
+            self._places.clear()
+            raise EncoderError(f"The checkpoint in {place.folder} changed while it was in use. Try again.")
         self._encoders[key] = encoder, sum(path.stat().st_size for path in encoder.checkpoint.weight_files)
         while len(self._encoders) > 1 and sum(size for _, size in self._encoders.values()) > self._memory_bytes:
             self._encoders.popitem(last=False)

@@ -1,18 +1,12 @@
-"""A waveform through an encoder and an SAE: the codes and traces of one sound, the same way precompute makes them."""
+"""One sound's states through an SAE: its code and traces, the same way precompute makes them."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from explorer.audio import Waveform, resample
 from explorer.sae import SAE, Codes, feature_trace
-
-if TYPE_CHECKING:
-    from explorer.encoders import Encoder
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,14 +57,3 @@ def read_states(states_td: np.ndarray, times_s: np.ndarray, sae: SAE, pooled_d: 
     """Frames (t, d) at `times_s` as one SAE sees their mean (or `pooled_d`)."""
     pooled = states_td.mean(axis=0, dtype=np.float64).astype(np.float32) if pooled_d is None else pooled_d
     return Reading(states_td, times_s, sae.preactivations(pooled[None])[0], sae.encode(pooled[None]), sae)
-
-
-def read_sound(wave: Waveform, encoder: Encoder, layer: int, saes: Sequence[SAE]) -> list[Reading]:
-    """Encode one sound (any rate) and read it with several SAEs of the same layer.
-
-    Raises AudioError for a sound the encoder does not take, and EncoderError for a layer it does not have.
-    """
-    if wave.sample_rate_hz != encoder.sample_rate_hz:
-        wave = resample(wave, encoder.sample_rate_hz)
-    states = encoder.hidden_states([wave], [layer])[layer]
-    return [read_states(states.values_td[0], states.times_s[0], sae, states.pooled()[0]) for sae in saes]

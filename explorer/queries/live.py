@@ -41,7 +41,8 @@ def fetch_live_features(store: Store, sae_id: str) -> pd.DataFrame:
     """
     return store.query(
         f"SELECT f.feature, {shown_label('f')} AS label, 100 * f.density AS density, f.max_value, "  # noqa: S608
-        "f.preactivation_mean, f.is_dense, coalesce(h.n_zero, 0) AS n_zero, f.n_active, h.quantiles "
+        "f.preactivation_mean, f.is_dense, f.n_active, h.quantiles, "
+        "coalesce(h.n_zero, (SELECT count(*) FROM clips)) AS n_zero "
         "FROM features f LEFT JOIN feature_histograms h USING (sae_id, feature) WHERE f.sae_id = ? ORDER BY f.feature",
         [sae_id],
     )

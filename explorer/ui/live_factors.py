@@ -13,7 +13,6 @@ from explorer.store import Store
 from explorer.text import capitalised, count, r2_words, scored_on
 from explorer.ui.choices import chart, section
 from explorer.ui.context import cached, is_dark
-from explorer.ui.figure import kept_figure
 from explorer.ui.live_features import heard_name
 from explorer.ui.live_sounds import LiveSound
 from explorer.ui.style import caption, table_foot
@@ -49,14 +48,15 @@ def _corpus(sound: LiveSound, rows: pd.DataFrame, heard: Heard, ticked: list[int
         return
     if ticked:
         title = "The ticked factors among the corpus"
-    elif drawn["predicted"].notna().any():
+    elif (drawn["r2"] > 0).all():
         title = f"The {count(len(drawn), 'factor')} that the code predicts best, among the corpus"
     else:
         title = f"The first {count(len(drawn), 'factor')} among the corpus"
     of_figure = drawn[["display_name", "unit", "value", "predicted", "counts", "edges"]].reset_index(drop=True)
     name = f"live-corpus-{heard.sae['sae_id']}"
     chart(
-        kept_figure(factor_places, of_figure, encoder_color(str(heard.sae["encoder_name"])), is_dark()),
+        # Not kept as other figures are: a reader's own numbers go with the reader.
+        str(factor_places(of_figure, encoder_color(str(heard.sae["encoder_name"])), is_dark()).to_json()),
         f"{name}-{sound.sound_id}",
         drawn.drop(columns=["counts", "edges"]),
         name,
@@ -98,7 +98,7 @@ def _table(rows: pd.DataFrame, heard: Heard, seconds: float) -> list[int]:
     n_outside = int(rows["outside"].sum())
     table_foot(
         f"{count(n_outside, 'factor')} of {int(rows['value'].notna().sum())} measured lie outside the middle 90 % "
-        f"of the corpus. {_how_predicted(heard)}"
+        f"of the corpus, as about a tenth would of any clip in it. {_how_predicted(heard)}"
         f"openSMILE took {seconds:.2f} s.",
         rows.drop(columns=["counts", "edges"]),
         f"live-factors-{heard.sae['sae_id']}",

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 import pandas as pd
 import streamlit as st
 
+from explorer.audio import MIN_CLIP_S
 from explorer.figures.theme import on_picture
 from explorer.inference import Heard
 from explorer.queries.corpus import resolve_feature
@@ -47,7 +49,8 @@ def draw_features(store: Store, sound: LiveSound, heard: Sequence[Heard]) -> lis
     if part:
         caption(
             "Ranked by the code of the frames in the marked part alone; the encoder heard the rest too. "
-            "Take the mark away with ⟲ for the whole sound."
+            "Take the mark away with ⟲ for the whole sound. No shares of corpus clips: a short part of any clip lies "
+            "higher than whole clips do."
             + (" Special and padded tokens, which the whole's code holds, belong to no part." if pools_all else "")
         )
     for one in heard:
@@ -87,7 +90,7 @@ def _asked_feature(store: Store, heard: Heard) -> int | None:
 def _ranking(heard: Heard, part: Range, named: int | None, *, show_dense: bool) -> list[int]:
     """A table of active features. Returns those ticked; where none is, the one that is named, or else the first."""
     sae_id = str(heard.sae["sae_id"])
-    rows = heard.features if part is None else heard.between(*part)
+    rows = heard.features if part is None else heard.between(*part).drop(columns="percentile")
     shown = rows if show_dense else rows[~rows["is_dense"].astype(bool)]
     n_hidden = len(rows) - len(shown)
     chart_title(heard_name(heard))
@@ -100,15 +103,18 @@ def _ranking(heard: Heard, part: Range, named: int | None, *, show_dense: bool) 
         "label": column.TextColumn("Label", width=90),
         "activation": column.NumberColumn("Activation", format="%.2f", width=84),
         "percentile": column.NumberColumn(
-            "Above", format="%.0f %%", width=70, help="The share of all corpus clips that activate this feature less"
+            "Above",
+            format="%.0f %%",
+            width=70,
+            help="The share of all corpus clips, whole ones, that activate this feature less",
         ),
         "density": column.NumberColumn("Density", format="%.1f %%", width=74, help="Share of clips it is active in"),
     }
     top = shown.head(ROWS).reset_index(drop=True)
-    height = "content" if len(top) <= SHOWN_ROWS else 36 * SHOWN_ROWS + 38
+    height: int | Literal["content"] = "content" if len(top) <= SHOWN_ROWS else 36 * SHOWN_ROWS + 38
     event = st.dataframe(
         top, hide_index=True, placeholder="–", on_select="rerun", selection_mode=["multi-row", "single-cell"],
-        column_config=columns, column_order=list(columns), height=height,
+        column_config=columns, column_order=[name for name in columns if name in top], height=height,
         key=visit_key(f"live-{sae_id}-{show_dense}-{part}"),
     )  # fmt: skip
     hidden = f"{count(n_hidden, 'dense one')} hidden. " if n_hidden else ""
@@ -132,7 +138,7 @@ def _play(store: Store, sound: LiveSound, heard: Sequence[Heard], chosen: Sequen
     traces = tuple(_trace(*line, mark=mark) for line, mark in zip(lines, marks, strict=False))
     clip = PlayerClip(
         sound.sound_id, sound.name, sound.wave.duration_s, detail=f"{sound.wave.sample_rate_hz / 1000:g} kHz",
-        note="" if sound.clip_index is not None else " ".join(sound.notes), traces=traces,
+        note="" if sound.clip_index is not None else sound.remarks, traces=traces,
     )  # fmt: skip
     event = player(store, [clip], f"live-{sound.sound_id}", height_px=150, can_open=False, can_mark=True)
     caption(
@@ -149,7 +155,11 @@ def _play(store: Store, sound: LiveSound, heard: Sequence[Heard], chosen: Sequen
         marked = event.get("range")
         st.session_state["so-live-range"] = (sound.sound_id, tuple(marked) if marked else None)
         st.rerun()
-    if part and st.button(f"Read only {part[0]:.2f} to {part[1]:.2f} s", key="live-cut", icon=":material/content_cut:"):
+    if (
+        part
+        and part[1] - part[0] >= MIN_CLIP_S
+        and st.button(f"Read only {part[0]:.2f} to {part[1]:.2f} s", key="live-cut", icon=":material/content_cut:")
+    ):
         keep_part(sound, *part)
 
 

@@ -75,13 +75,13 @@ def _speaking(probe: LabelProbe, heard: Heard, classes: list[str], focus: int | 
     chosen = st.selectbox("Speaks for and against", classes, key=f"live-class-{heard.sae['sae_id']}-{classes[0]}")
     k = probe.classes.index(chosen or classes[0])
     moves = pd.Series(probe.contrast(heard.code_f, k))
-    labels = heard.features.set_index("feature")["label"]
+    labels = heard.known.set_index("feature")["label"]
     ends = pd.concat([moves[moves > 0].nlargest(N_FEATURES), moves[moves < 0].nsmallest(N_FEATURES)[::-1]])
     plain_table(
         pd.DataFrame(
             {
                 "feature": [str(feature) for feature in ends.index],
-                "label": [str(labels[f]) if f in labels and isinstance(labels[f], str) else "–" for f in ends.index],
+                "label": [str(labels[f]) if is_defined(labels[f]) else "–" for f in ends.index],
                 "activation": [number(float(heard.code_f[f])) for f in ends.index],
                 "to the logit": [signed(float(value), 2) for value in ends],
             }

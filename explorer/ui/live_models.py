@@ -19,10 +19,11 @@ from explorer.queries.live import fetch_encoder
 from explorer.store import Store
 from explorer.text import count
 from explorer.ui.context import cached, named_checkpoints
-from explorer.ui.live_sounds import LiveSound
+from explorer.ui.live_sounds import LiveSound, live_sound
 
 POLL_S = 0.2
 _TICKETS, _PAGE = "so-live-tickets", "so-live-page"
+_FIND = "find"
 N_KEPT = 6
 
 
@@ -34,22 +35,39 @@ def queue() -> ReaderQueue:
     return ReaderQueue(process)
 
 
-def asked(key: tuple[Any, ...], work: Callable[[Ask, Ticket], None]) -> Ticket:
-    """The request of this key: made once for a page that is open, and the same one in later runs."""
+def asked(
+    key: tuple[Any, ...],
+    work: Callable[[Ask, Ticket], None],
+    sound: LiveSound | None = None,
+    *,
+    lets_others_first: bool = False,
+) -> Ticket:
+    """The request of this key: made once for a page that is open, and the same one in later runs.
+
+    One about a sound is given up when the sound is gone, with its reader. Those used last are kept.
+    """
     tickets: dict[tuple[Any, ...], Ticket] = st.session_state.setdefault(_TICKETS, {})
-    known = tickets.get(key)
+    known = tickets.pop(key, None)
     if known is None or known.is_replaced:
-        page = st.session_state.setdefault(_PAGE, secrets.token_hex(8))
-        known = tickets[key] = queue().submit(f"{page}-{key[0]}", work)
-        while len(tickets) > N_KEPT:
-            tickets.pop(next(iter(tickets)))
+        page, sound_id = st.session_state.setdefault(_PAGE, secrets.token_hex(8)), sound.sound_id if sound else None
+        known = queue().submit(
+            f"{page}-{key[0]}",
+            work,
+            is_wanted=lambda: sound_id is None or live_sound(sound_id) is not None,
+            lets_others_first=lets_others_first,
+        )
+    tickets[key] = known
+    while len(tickets) > N_KEPT:
+        tickets.pop(next(iter(tickets)))
     return known
 
 
 def forget_failed() -> None:
-    """Make what failed anew in the next run."""
+    """Make what failed anew in the next run, and look for checkpoints again."""
     tickets: dict[tuple[Any, ...], Ticket] = st.session_state.get(_TICKETS, {})
-    st.session_state[_TICKETS] = {key: known for key, known in tickets.items() if known.error is None}
+    st.session_state[_TICKETS] = {
+        key: known for key, known in tickets.items() if known.error is None and key[0] != _FIND
+    }
 
 
 def at_hand(store: Store) -> list[str]:
@@ -62,7 +80,7 @@ def at_hand(store: Store) -> list[str]:
         found: list[Place | Missing] = ask(FindRequest(encoders, places))
         ticket.put("found", [place.encoder_id for place in found if isinstance(place, Place)])
 
-    found: list[str] = waited(asked(("find", store.generation), work), "found", "Looking for checkpoints …")
+    found: list[str] = waited(asked((_FIND, places, store.generation), work), "found", "Looking for checkpoints …")
     return found
 
 
@@ -106,4 +124,4 @@ def reading_of(store: Store, sound: LiveSound, sae_ids: Sequence[str]) -> Ticket
         row = ask(FactorRequest(sound.wave))
         ticket.put("factors", (beside_corpus(store, row), time.perf_counter() - started))
 
-    return asked(("reading", sound.sound_id, tuple(sae_ids), store.generation), work)
+    return asked(("reading", sound.sound_id, tuple(sae_ids), store.generation), work, sound)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from explorer.audio import Waveform
-from explorer.inference import Heard, Occlusion, Reading, encode_by, listen, occlude, places_of
+from explorer.inference import Heard, Occlusion, encode_by, occlude, places_of, reader_of
 from explorer.inference.model_process import Ask, Ticket
 from explorer.inference.occlusion import N_CONTROLS
 from explorer.queries.live import fetch_nearest_clips
@@ -69,25 +68,26 @@ def draw_where(store: Store, sound: LiveSound, heard: Heard, feature: int | None
 
     def work(ask: Ask, ticket: Ticket) -> None:
         encode = encode_by(ask, places)
-
-        def read(wave: Waveform) -> Reading:
-            return listen(store, wave, [str(heard.sae["sae_id"])], encode)[0].reading
-
+        read = reader_of(store, str(heard.sae["sae_id"]), encode)
         ticket.put("test", occlude(sound.wave, heard.reading, feature, read))
 
-    found: Occlusion = waited(asked(key, work), "test", f"Encoding the sound {N_CONTROLS + 1} times more …")
+    found: Occlusion = waited(
+        asked(key, work, sound, lets_others_first=True), "test", f"Encoding the sound {N_CONTROLS + 1} times more …"
+    )
     others = sorted(found.without_other)
     verdict = (
-        f"It falls by more than in every control, which by chance happens once in {N_CONTROLS + 1}: "
-        "the feature needs what sounds there."
-        if found.is_beyond_chance
+        f"It falls by more than at each of {N_CONTROLS} other places: what raises it there sounds there."
+        if found.falls_most
         else "It does not fall: what it answers to is not in that tenth."
         if found.without_peak >= found.whole
-        else "It does not fall by more than in every control: what it answers to is not in that tenth alone."
+        else "It does not fall by more than at other places: what it answers to is not in that tenth alone."
     )
     st.write(
         f"Feature {feature}, pre-activation: {number(found.whole)} as it is; {number(found.without_peak)} without the "
         f"{percent(found.share)} it points to; {number(others[0])} to {number(others[-1])} (median "
         f"{number(others[len(others) // 2])}) without as much elsewhere. {verdict}"
     )
-    caption(f"The control turns the same silences round in time, {N_CONTROLS} times. This is one sound: try others.")
+    caption(
+        f"The control turns the same silences round in time, {N_CONTROLS} times. It tells whether a cause lies where "
+        "the trace points, on noise as on singing, not whether the feature means something. Try other sounds too."
+    )

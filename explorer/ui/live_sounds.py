@@ -19,6 +19,7 @@ from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from explorer.audio import Waveform, flac_bytes
 from explorer.contours import Contours, clip_contours
+from explorer.text import sentence
 from explorer.ui.spectrogram import mel_picture, picture_png
 
 GRACE_S, EVERY_S = 150.0, 10.0
@@ -28,9 +29,10 @@ PEAK_CLIPPED, SHARE_CLIPPED = 0.999, 1e-4
 
 @dataclass(frozen=True, eq=False)
 class LiveSound:
-    """A sound to be read. `sound_id`: what players ask for it by. clip_index: of the corpus clip that it is, if any.
+    """A sound to be read. `sound_id`: what players ask for it by. clip_index: of the corpus clip that it is, or is a
+    part of, if any. notes: what is worth knowing of its source.
 
-    session_id: of the reader's session, which alone keeps it; the newest N_KEPT of a session are kept.
+    session_id: of the reader's session, which alone keeps it; the N_KEPT that a session used last are kept.
     """
 
     wave: Waveform
@@ -48,6 +50,11 @@ class LiveSound:
                 del _SOUNDS[name]
         _janitor()
 
+    @property
+    def remarks(self) -> str:
+        """Sentences: the notes, and what its samples show."""
+        return " ".join(sentence(note) for note in (*self.notes, clipping(self.wave)) if note)
+
     @cached_property
     def flac(self) -> bytes:
         """As a browser plays it."""
@@ -64,12 +71,11 @@ class LiveSound:
 
     def between(self, start_s: float, end_s: float) -> LiveSound:
         """A part of it, as a sound of its own."""
-        rate_hz = self.wave.sample_rate_hz
-        part = self.wave.samples[round(start_s * rate_hz) : round(end_s * rate_hz)]
         return LiveSound(
-            Waveform(part, rate_hz),
+            self.wave.between(start_s, end_s),
             f"{self.name} · {start_s:.2f} to {end_s:.2f} s",
             self.notes,
+            self.clip_index,
             session_id=self.session_id,
         )
 
@@ -81,7 +87,11 @@ _LOCK = Lock()
 
 def live_sound(sound_id: str | None) -> LiveSound | None:
     """The sound of this name while its reader is here."""
-    return _SOUNDS.get(sound_id or "")
+    with _LOCK:
+        sound = _SOUNDS.pop(sound_id or "", None)
+        if sound is not None:
+            _SOUNDS[sound.sound_id] = sound  # used last
+    return sound
 
 
 def current_session() -> str:

@@ -17,7 +17,7 @@ from explorer.queries.corpus import resolve_clip
 from explorer.queries.live import fetch_clips_named
 from explorer.store import Store
 from explorer.ui.choices import choose_one
-from explorer.ui.live_sounds import LiveSound, clipping, live_sound
+from explorer.ui.live_sounds import LiveSound, live_sound
 from explorer.ui.markup import as_written
 from explorer.ui.style import caption, empty_state, notice
 from explorer.ui.url import get_param, set_params
@@ -99,16 +99,21 @@ def _from_microphone() -> LiveSound | None:
 
 def _from_bytes(data: SoundBytes, file_id: str) -> LiveSound:
     info = _kept_info(data, file_id)
-    start_s = 0.0
-    if info[0] > MAX_LIVE_S:
-        notice(f"{data.name} lasts {info[0]:.1f} s: {MAX_LIVE_S:g} s of it are read at once.")
-        start_s = st.number_input("From (s)", 0.0, info[0] - MAX_LIVE_S, 0.0, step=5.0, key=f"live-from-{file_id}")
+    start_s = _start_of(data.name, info[0], file_id)
 
     def make() -> LiveSound:
         wave = load_waveform(data, start_s=start_s, duration_s=MAX_LIVE_S)
-        return LiveSound(wave, data.name, tuple(note for note in (info[1], clipping(wave)) if note))
+        return LiveSound(wave, data.name, (info[1],) if info[1] else ())
 
     return _kept((file_id, start_s), make)
+
+
+def _start_of(name: str, duration_s: float, key: str) -> float:
+    """Where in a sound that is too long for one reading its part begins, in s."""
+    if duration_s <= MAX_LIVE_S:
+        return 0.0
+    notice(f"{name} lasts {duration_s:.1f} s: {MAX_LIVE_S:g} s of it are read at once.")
+    return float(st.number_input("From (s)", 0.0, duration_s - MAX_LIVE_S, 0.0, step=5.0, key=f"live-from-{key}"))
 
 
 def _kept_info(data: SoundBytes, file_id: str) -> tuple[float, str]:
@@ -157,10 +162,13 @@ def _from_corpus(store: Store) -> LiveSound | None:
         return None
     clip = resolve_clip(store, chosen)
 
+    start_s = _start_of(str(clip["title"]), float(clip["duration_s"]), chosen)
+
     def make() -> LiveSound:
         sound = clip_sound(store, int(clip["clip_index"]))
-        return LiveSound(sound.wave, str(clip["title"]), (sound.note,), int(clip["clip_index"]))
+        wave = sound.wave.between(start_s, start_s + MAX_LIVE_S)
+        return LiveSound(wave, str(clip["title"]), (sound.note,), int(clip["clip_index"]))
 
-    sound = _kept((store.generation, chosen), make)
+    sound = _kept((store.generation, chosen, start_s), make)
     caption(f"Read {sound.notes[0]}.")
     return sound

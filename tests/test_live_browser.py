@@ -1,0 +1,185 @@
+"""pages/live.py: a sound through the page as a reader does it, in headless Chromium."""
+
+from __future__ import annotations
+
+import re
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from explorer.audio import SoundBytes, Waveform, load_waveform
+from explorer.inference import clip_sound
+from explorer.store import Store
+from tests.browser import FLAGS, Complaints, Server, chromium_path, drag, settle
+from tests.test_live import a_clip, a_reference, wav_of
+
+FAKE_MICROPHONE = ("--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream")
+
+
+@pytest.fixture
+def page(browser: Browser) -> Iterator[Page]:
+    context = browser.new_context(viewport={"width": 1440, "height": 900})
+    yield context.new_page()
+    context.close()
+
+
+def test_what_rises_without_its_peak_is_not_said_to_need_it() -> None:
+    assert Occlusion(0.59, 0.50, (0.70, 0.77), 0.1).falls_most
+    assert not Occlusion(0.59, 0.64, (0.70, 0.77), 0.1).falls_most
+    assert not Occlusion(0.59, 0.50, (0.40, 0.77), 0.1).falls_most
+
+
+def test_a_sound_that_is_silent_but_for_its_peak_can_be_tested(store: Store) -> None:
+    sae_id = a_reference(store)
+    samples = np.zeros(32_000, np.float32)
+    samples[8_000:9_600] = 0.3 * np.sin(np.arange(1_600) / 3)
+    burst = Waveform(samples, 16_000)
+    encode = own_encoder(store, device="cpu")
+    (heard,) = listen(store, burst, [sae_id], encode)
+    for feature in heard.features["feature"].head(3):
+        found = occlude(burst, heard.reading, int(feature), reader_of(store, sae_id, encode))
+        assert len(found.without_other) == 19 and np.isfinite([found.without_peak, *found.without_other]).all()
+
+
+def test_silence_is_tried_only_where_the_network_listens() -> None:
+    """A network that hears the first second of three: silence behind it would be a control that changes nothing."""
+    rng = np.random.default_rng(1)
+    sound = Waveform(rng.choice([-0.3, 0.3], 48_000).astype(np.float32), 16_000)
+    silenced_at: list[np.ndarray] = []
+
+    def first_second(wave: Waveform) -> Reading:
+        silenced_at.append(np.flatnonzero(wave.samples == 0))
+        return of_energy(Waveform(wave.samples[:16_000], 16_000))
+
+    whole = first_second(sound)
+    occlude(sound, whole, 0, first_second)
+    assert whole.heard_s == pytest.approx(1.0) and len(silenced_at) == 21
+    assert all(1_500 < len(at) < 1_700 and at.max() < 16_000 for at in silenced_at[1:])
+
+
+def test_a_file_is_dropped_played_marked_and_cut(page: Page, app: Server, store: Store) -> None:
+    wave = clip_sound(store, a_clip(store)[1]).wave
+    complaints = Complaints(page)
+    page.goto(f"{app.url}/live?sae={a_reference(store)}")
+    settle(page)
+    page.get_by_test_id("stFileUploaderDropzoneInput").set_input_files(
+        {"name": "mine.wav", "mimeType": "audio/wav", "buffer": wav_of(wave)}
+    )
+    clip = page.locator('section.clip[aria-label*="mine.wav"]')
+    expect(clip).to_be_visible(timeout=60_000)
+    expect(page.get_by_role("heading", name="Acoustic factors")).to_be_visible(timeout=60_000)
+    name = str(clip.get_attribute("data-clip-id"))
+    with urllib.request.urlopen(f"{app.url}/audio/{name}") as answer:
+        assert answer.headers["Cache-Control"] == "no-store"
+        heard = load_waveform(SoundBytes("answer", answer.read()))
+    assert wave.sample_rate_hz <= 24_000 and np.abs(heard.samples - wave.samples).max() < 1e-4
+    part = urllib.request.Request(f"{app.url}/audio/{name}", headers={"Range": "bytes=0-3"})
+    with urllib.request.urlopen(part) as answer:
+        assert answer.status == 206 and answer.read() == b"fLaC"
+    clip.get_by_role("button", name="Play mine.wav").click()
+    expect(clip.locator(".clock")).not_to_have_text(re.compile(r"^0\.0"))
+    drag(page, clip.locator(".pic"), 0.25, 0.5)
+    expect(page.get_by_role("heading", name=re.compile(r"Strongest features from \d"))).to_be_visible(timeout=20_000)
+    page.get_by_role("button", name=re.compile("^Read only")).click()
+    cut = page.locator('section.clip[aria-label*=" to "]').first
+    expect(cut).to_be_visible(timeout=60_000)
+    page.get_by_role("button", name="Whole sound again").click()
+    expect(page.locator('section.clip[aria-label$="mine.wav"]')).to_be_visible(timeout=60_000)
+    settle(page)
+    near = page.locator("section.clip[aria-label^='Clip 1']").last
+    title = str(near.locator("button.title").text_content())
+    near.locator("button.title").click()
+    expect(page.locator(f'section.clip[aria-label="Clip: {title}"]')).to_be_visible(timeout=60_000)
+    assert complaints.lines == []
+
+
+def test_of_a_long_file_a_part_is_chosen(page: Page, app: Server, store: Store) -> None:
+    complaints = Complaints(page)
+    tone = clip_sound(store, a_clip(store)[1]).wave
+    long = Waveform(np.resize(tone.samples, 70 * tone.sample_rate_hz), tone.sample_rate_hz)
+    page.goto(f"{app.url}/live?sae={a_reference(store)}")
+    settle(page)
+    drop = page.get_by_test_id("stFileUploaderDropzoneInput")
+    drop.set_input_files({"name": "long.wav", "mimeType": "audio/wav", "buffer": wav_of(long)})
+    expect(page.locator(".so-notice", has_text="long.wav lasts 70.0 s: 60 s of it are read at once.")).to_be_visible(
+        timeout=60_000
+    )
+    clip = page.locator('section.clip[aria-label*="long.wav"]')
+    expect(clip).to_be_visible(timeout=60_000)
+    first = clip.get_attribute("data-clip-id")
+    start = page.get_by_role("spinbutton", name="From (s)")
+    start.fill("10")
+    start.press("Enter")
+    expect(clip).not_to_have_attribute("data-clip-id", str(first), timeout=60_000)
+    settle(page)
+    with urllib.request.urlopen(f"{app.url}/audio/{clip.get_attribute('data-clip-id')}") as answer:
+        heard = load_waveform(SoundBytes("answer", answer.read()))
+    rate_hz = tone.sample_rate_hz
+    assert np.abs(heard.samples - long.samples[10 * rate_hz : 70 * rate_hz]).max() < 1e-4
+    assert complaints.lines == []
+
+
+def test_an_m4a_is_read(page: Page, app: Server, store: Store, tmp_path: Path) -> None:
+    av = pytest.importorskip("av", reason="the optional package av is not installed")
+    wave = clip_sound(store, a_clip(store)[1]).wave
+    with av.open(str(tmp_path / "mine.m4a"), "w") as container:
+        stream = container.add_stream("aac", rate=wave.sample_rate_hz, layout="mono")
+        frame = av.AudioFrame.from_ndarray(wave.samples[None].copy(), format="fltp", layout="mono")
+        frame.sample_rate, frame.pts = wave.sample_rate_hz, 0
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    page.goto(f"{app.url}/live?sae={a_reference(store)}")
+    settle(page)
+    page.get_by_test_id("stFileUploaderDropzoneInput").set_input_files(tmp_path / "mine.m4a")
+    expect(page.locator('section.clip[aria-label*="mine.m4a"]')).to_be_visible(timeout=60_000)
+    expect(page.get_by_role("heading", name="Acoustic factors")).to_be_visible(timeout=60_000)
+
+
+def test_what_is_no_sound_is_a_sentence(page: Page, app: Server) -> None:
+    page.goto(f"{app.url}/live")
+    settle(page)
+    drop = page.get_by_test_id("stFileUploaderDropzoneInput")
+    for name, data, said in (
+        ("half.wav", b"RIFF\x24\x00\x00\x00WAVEfmt ", "'half.wav'"),
+        ("text.mp3", b"these are only words " * 50, "'text.mp3' cannot be read as sound"),
+        ("still.wav", wav_of(Waveform(np.zeros(16_000, np.float32), 16_000)), "silent"),
+        ("short.wav", wav_of(Waveform(np.ones(100, np.float32) / 2, 16_000)), "short.wav"),
+    ):
+        drop.set_input_files({"name": name, "mimeType": "audio/wav", "buffer": data})
+        expect(page.locator(".so-notice", has_text=said)).to_be_visible(timeout=30_000)
+        assert page.get_by_test_id("stException").count() == 0
+
+
+def test_two_encoders_on_one_playhead_and_where_one_listens(page: Page, app: Server, store: Store) -> None:
+    clip_id, _, title = a_clip(store)
+    one, other = a_reference(store), a_reference(store, "ast")
+    page.goto(f"{app.url}/live?clip={clip_id}&sae={one}&with={other}")
+    expect(page.locator("section.clip .legend").first).to_be_visible(timeout=60_000)
+    assert page.locator("section.clip").first.get_attribute("aria-label") == f"Clip: {title}"
+    expect(page.get_by_text("Details of")).to_be_visible()
+    page.get_by_role("button", name=re.compile("^Silence the tenth")).click()
+    expect(page.get_by_text(re.compile(r"without as much elsewhere\. It (falls|does not fall)"))).to_be_visible(
+        timeout=60_000
+    )
+
+
+def test_the_microphone_is_read(browser: Browser, app: Server) -> None:
+    own = browser.browser_type.launch(executable_path=chromium_path(), args=[*FLAGS, *FAKE_MICROPHONE])
+    page = own.new_page(permissions=["microphone"])
+    page.goto(f"{app.url}/live?sound=the+microphone")
+    settle(page)
+    page.get_by_test_id("stAudioInputActionButton").click()
+    page.wait_for_timeout(2_500)
+    page.get_by_role("button", name=re.compile("Stop")).first.click()
+    expect(page.locator('section.clip[aria-label*="your recording"]')).to_be_visible(timeout=60_000)
+    own.close()
+
+
+def test_a_name_of_no_sound_is_not_found(app: Server) -> None:
+    with pytest.raises(urllib.error.HTTPError, match="404"):
+        urllib.request.urlopen(f"{app.url}/audio/{'0' * 32}")
