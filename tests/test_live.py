@@ -17,11 +17,8 @@ from streamlit.testing.v1 import AppTest
 from explorer.audio import Waveform
 from explorer.inference import clip_sound, listen, own_encoder
 from explorer.inference.model_process import ModelProcess, ReaderQueue
-from explorer.inference.occlusion import occlude, peak_mask, silenced
-from explorer.inference.reading import Reading, read_states
 from explorer.queries.corpus import fetch_saes
 from explorer.queries.live import fetch_live_features
-from explorer.sae import SAE
 from explorer.store import Store
 from explorer.ui.live_sounds import GRACE_S, N_KEPT, LiveSound, clipping, forget_left, live_sound
 from tests.test_pages import at, charts, no_trouble, plain_tables, words
@@ -207,28 +204,3 @@ def test_clipping_is_said() -> None:
     tone = np.sin(np.arange(24_000) / 9).astype(np.float32)
     assert clipping(Waveform(0.5 * tone, 24_000)) == ""
     assert "recorded too loud" in clipping(Waveform(np.clip(3 * tone, -1, 1), 24_000))
-
-
-def of_energy(wave: Waveform) -> Reading:
-    """An 'encoder' of one number a frame of 20 ms, its energy, and an SAE of one feature that passes it on."""
-    frames = wave.samples[: len(wave.samples) // 320 * 320].reshape(-1, 320)
-    states = np.square(frames, dtype=np.float64).mean(axis=1).astype(np.float32)[:, None]
-    one = np.ones((1, 1), np.float32)
-    sae = SAE(one, np.zeros(1, np.float32), one, np.zeros(1, np.float32), 1, {})
-    return read_states(states, 0.01 + 0.02 * np.arange(len(states)), sae)
-
-
-def test_where_a_feature_listens() -> None:
-    samples = np.full(16_000, 0.1, np.float32)
-    samples[8_000:9_600] = 0.9
-    burst = Waveform(samples, 16_000)
-    found = occlude(burst, of_energy(burst), 0, of_energy)
-    assert found.falls_most and found.share == pytest.approx(0.1, abs=0.01)
-    assert found.without_peak < 0.2 * found.whole
-    rng = np.random.default_rng(0)
-    everywhere = Waveform(rng.choice([-0.3, 0.3], 16_000).astype(np.float32), 16_000)
-    assert not occlude(everywhere, of_energy(everywhere), 0, of_energy).falls_most
-    mask = peak_mask(np.array([0, 3, 1]), np.array([0.1, 0.3, 0.5]), 0.2, 6, 10)
-    assert list(mask) == [False, False, True, True, False, False]
-    quiet = silenced(burst, np.arange(16_000) < 100)
-    assert not quiet.samples[:100].any() and np.array_equal(quiet.samples[300:], burst.samples[300:])

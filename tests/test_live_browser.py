@@ -28,40 +28,6 @@ def page(browser: Browser) -> Iterator[Page]:
     context.close()
 
 
-def test_what_rises_without_its_peak_is_not_said_to_need_it() -> None:
-    assert Occlusion(0.59, 0.50, (0.70, 0.77), 0.1).falls_most
-    assert not Occlusion(0.59, 0.64, (0.70, 0.77), 0.1).falls_most
-    assert not Occlusion(0.59, 0.50, (0.40, 0.77), 0.1).falls_most
-
-
-def test_a_sound_that_is_silent_but_for_its_peak_can_be_tested(store: Store) -> None:
-    sae_id = a_reference(store)
-    samples = np.zeros(32_000, np.float32)
-    samples[8_000:9_600] = 0.3 * np.sin(np.arange(1_600) / 3)
-    burst = Waveform(samples, 16_000)
-    encode = own_encoder(store, device="cpu")
-    (heard,) = listen(store, burst, [sae_id], encode)
-    for feature in heard.features["feature"].head(3):
-        found = occlude(burst, heard.reading, int(feature), reader_of(store, sae_id, encode))
-        assert len(found.without_other) == 19 and np.isfinite([found.without_peak, *found.without_other]).all()
-
-
-def test_silence_is_tried_only_where_the_network_listens() -> None:
-    """A network that hears the first second of three: silence behind it would be a control that changes nothing."""
-    rng = np.random.default_rng(1)
-    sound = Waveform(rng.choice([-0.3, 0.3], 48_000).astype(np.float32), 16_000)
-    silenced_at: list[np.ndarray] = []
-
-    def first_second(wave: Waveform) -> Reading:
-        silenced_at.append(np.flatnonzero(wave.samples == 0))
-        return of_energy(Waveform(wave.samples[:16_000], 16_000))
-
-    whole = first_second(sound)
-    occlude(sound, whole, 0, first_second)
-    assert whole.heard_s == pytest.approx(1.0) and len(silenced_at) == 21
-    assert all(1_500 < len(at) < 1_700 and at.max() < 16_000 for at in silenced_at[1:])
-
-
 def test_a_file_is_dropped_played_marked_and_cut(page: Page, app: Server, store: Store) -> None:
     wave = clip_sound(store, a_clip(store)[1]).wave
     complaints = Complaints(page)
