@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from html import escape
 from typing import NoReturn
 
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from explorer.audio import Progress, SoundBytes, audio_info, load_waveform
 from explorer.errors import AudioError
@@ -118,19 +118,19 @@ def _start_of(name: str, duration_s: float, key: str) -> float:
 
 def _kept_info(data: SoundBytes, file_id: str) -> tuple[float, str]:
     """Length in s and what is worth knowing of a file; decoded once."""
+    line = st.empty()  # always there: what follows keeps its place on the page, and a player its mark
     known = st.session_state.get("so-live-info")
     if known is None or known[0] != file_id:
-        with _told_progress(data.name) as tell:
-            info = audio_info(data, progress=tell)
+        info = audio_info(data, progress=_told_in(line, data.name))
+        line.empty()
         known = st.session_state["so-live-info"] = (file_id, (info.duration_s, info.note))
     found: tuple[float, str] = known[1]
     return found
 
 
-@contextmanager
-def _told_progress(name: str) -> Iterator[Progress]:
-    """A line that says how far the decoding of a file is, once that takes a while."""
-    line, said_s = st.empty(), time.monotonic()
+def _told_in(line: DeltaGenerator, name: str) -> Progress:
+    """Says in a line how far the decoding of a file is, once that takes a while."""
+    said_s = time.monotonic()
 
     def tell(done_s: float, whole_s: float | None) -> None:
         nonlocal said_s
@@ -139,8 +139,7 @@ def _told_progress(name: str) -> Iterator[Progress]:
             of = "" if whole_s is None else f" of {whole_s / 60:.0f}"
             line.html(f'<p class="so-hint" role="status">Decoding {escape(name)}: {done_s / 60:.0f}{of} min …</p>')
 
-    yield tell
-    line.empty()
+    return tell
 
 
 def _from_corpus(store: Store) -> LiveSound | None:
