@@ -140,6 +140,22 @@ def test_what_speaks_has_its_label_though_it_is_silent(
     assert not speaking["to the logit"].isin(["0.00", "0"]).any()
 
 
+def test_an_m4a_is_read(store: Store, tiny_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    av = pytest.importorskip("av", reason="the optional package av is not installed")
+    wave = clip_sound(store, a_clip(store)[1]).wave
+    with av.open(str(tmp_path / "mine.m4a"), "w") as container:
+        stream = container.add_stream("aac", rate=wave.sample_rate_hz, layout="mono")
+        frame = av.AudioFrame.from_ndarray(wave.samples[None].copy(), format="fltp", layout="mono")
+        frame.sample_rate, frame.pts = wave.sample_rate_hz, 0
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    page = at("live", tiny_store, monkeypatch, sae=a_reference(store))
+    page.file_uploader[0].set_value(("mine.m4a", (tmp_path / "mine.m4a").read_bytes(), "audio/mp4")).run()
+    no_trouble(page)
+    (clip,) = player_clips(page)
+    assert clip["title"] == "mine.m4a" and clip["duration_s"] == pytest.approx(wave.duration_s, abs=0.05)
+
+
 def test_wrong_links_say_what_is_there(tiny_store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "80 clips (one of them is" in words(at("live", tiny_store, monkeypatch, clip="abcdef123456"))
     assert "not in this store" in words(at("live", tiny_store, monkeypatch, **{"with": "nosuch"}))

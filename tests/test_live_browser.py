@@ -6,7 +6,6 @@ import re
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -91,22 +90,6 @@ def test_of_a_long_file_a_part_is_chosen(page: Page, app: Server, store: Store) 
     rate_hz = tone.sample_rate_hz
     assert np.abs(heard.samples - long.samples[10 * rate_hz : 70 * rate_hz]).max() < 1e-4
     assert complaints.lines == []
-
-
-def test_an_m4a_is_read(page: Page, app: Server, store: Store, tmp_path: Path) -> None:
-    av = pytest.importorskip("av", reason="the optional package av is not installed")
-    wave = clip_sound(store, a_clip(store)[1]).wave
-    with av.open(str(tmp_path / "mine.m4a"), "w") as container:
-        stream = container.add_stream("aac", rate=wave.sample_rate_hz, layout="mono")
-        frame = av.AudioFrame.from_ndarray(wave.samples[None].copy(), format="fltp", layout="mono")
-        frame.sample_rate, frame.pts = wave.sample_rate_hz, 0
-        container.mux(stream.encode(frame))
-        container.mux(stream.encode(None))
-    page.goto(f"{app.url}/live?sae={a_reference(store)}")
-    settle(page)
-    page.get_by_test_id("stFileUploaderDropzoneInput").set_input_files(tmp_path / "mine.m4a")
-    expect(page.locator('section.clip[aria-label*="mine.m4a"]')).to_be_visible(timeout=60_000)
-    expect(page.get_by_role("heading", name="Acoustic factors")).to_be_visible(timeout=60_000)
 
 
 def test_what_is_no_sound_is_a_sentence(page: Page, app: Server) -> None:
