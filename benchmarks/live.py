@@ -29,7 +29,8 @@ from explorer.inference import beside_corpus, encode_by, listen, with_prediction
 from explorer.inference.model_process import Ask, ModelProcess, ReaderQueue, Ticket
 from explorer.inference.requests import FactorRequest, WarmRequest
 from explorer.queries.corpus import fetch_saes
-from explorer.queries.live import fetch_encoder, fetch_nearest_clips
+from explorer.queries.live import fetch_encoder
+from explorer.queries.nearness import fetch_nearest_clips
 from explorer.store import Store, open_store
 from precompute.random_checkpoints import write_random_checkpoint
 

@@ -46,7 +46,7 @@ def draw_feature(store: Store, sae: dict[str, Any], number_: int) -> None:
     row = resolve_feature(store, sae_id, number_)
     facts = fetch_corpus(store)
     _draw_title(store, sae, row, facts)
-    banners(store, encoder_id=str(sae["encoder_id"]))
+    banners(store, encoder_ids=[str(sae["encoder_id"])])
     if row["is_dead"]:
         _say_dead(sae, row, facts)
         if not row["n_active"]:

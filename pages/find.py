@@ -17,7 +17,7 @@ def main() -> None:
         "Find",
         "Features that go with something you name, and features that change when one thing changes. Chosen on training "
         "clips, scored on held-out ones, beside what chance reaches.",
-        encoder_id=str(sae["encoder_id"]),
+        encoder_ids=[str(sae["encoder_id"])],
     )
     way = choose_one("Look for", WAYS, "way")
     (draw_search if way == WAYS[0] else draw_pairs)(store, sae, fetch_corpus(store))

@@ -7,7 +7,7 @@ from typing import Any
 
 import streamlit as st
 
-from explorer.errors import EncoderError, ExplorerError, NotInStoreError
+from explorer.errors import EncoderError, ExplorerError, ModelProcessError, NotInStoreError
 from explorer.inference.requests import Encoded
 from explorer.queries.corpus import fetch_corpus, fetch_saes
 from explorer.store import Store
@@ -18,7 +18,7 @@ from explorer.ui.live_factors import draw_factors
 from explorer.ui.live_features import draw_features, heard_name
 from explorer.ui.live_labels import draw_labels
 from explorer.ui.live_models import at_hand, forget_failed, reading_of, waited, warm_up
-from explorer.ui.live_near import draw_nearest, draw_where
+from explorer.ui.live_near import draw_nearest, draw_where, nearness_of
 from explorer.ui.live_source import choose_sound
 from explorer.ui.markup import as_written
 from explorer.ui.selectors import sae_names
@@ -35,7 +35,7 @@ def main() -> None:
     sae = choose_sae(store)
     page_header(
         "Live", "Put any sound in and see what the models hear. It stays in memory and is gone after your visit.",
-        encoder_id=str(sae["encoder_id"]),
+        encoder_ids=_encoders_of(store, [str(sae["sae_id"]), *_asked_beside(sae)]),
     )  # fmt: skip
     sound = choose_sound(store)
     sae_ids = _choose_saes(store, sae)
@@ -57,10 +57,11 @@ def main() -> None:
             key=f"live-of-{','.join(sae_ids)}",
         ) or 0  # fmt: skip
     one, feature = heard[at], focus[at]
-    draw_labels(one, feature)
+    near = nearness_of(store, sound, one)
+    draw_labels(one, feature, is_far=near.is_far and sound.clip_index is None)
     if feature is not None:
         draw_top_clips(store, dict(one.sae), fetch_corpus(store), feature, "live-top")
-    draw_nearest(store, sound, one)
+    draw_nearest(store, sound, one, near)
     try:
         draw_where(store, sound, one, feature)
     except ExplorerError as error:
@@ -76,21 +77,31 @@ def _choose_saes(store: Store, sae: dict[str, Any]) -> list[str]:
     """The sidebar's SAE and, if the reader adds some, others beside it (`with` in the address)."""
     saes = cached(fetch_saes, store)
     names = kept(sae_names, saes, with_encoder=True)
-    here = str(sae["sae_id"])
-    asked = list(dict.fromkeys(text for text in (get_param("with") or "").split(",") if text and text != here))
+    here, asked = str(sae["sae_id"]), _asked_beside(sae)
     for sae_id in asked:
         if sae_id not in names:
             raise NotInStoreError(f"The link asks for SAE {sae_id!r} beside the first, which is not in this store.")
     references = [str(row) for row in saes[saes["is_reference"].astype(bool)]["sae_id"]]
     options = [sae_id for sae_id in dict.fromkeys([*references, *asked]) if sae_id != here]
     chosen = st.multiselect(
-        "Beside the SAE of the sidebar", options, default=asked[: MAX_SAES - 1], max_selections=MAX_SAES - 1,
+        "Hear it through others too", options, default=asked[: MAX_SAES - 1], max_selections=MAX_SAES - 1,
         format_func=lambda key: names.get(key, key), key=f"live-with-{here}-{','.join(asked)}",
-        placeholder="hear it through others too",
+        placeholder="SAEs of other encoders, beside the one of the sidebar",
     )  # fmt: skip
     if set(chosen) != set(asked[: MAX_SAES - 1]):
         set_params(**{"with": ",".join(chosen) or None}, keep_options=True)
     return [here, *asked[: MAX_SAES - 1]]
+
+
+def _asked_beside(sae: dict[str, Any]) -> list[str]:
+    """The SAEs that the address names beside the first, each once."""
+    texts = (get_param("with") or "").split(",")
+    return list(dict.fromkeys(text for text in texts if text and text != str(sae["sae_id"])))
+
+
+def _encoders_of(store: Store, sae_ids: Sequence[str]) -> list[str]:
+    saes = cached(fetch_saes, store)
+    return [str(encoder_id) for encoder_id in saes[saes["sae_id"].isin(sae_ids)]["encoder_id"].unique()]
 
 
 def _refused(store: Store, error: ExplorerError, what: str) -> None:
@@ -100,7 +111,8 @@ def _refused(store: Store, error: ExplorerError, what: str) -> None:
         _offer(store)
     else:
         notice(str(error), kind="warning")
-    if st.button("Try again", key=f"live-again-{what}", icon=":material/refresh:"):
+    may_pass = isinstance(error, EncoderError | ModelProcessError)
+    if may_pass and st.button("Try again", key=f"live-again-{what}", icon=":material/refresh:"):
         forget_failed()
         st.rerun()
 

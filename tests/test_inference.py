@@ -17,6 +17,7 @@ from explorer.encoders import load_encoder
 from explorer.errors import AudioError, ConfigError, EncoderError, NotInStoreError
 from explorer.inference import (
     Missing,
+    Nearness,
     Place,
     clip_sound,
     find_place,
@@ -32,7 +33,8 @@ from explorer.playable import restored
 from explorer.pooling import Pooling
 from explorer.prediction import percentile_among, scaled
 from explorer.queries.corpus import fetch_saes
-from explorer.queries.live import fetch_encoder, fetch_live_features, fetch_nearest_clips, fetch_original
+from explorer.queries.live import fetch_encoder, fetch_live_features, fetch_original
+from explorer.queries.nearness import fetch_nearest_clips, fetch_usual_cosines
 from explorer.queries.search import fetch_codes
 from explorer.queries.traces import _stored
 from explorer.sae import feature_trace
@@ -178,6 +180,24 @@ def test_percentiles() -> None:
     assert np.isnan(percentile_among(1.0, 0, None, 0))
 
 
+def test_how_far_from_the_corpus_a_sound_is(store: Store) -> None:
+    sae = references(store).iloc[0]
+    usual = fetch_usual_cosines(store, sae["sae_id"])["cosine"].to_numpy()
+    codes, clips = fetch_codes(store, sae), store.query("SELECT * FROM clips ORDER BY clip_index")
+    expected = []
+    for index in np.flatnonzero(~clips["is_silent"] & (codes > 0).any(axis=1)):
+        others = codes[(clips["group_id"] != clips["group_id"][index]) & (codes > 0).any(axis=1) & ~clips["is_silent"]]
+        cosine = others @ codes[index] / np.linalg.norm(others, axis=1) / np.linalg.norm(codes[index])
+        expected.append(cosine.max())
+    assert np.allclose(usual, np.sort(expected), atol=1e-5) and len(usual) > 70
+    near = pd.DataFrame({"cosine": [float(np.median(usual)), 0.1]})
+    assert Nearness(near, usual).share_farther == pytest.approx(0.5, abs=0.02) and not Nearness(near, usual).is_far
+    assert Nearness(near.assign(cosine=usual[0] / 2), usual).is_far
+    nothing = Nearness(pd.DataFrame(), usual)
+    assert nothing.cosine == 0.0 and nothing.is_far
+    assert np.isnan(Nearness(near, np.empty(0)).share_farther) and not Nearness(near, np.empty(0)).is_far
+
+
 def test_a_preview_is_said_to_be_one(tiny_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tmp_path / "moved"
     shutil.copytree(tiny_store, folder, ignore=shutil.ignore_patterns("artefacts"))
@@ -302,6 +322,9 @@ def test_the_command_prints_what_the_function_finds(store: Store, tiny_store: Pa
     assert heard.probe is not None
     assert list(printed["saes"][0]["label_probabilities"]) == list(heard.probe.classes)
     assert len(printed["factors"]) == 88
+    near = fetch_nearest_clips(store, heard.sae, heard.code_f, 4)
+    assert [row["clip_id"] for row in printed["saes"][0]["nearest_clips"]] == list(near["clip_id"])
+    assert 0 <= printed["saes"][0]["share_of_clips_farther_from_the_others"] <= 1
     (tmp_path / "not.wav").write_text("nothing")
     refused = subprocess.run(
         [*command[:3], str(tmp_path / "not.wav"), *command[4:]], cwd=ROOT, capture_output=True, text=True, check=False

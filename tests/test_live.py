@@ -20,7 +20,7 @@ from explorer.inference.model_process import ModelProcess, ReaderQueue
 from explorer.queries.corpus import fetch_saes
 from explorer.queries.live import fetch_live_features
 from explorer.store import Store
-from explorer.ui.live_sounds import GRACE_S, N_KEPT, LiveSound, clipping, forget_left, live_sound
+from explorer.ui.live_sounds import GRACE_S, N_KEPT, LiveSound, clipping, forget, forget_left, live_sound, silence
 from tests.test_pages import at, charts, no_trouble, plain_tables, words
 
 
@@ -114,7 +114,7 @@ def test_of_a_clip_too_long_for_one_reading_a_part_is_chosen(
     monkeypatch.setattr("explorer.ui.live_source.MAX_LIVE_S", 1.0)
     page = at("live", tiny_store, monkeypatch, clip=clip_id, sae=a_reference(store))
     no_trouble(page)
-    assert f"{title} lasts {whole.duration_s:.1f} s: 1 s of it are read at once." in words(page)
+    assert f"{title} lasts {whole.duration_s:.1f} s: 1 s of it are read at once" in words(page)
     assert player_clips(page)[0]["duration_s"] == pytest.approx(1.0)
     page.number_input[0].set_value(0.5).run()
     no_trouble(page)
@@ -157,7 +157,6 @@ def test_an_m4a_is_read(store: Store, tiny_store: Path, tmp_path: Path, monkeypa
 
 
 def test_wrong_links_say_what_is_there(tiny_store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert "80 clips (one of them is" in words(at("live", tiny_store, monkeypatch, clip="abcdef123456"))
     assert "not in this store" in words(at("live", tiny_store, monkeypatch, **{"with": "nosuch"}))
 
 
@@ -206,6 +205,10 @@ def test_the_sounds_used_last_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
         parts.append(whole.between(0.1, 0.6))
     assert live_sound(parts[0].sound_id) is None and live_sound(parts[-1].sound_id) is parts[-1]
     assert parts[-1].clip_index == 7 and parts[-1].wave.duration_s == pytest.approx(0.5)
+    assert whole.title == "mine" and parts[-1].title == "mine · 0.10 to 0.60 s"
+    assert parts[-1].between(0.2, 0.3).title == "mine · 0.30 to 0.40 s"
+    forget(whole.sound_id)
+    assert live_sound(whole.sound_id) is None
 
 
 def test_remarks_are_of_the_part_that_is_heard() -> None:
@@ -214,6 +217,48 @@ def test_remarks_are_of_the_part_that_is_heard() -> None:
     sound = LiveSound(Waveform(samples, 24_000), "mine", ("over full scale, kept as it is",))
     assert sound.remarks.startswith("Over full scale, kept as it is. 25.00 % of the samples")
     assert sound.between(0.5, 1.0).remarks == "Over full scale, kept as it is."
+
+
+def test_silence_and_hiss_are_said() -> None:
+    tone = 0.1 * np.sin(np.arange(48_000) / 9).astype(np.float32)
+    assert silence(Waveform(tone, 24_000)) == ""
+    padded = np.concatenate([tone, np.zeros(16_000, np.float32)])
+    assert silence(Waveform(padded, 24_000)) == "25 % of it is digital silence, to which features answer too."
+    assert "very quiet (-83 dB" in silence(Waveform(tone / 1000, 24_000))
+
+
+def test_a_file_stays_while_the_reader_looks_elsewhere(
+    store: Store, tiny_store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = at("live", tiny_store, monkeypatch, sae=a_reference(store))
+    data = wav_of(clip_sound(store, a_clip(store)[1]).wave)
+    page.file_uploader[0].set_value(("mine.wav", data, "audio/wav")).run()
+    assert player_clips(page)[0]["title"] == "mine.wav"
+    page.segmented_control(key="sound").set_value("a corpus clip").run()
+    assert "mine.wav" not in json.dumps([part.proto.json for part in page.get("bidi_component")])
+    page.segmented_control(key="sound").set_value("a file").run()
+    no_trouble(page)
+    assert player_clips(page)[0]["title"] == "mine.wav" and "mine.wav, from before." in words(page)
+    page.button(key="live-forget").click().run()
+    assert "No sound yet." in words(page)
+
+
+def test_a_link_to_no_clip_can_be_mended_on_the_page(
+    store: Store, tiny_store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = at("live", tiny_store, monkeypatch, clip="abcdef123456", sae=a_reference(store))
+    no_trouble(page)
+    assert "80 clips (one of them is" in words(page)
+    next(box for box in page.selectbox if box.label == "Clip").set_value(a_clip(store)[0]).run()
+    no_trouble(page)
+    assert player_clips(page)[0]["title"] == a_clip(store)[2] and "one of them is" not in words(page)
+
+
+def test_every_encoder_that_is_heard_through_is_named_above(
+    store: Store, tiny_store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = at("live", tiny_store, monkeypatch, sae=a_reference(store), **{"with": a_reference(store, "ast")})
+    assert re.search("Untrained weights: (AST, HuBERT|HuBERT, AST)", words(page))
 
 
 def test_clipping_is_said() -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import os
 import sys
 import time
 from collections.abc import Sequence
@@ -19,15 +20,22 @@ import pandas as pd
 from explorer.audio import load_waveform
 from explorer.errors import ExplorerError
 from explorer.inference.listening import Heard, listen, measure, own_encoder, with_predictions
+from explorer.inference.nearness import Nearness
 from explorer.queries.corpus import fetch_saes, plain
+from explorer.queries.nearness import fetch_nearest_clips, fetch_usual_cosines
 from explorer.recent import last_store
-from explorer.store import open_store
+from explorer.store import Store, open_store
+
+N_NEAR = 4
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command. Exit code 1 with one line on stderr for an error that a person can mend."""
     parser = argparse.ArgumentParser(
-        prog="python -m explorer.inference", description="Read a sound with the SAEs of a store; prints JSON."
+        prog="python -m explorer.inference",
+        description="Read a sound with the SAEs of a store; prints JSON.",
+        epilog="percentile: the share of corpus clips, in %, that activate a feature less. density: the share that "
+        "activate it at all, in %. Factors: low, median and high are the corpus's 5th, 50th and 95th percentile.",
     )
     parser.add_argument(
         "file", type=Path, metavar="FILE", help="wav, flac, ogg, mp3, opus or aiff (m4a with the extra)"
@@ -46,8 +54,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ExplorerError as error:
         sys.stderr.write(f"{error}\n")
         return 1
-    json.dump(answer, sys.stdout, indent=1, allow_nan=False)
-    sys.stdout.write("\n")
+    try:
+        sys.stdout.write(json.dumps(answer, indent=1, allow_nan=False) + "\n")
+        sys.stdout.flush()
+    except BrokenPipeError:  # `| head` read enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0
 
 
@@ -68,7 +79,7 @@ def _answer(options: argparse.Namespace) -> dict[str, Any]:
         "store": str(folder),
         "generation": store.generation,
         "seconds": {"features": round(time.perf_counter() - started, 3)},
-        "saes": [_sae(one, options.top) for one in heard],
+        "saes": [_sae(store, one, options.top) for one in heard],
     }
     if not options.no_factors:
         started = time.perf_counter()
@@ -84,7 +95,12 @@ def _answer(options: argparse.Namespace) -> dict[str, Any]:
     return answer
 
 
-def _sae(heard: Heard, top: int) -> dict[str, Any]:
+def _sae(store: Store, heard: Heard, top: int) -> dict[str, Any]:
+    near = Nearness(
+        fetch_nearest_clips(store, heard.sae, heard.code_f, N_NEAR),
+        fetch_usual_cosines(store, str(heard.sae["sae_id"]))["cosine"].to_numpy(float),
+    )
+    clips = near.clips[["clip_id", "title", "group_id", "cosine"]] if len(near.clips) else near.clips
     names = ["feature", "label", "activation", "preactivation", "percentile", "density", "is_dense"]
     probe = heard.probe
     labels = {} if probe is None else dict(zip(probe.classes, probe.probabilities(heard.code_f).tolist(), strict=True))
@@ -97,6 +113,8 @@ def _sae(heard: Heard, top: int) -> dict[str, Any]:
         "features": _records(heard.features[names].head(top)),
         "label_name": None if probe is None else probe.label_name,
         "label_probabilities": labels,
+        "nearest_clips": _records(clips),
+        "share_of_clips_farther_from_the_others": _plain(near.share_farther),
     }
 
 

@@ -79,7 +79,7 @@ def check_sound(wave: Waveform) -> None:
     if wave.duration_s < MIN_CLIP_S:
         raise AudioError(f"The sound lasts {wave.duration_s:.3f} s; at least {MIN_CLIP_S:g} s are needed.")
     if wave.rms < SILENT_RMS:
-        raise AudioError(f"The sound is silent (rms {wave.rms:.1e} of full scale): there is nothing to hear in it.")
+        raise AudioError("The sound is silent: there is nothing to hear in it.")
 
 
 def listen(store: Store, wave: Waveform, sae_ids: Sequence[str], encode: Encode) -> list[Heard]:

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from explorer.prediction import FactorModels, LabelProbe
 from explorer.queries.corpus import plain, record
 from explorer.queries.labels import shown_label
-from explorer.queries.search import fetch_codes
 from explorer.store import Store
 
 PROTOCOLS = ("held-out", "paper")  # the better one that a store has
@@ -136,29 +133,6 @@ def fetch_factor_histograms(store: Store) -> pd.DataFrame:
     return pd.DataFrame(
         {"factor_index": rows["factor_index"], "counts": [one for one, _ in parts], "edges": [one for _, one in parts]}
     )
-
-
-def fetch_nearest_clips(
-    store: Store, sae: Mapping[str, Any], code_f: NDArray[np.floating], n: int, *, without: int | None = None
-) -> pd.DataFrame:
-    """The n corpus clips whose codes point the same way: `cosine`, and the columns of `clips`, nearest first.
-
-    `without`: a clip_index to leave out, where the sound is that clip. Clips that share no active feature are no
-    neighbours: fewer than n, or none, may be left. Empty too where codes are not stored, or the code is all zero.
-    """
-    length = float(np.linalg.norm(code_f))
-    if not sae["codes_by_clip_file"] or length == 0:
-        return pd.DataFrame()
-    codes = fetch_codes(store, sae)
-    norms = np.linalg.norm(codes, axis=1)
-    cosine = np.where(norms > 0, codes @ code_f.astype(np.float32) / np.where(norms > 0, norms, 1.0) / length, 0.0)
-    if without is not None:
-        cosine[without] = -1.0
-    order = np.argsort(-cosine, kind="stable")[:n]
-    order = order[cosine[order] > 0]
-    rows = store.query("SELECT * FROM clips WHERE clip_index IN (SELECT unnest(?::INTEGER[]))", [order.tolist()])
-    near = pd.DataFrame({"clip_index": order, "cosine": cosine[order]})
-    return near.merge(rows, on="clip_index", how="inner").sort_values("cosine", ascending=False, ignore_index=True)
 
 
 def fetch_original(store: Store, clip_index: int) -> dict[str, Any]:

@@ -49,7 +49,7 @@ def draw_browser(store: Store, sae: dict[str, Any]) -> None:
         "Features",
         "Every live feature of the chosen SAE: how often it is active, how strongly, and what it goes along with. "
         "Click one, in the table or on the map, to hear it.",
-        encoder_id=str(sae["encoder_id"]),
+        encoder_ids=[str(sae["encoder_id"])],
     )
     if not sae["n_live"]:
         empty_state(f"All {sae['n_features']} features of this SAE are dead.", "Choose another SAE in the sidebar.")

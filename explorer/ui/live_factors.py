@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pandas as pd
 import streamlit as st
 
@@ -16,6 +17,7 @@ from explorer.ui.context import cached, is_dark
 from explorer.ui.live_features import heard_name
 from explorer.ui.live_sounds import LiveSound
 from explorer.ui.style import caption, table_foot
+from explorer.ui.ticks import keep_ticks, ticked_at_first
 
 N_DRAWN, MAX_DRAWN = 6, 12
 
@@ -26,14 +28,14 @@ def draw_factors(store: Store, sound: LiveSound, table: pd.DataFrame, seconds: f
     rows = with_predictions(table, heard)
     rows = (
         rows.assign(
-            outside=(rows["value"] < rows["low"]) | (rows["value"] > rows["high"]),
+            outside=np.select([rows["value"] < rows["low"], rows["value"] > rows["high"]], ["low", "high"], ""),
             error=rows["predicted"] - rows["value"],
         )
         .sort_values(["r2", "factor_index"], ascending=[False, True], na_position="last")
         .merge(cached(fetch_factor_histograms, store), on="factor_index", how="left")
     )
     place = st.container()
-    ticked = _table(rows, heard, seconds)
+    ticked = _table(sound, rows, heard, seconds)
     with place:
         _corpus(sound, rows, heard, ticked)
 
@@ -73,7 +75,7 @@ def _how_predicted(heard: Heard) -> str:
     return f"Predictions are by {heard_name(heard)}; {what}. "
 
 
-def _table(rows: pd.DataFrame, heard: Heard, seconds: float) -> list[int]:
+def _table(sound: LiveSound, rows: pd.DataFrame, heard: Heard, seconds: float) -> list[int]:
     """All factors; the places of the ticked rows."""
     column = st.column_config
     protocol = heard.models.protocol if heard.models is not None else ""
@@ -88,19 +90,23 @@ def _table(rows: pd.DataFrame, heard: Heard, seconds: float) -> list[int]:
         "low": column.NumberColumn("5 %", format="%.4g", width=84, help="5th percentile of the corpus"),
         "median": column.NumberColumn("Median", format="%.4g", width=84),
         "high": column.NumberColumn("95 %", format="%.4g", width=84, help="95th percentile of the corpus"),
-        "outside": column.CheckboxColumn("Unusual", width=76, help="Outside the middle 90 % of the corpus"),
+        "outside": column.TextColumn("Unusual", width=76, help="Outside the middle 90 % of the corpus"),
         "reason": column.TextColumn("Why missing", width=130),
     }
+    key, ids = f"live-factors-{heard.sae['sae_id']}-{sound.sound_id}", [int(one) for one in rows["factor_index"]]
     event = st.dataframe(
         rows, hide_index=True, placeholder="–", column_config=columns, column_order=list(columns), height=36 * 9 + 38,
-        on_select="rerun", selection_mode="multi-row", key=f"live-factors-{heard.sae['sae_id']}",
+        on_select="rerun", selection_mode="multi-row", key=key,
+        selection_default=ticked_at_first("factors", key, ids),
     )  # fmt: skip
-    n_outside = int(rows["outside"].sum())
+    n_outside, n_measured = int((rows["outside"] != "").sum()), int(rows["value"].notna().sum())
     table_foot(
-        f"{count(n_outside, 'factor')} of {int(rows['value'].notna().sum())} measured lie outside the middle 90 % "
-        f"of the corpus, as about a tenth would of any clip in it. {_how_predicted(heard)}"
+        f"{count(n_outside, 'factor')} of {n_measured} measured lie outside the middle 90 % of the corpus; of a "
+        f"clip in it about {n_measured / 10:.0f} would. {_how_predicted(heard)}"
         f"openSMILE took {seconds:.2f} s.",
         rows.drop(columns=["counts", "edges"]),
         f"live-factors-{heard.sae['sae_id']}",
     )
-    return [int(place) for place in event["selection"]["rows"]]
+    rows_ticked = [int(row) for row in event["selection"]["rows"]]
+    keep_ticks("factors", ids, rows_ticked)
+    return rows_ticked

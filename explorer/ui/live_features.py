@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Literal
 
@@ -21,6 +22,7 @@ from explorer.ui.live_sounds import LiveSound
 from explorer.ui.live_source import keep_part
 from explorer.ui.player import PlayerClip, PlayerTrace, player
 from explorer.ui.style import caption, empty_state, notice, table_foot
+from explorer.ui.ticks import keep_ticks, ticked_at_first
 from explorer.ui.url import get_int, go_to, visit_key
 
 ROWS, SHOWN_ROWS, N_LINES = 25, 9, 3
@@ -49,25 +51,30 @@ def draw_features(store: Store, sound: LiveSound, heard: Sequence[Heard]) -> lis
     if part:
         caption(
             "Ranked by the code of the frames in the marked part alone; the encoder heard the rest too. "
-            "Take the mark away with ⟲ for the whole sound. No shares of corpus clips: a short part of any clip lies "
-            "higher than whole clips do."
+            "Take the mark away with ⟲ for the whole sound. Labels, factors and neighbours below are of the whole: "
+            "read the part alone for its own. Percentiles are left out: they are of whole clips, above which short "
+            "parts lie by themselves."
             + (" Special and padded tokens, which the whole's code holds, belong to no part." if pools_all else "")
         )
     for one in heard:
         heard_s = one.reading.heard_s
         if one.pooling.first_window and heard_s + one.reading.hop_s < sound.wave.duration_s:
             notice(f"{heard_name(one)} hears the first {heard_s:.1f} s alone, as the published protocol has it.")
+    has_dense = any(one.features["is_dense"].astype(bool).any() for one in heard)
     show_dense = st.toggle(
-        "Dense features too", key="live-dense", help="Features active in over half of all clips say little of one."
-    )
+        "Dense features too" if has_dense else "Dense features too (none is active here)", key="live-dense",
+        disabled=not has_dense, help="Features active in over half of all clips say little of one.",
+    )  # fmt: skip
     asked = _asked_feature(store, heard[0])
     chosen: list[list[int]] = []
     for row in range(0, len(heard), 2):
         pair = heard[row : row + 2]
-        for column, one in zip(st.columns(len(pair), gap="medium"), pair, strict=True):
+        with st.container(key=f"so-split-live-{row}"):
+            columns = st.columns(len(pair), gap="medium")
+        for column, one in zip(columns, pair, strict=True):
             with column:
                 named = asked if one is heard[0] else None
-                chosen.append(_ranking(one, part, named, show_dense=show_dense))
+                chosen.append(_ranking(one, sound.sound_id, part, named, show_dense=show_dense))
     with place:
         _play(store, sound, heard, chosen, part)
     return [features[0] if features else None for features in chosen]
@@ -87,7 +94,7 @@ def _asked_feature(store: Store, heard: Heard) -> int | None:
     return asked
 
 
-def _ranking(heard: Heard, part: Range, named: int | None, *, show_dense: bool) -> list[int]:
+def _ranking(heard: Heard, sound_id: str, part: Range, named: int | None, *, show_dense: bool) -> list[int]:
     """A table of active features. Returns those ticked; where none is, the one that is named, or else the first."""
     sae_id = str(heard.sae["sae_id"])
     rows = heard.features if part is None else heard.between(*part).drop(columns="percentile")
@@ -103,44 +110,49 @@ def _ranking(heard: Heard, part: Range, named: int | None, *, show_dense: bool) 
         "label": column.TextColumn("Label", width=90),
         "activation": column.NumberColumn("Activation", format="%.2f", width=84),
         "percentile": column.NumberColumn(
-            "Above",
-            format="%.0f %%",
-            width=70,
+            "Percentile",
+            format="%.1f",
+            width=80,
             help="The share of all corpus clips, whole ones, that activate this feature less",
         ),
         "density": column.NumberColumn("Density", format="%.1f %%", width=74, help="Share of clips it is active in"),
     }
     top = shown.head(ROWS).reset_index(drop=True)
     height: int | Literal["content"] = "content" if len(top) <= SHOWN_ROWS else 36 * SHOWN_ROWS + 38
+    key = visit_key(f"live-{sae_id}-{sound_id}-{show_dense}-{part}")
+    ids = [int(feature) for feature in top["feature"]]
     event = st.dataframe(
         top, hide_index=True, placeholder="–", on_select="rerun", selection_mode=["multi-row", "single-cell"],
         column_config=columns, column_order=[name for name in columns if name in top], height=height,
-        key=visit_key(f"live-{sae_id}-{show_dense}-{part}"),
+        key=key, selection_default=ticked_at_first(sae_id, key, ids),
     )  # fmt: skip
     hidden = f"{count(n_hidden, 'dense one')} hidden. " if n_hidden else ""
     n_active = count(len(rows), "feature")
     table_foot(
-        f"{n_active} active, k = {heard.sae['k']}. {hidden}Click a cell to open, tick to draw.", rows, f"live-{sae_id}"
+        f"{n_active} active (at most k = {heard.sae['k']} are). {hidden}Click a cell to open, tick to draw.",
+        rows,
+        f"live-{sae_id}",
     )
     if event["selection"]["cells"]:
         go_to("features", sae=sae_id, feature=int(top["feature"].iloc[event["selection"]["cells"][0][0]]))
-    ticked = [int(top["feature"].iloc[place]) for place in event["selection"]["rows"]]
+    ticked = keep_ticks(sae_id, ids, event["selection"]["rows"])
     return ticked[:N_LINES] or [int(top["feature"].iloc[0]) if named is None else named]
 
 
 def _play(store: Store, sound: LiveSound, heard: Sequence[Heard], chosen: Sequence[Sequence[int]], part: Range) -> None:
-    lines = [
-        (one, feature, place)
-        for one, features in zip(heard, chosen, strict=True)
-        for place, feature in enumerate(features)
-    ]
+    lines: list[tuple[Heard, int, int]] = []
+    n_drawn: Counter[str] = Counter()  # lines of one encoder share its hue
+    for one, features in zip(heard, chosen, strict=True):
+        for feature in features:
+            lines.append((one, feature, n_drawn[str(one.sae["encoder_name"])]))
+            n_drawn[str(one.sae["encoder_name"])] += 1
     marks = [""] if len(lines) == 1 else MARKS
     traces = tuple(_trace(*line, mark=mark) for line, mark in zip(lines, marks, strict=False))
     clip = PlayerClip(
-        sound.sound_id, sound.name, sound.wave.duration_s, detail=f"{sound.wave.sample_rate_hz / 1000:g} kHz",
+        sound.sound_id, sound.title, sound.wave.duration_s, detail=f"{sound.wave.sample_rate_hz / 1000:g} kHz",
         note="" if sound.clip_index is not None else sound.remarks, traces=traces,
     )  # fmt: skip
-    event = player(store, [clip], f"live-{sound.sound_id}", height_px=150, can_open=False, can_mark=True)
+    event = player(store, [clip], f"live-{sound.sound_id}", height_px=150, can_open=False, can_mark=True, marked=part)
     caption(
         "Lines: pre-activation above or below the feature's corpus mean"
         + (
@@ -174,20 +186,20 @@ def _unseen_note(lines: Sequence[tuple[Heard, int, int]]) -> str:
 
 
 def _trace(heard: Heard, feature: int, place: int, *, mark: str) -> PlayerTrace:
-    """The line of a feature over the sound, the `place`-th of its SAE; over its largest value where it has a mark."""
+    """The line of a feature over the sound, the `place`-th of its encoder; with a mark, over its largest value."""
     mean = _mean_of(heard.known, feature)
     values = heard.reading.trace(feature) - mean
     largest = float(np.abs(values).max()) if mark else 1.0
     times = heard.reading.times_s
     return PlayerTrace(
-        name=f"{heard_name(heard)} · feature {feature}",
+        name=(f"{mark}: " if mark else "") + f"{heard_name(heard)} · feature {feature}",
         values=(values / (largest or 1.0)).astype(np.float32),
         t0_s=float(times[0]),
         hop_s=float(times[1] - times[0]) if len(times) > 1 else 0.0,
-        color=on_picture(str(heard.sae["encoder_name"]), lift=min(0.9, 0.45 + 0.2 * place)),
+        color=on_picture(str(heard.sae["encoder_name"]), lift=(0.45, 0.75, 0.2)[place // 2 % 3]),
         baseline=0.0,
         mark=mark,
-        dashed=place > 0,
+        dashed=place % 2 == 1,
     )
 
 

@@ -13,7 +13,7 @@ from explorer.text import is_defined, number, percent, signed
 from explorer.ui.choices import chart_title, section
 from explorer.ui.explained import how_measured
 from explorer.ui.live_features import heard_name
-from explorer.ui.style import caption, empty_state, plain_table, table_foot
+from explorer.ui.style import caption, empty_state, notice, plain_table, table_foot
 
 N_CLASSES, N_FEATURES = 12, 6
 EXPLAINED = r"""
@@ -25,7 +25,7 @@ feature changes what the probe sees; the encoder and the SAE are left as they ar
 """
 
 
-def draw_labels(heard: Heard, focus: int | None) -> None:
+def draw_labels(heard: Heard, focus: int | None, *, is_far: bool) -> None:
     """Probabilities, contributions to one class, and the switch that scales a feature."""
     probe = heard.probe
     section("Labels")
@@ -34,6 +34,11 @@ def draw_labels(heard: Heard, focus: int | None) -> None:
             f"No probe of labels was fitted on {heard_name(heard)}.", "Run precompute with labelled recordings."
         )
         return
+    if is_far:
+        notice(
+            "This sound lies farther from the corpus than 95 % of its own clips lie from each other (see the nearest "
+            "clips below): a probe gives probabilities all the same, and these mean little."
+        )
     code = heard.code_f
     chances = probe.probabilities(code)
     order = chances.argsort()[::-1]
@@ -101,9 +106,16 @@ def _what_if(probe: LabelProbe, heard: Heard, k: int, focus: int | None) -> None
         feature = st.selectbox(
             "What if feature", active, index=start, key=f"live-if-{heard.sae['sae_id']}-{focus}", width=130
         )
-        by = st.slider("were this many times as active", 0.0, 2.0, 0.0, 0.25, key="live-by", width=240)
+        by = st.slider(
+            "times as active (0 removes it)", 0.0, 2.0, 1.0, 0.25, width=240,
+            key=f"live-by-{heard.sae['sae_id']}-{feature}",
+        )  # fmt: skip
     before = float(probe.probabilities(heard.code_f)[k])
-    after = float(probe.probabilities(scaled(heard.code_f, int(feature or active[0]), by))[k])
+    changed = scaled(heard.code_f, int(feature or active[0]), by)
+    after = float(probe.probabilities(changed)[k])
     name = escape(probe.classes[k])
-    st.html(f'<p role="status">P({name}): <b>{percent(before, 1)}</b> → <b>{percent(after, 1)}</b></p>')
+    moved = f"→ <b>{percent(after, 1)}</b>" if by != 1.0 else "as it is; move the slider"
+    st.html(f'<p role="status">P({name}): <b>{percent(before, 1)}</b> {moved}</p>')
+    by_logit = probe.contrast(changed, k).sum() - probe.contrast(heard.code_f, k).sum()
+    caption(f"Its logit against the mean of all moves by {signed(float(by_logit), 2)}.")
     caption("This acts on the probe alone: neither the encoder nor the SAE hears anything else.")

@@ -107,7 +107,7 @@ def warm_up(store: Store, sae_ids: Sequence[str]) -> None:
     def work(ask: Ask, ticket: Ticket) -> None:
         ask(WarmRequest(encoders, places))
 
-    asked(("warm", ids, store.generation), work)
+    asked(("warm", ids, store.generation), work, lets_others_first=True)
 
 
 def reading_of(store: Store, sound: LiveSound, sae_ids: Sequence[str]) -> Ticket:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import numpy as np
 import streamlit as st
 
 from explorer.inference import Heard, Occlusion, encode_by, occlude, places_of, reader_of
 from explorer.inference.model_process import Ask, Ticket
+from explorer.inference.nearness import Nearness
 from explorer.inference.occlusion import N_CONTROLS
-from explorer.queries.live import fetch_nearest_clips
+from explorer.queries.corpus import fetch_corpus
+from explorer.queries.nearness import fetch_nearest_clips, fetch_usual_cosines
 from explorer.store import Store
-from explorer.text import number, percent
+from explorer.text import count, number, percent
 from explorer.ui.choices import section
-from explorer.ui.context import named_checkpoints
+from explorer.ui.context import cached, named_checkpoints
 from explorer.ui.live_features import heard_name
 from explorer.ui.live_models import asked, waited
 from explorer.ui.live_sounds import LiveSound
@@ -20,15 +23,23 @@ from explorer.ui.player import PlayerClip, player
 from explorer.ui.style import caption, empty_state
 
 N_NEAR = 4
+MIN_FRAMES = 10
 
 
-def draw_nearest(store: Store, sound: LiveSound, heard: Heard) -> None:
+def nearness_of(store: Store, sound: LiveSound, heard: Heard) -> Nearness:
+    """The sound's nearest clips, and what is usual in the corpus."""
+    clips = fetch_nearest_clips(store, heard.sae, heard.code_f, N_NEAR, without=sound.clip_index)
+    usual = cached(fetch_usual_cosines, store, str(heard.sae["sae_id"]))
+    return Nearness(clips, usual["cosine"].to_numpy(float))
+
+
+def draw_nearest(store: Store, sound: LiveSound, heard: Heard, near: Nearness) -> None:
     """Players of the corpus clips with the most similar codes; a click on a title reads that clip here."""
     section("Nearest corpus clips")
     if not heard.sae["codes_by_clip_file"]:
         empty_state("No codes to compare with are stored for this SAE.")
         return
-    rows = fetch_nearest_clips(store, heard.sae, heard.code_f, N_NEAR, without=sound.clip_index)
+    rows = near.clips
     if rows.empty:
         empty_state("No corpus clip shares an active feature with this sound.")
         return
@@ -40,9 +51,23 @@ def draw_nearest(store: Store, sound: LiveSound, heard: Heard) -> None:
         for rank, row in enumerate(rows.to_dict("records"), start=1)
     ]  # fmt: skip
     event = player(store, clips, f"near-{heard.sae['sae_id']}-{sound.sound_id}")
-    caption(f"Values: cosine between the codes of {heard_name(heard)}. A click on a title reads that clip here.")
+    caption(
+        f"Values: cosine between the codes of {heard_name(heard)}. A click on a title reads that clip here. "
+        + ("" if sound.clip_index is not None else _usual_words(near, fetch_corpus(store).group_name))
+    )
     if event and event.get("action") == "open":
         read_clip(str(event["clip_id"]))
+
+
+def _usual_words(near: Nearness, group_name: str) -> str:
+    """What cosines are usual in the corpus, and where this sound stands among them."""
+    if not len(near.usual_n):
+        return ""
+    low, median, high = (number(value) for value in np.quantile(near.usual_n, (0.05, 0.5, 0.95)))
+    return (
+        f"Clips of the corpus reach {low} to {high} (90 % of them; median {median}) with their nearest clip of another "
+        f"{group_name}; {percent(near.share_farther)} of them are farther from the others than this sound."
+    )
 
 
 def draw_where(store: Store, sound: LiveSound, heard: Heard, feature: int | None) -> None:
@@ -50,6 +75,10 @@ def draw_where(store: Store, sound: LiveSound, heard: Heard, feature: int | None
     section("Where it listens")
     if feature is None:
         empty_state("No feature is active to test.")
+        return
+    n_frames = len(heard.reading.times_s)
+    if n_frames < MIN_FRAMES:
+        empty_state(f"This sound has only {count(n_frames, 'frame')} in this encoder: no tenth of it can be silenced.")
         return
     key = ("where", sound.sound_id, str(heard.sae["sae_id"]), feature)
     known = st.session_state.get("so-live-where")
@@ -78,14 +107,14 @@ def draw_where(store: Store, sound: LiveSound, heard: Heard, feature: int | None
     verdict = (
         f"It falls by more than at each of {N_CONTROLS} other places: what raises it there sounds there."
         if found.falls_most
-        else "It does not fall: what it answers to is not in that tenth."
+        else "It does not fall: what it answers to is not there."
         if found.without_peak >= found.whole
-        else "It does not fall by more than at other places: what it answers to is not in that tenth alone."
+        else "It does not fall by more than at other places: what it answers to is not there alone."
     )
     st.write(
         f"Feature {feature}, pre-activation: {number(found.whole)} as it is; {number(found.without_peak)} without the "
         f"{percent(found.share)} it points to; {number(others[0])} to {number(others[-1])} (median "
-        f"{number(others[len(others) // 2])}) without as much elsewhere. {verdict}"
+        f"{number(others[len(others) // 2])}) with as much silence elsewhere. {verdict}"
     )
     caption(
         f"The control turns the same silences round in time, {N_CONTROLS} times. It tells whether a cause lies where "

@@ -23,14 +23,16 @@ from explorer.text import sentence
 from explorer.ui.spectrogram import mel_picture, picture_png
 
 GRACE_S, EVERY_S = 150.0, 10.0
-N_KEPT = 4
+N_KEPT = 6
 PEAK_CLIPPED, SHARE_CLIPPED = 0.999, 1e-4
+SILENT_PEAK, SHARE_SILENT, QUIET_DB, BLOCK_S = 1e-5, 0.05, -50.0, 0.02
 
 
 @dataclass(frozen=True, eq=False)
 class LiveSound:
     """A sound to be read. `sound_id`: what players ask for it by. clip_index: of the corpus clip that it is, or is a
-    part of, if any. notes: what is worth knowing of its source.
+    part of, if any. notes: what is worth knowing of its source. start_s: where in its source it begins; None for a
+    whole one.
 
     session_id: of the reader's session, which alone keeps it; the N_KEPT that a session used last are kept.
     """
@@ -39,6 +41,7 @@ class LiveSound:
     name: str
     notes: tuple[str, ...] = ()
     clip_index: int | None = None
+    start_s: float | None = None
     sound_id: str = field(default_factory=lambda: secrets.token_hex(16))
     session_id: str = field(default_factory=lambda: current_session())
 
@@ -51,9 +54,16 @@ class LiveSound:
         _janitor()
 
     @property
+    def title(self) -> str:
+        """Its name, and which part of it this is."""
+        if self.start_s is None:
+            return self.name
+        return f"{self.name} · {self.start_s:.2f} to {self.start_s + self.wave.duration_s:.2f} s"
+
+    @property
     def remarks(self) -> str:
         """Sentences: the notes, and what its samples show."""
-        return " ".join(sentence(note) for note in (*self.notes, clipping(self.wave)) if note)
+        return " ".join(sentence(note) for note in (*self.notes, clipping(self.wave), silence(self.wave)) if note)
 
     @cached_property
     def flac(self) -> bytes:
@@ -73,9 +83,10 @@ class LiveSound:
         """A part of it, as a sound of its own."""
         return LiveSound(
             self.wave.between(start_s, end_s),
-            f"{self.name} · {start_s:.2f} to {end_s:.2f} s",
+            self.name,
             self.notes,
             self.clip_index,
+            (self.start_s or 0.0) + start_s,
             session_id=self.session_id,
         )
 
@@ -138,3 +149,22 @@ def clipping(wave: Waveform) -> str:
     if share <= SHARE_CLIPPED:
         return ""
     return f"{100 * share:.2f} % of the samples are at full scale: it was recorded too loud, which adds harshness."
+
+
+def silence(wave: Waveform) -> str:
+    """A sentence about a sound that is silent for a while, or very quiet, else nothing: encoders raise their input to
+    one level, so that features answer to silence and to hiss."""
+    n = max(1, round(BLOCK_S * wave.sample_rate_hz))
+    blocks = np.abs(wave.samples[: len(wave.samples) // n * n]).reshape(-1, n).max(axis=1)
+    share, level_db = float(np.mean(blocks < SILENT_PEAK)), 20 * np.log10(max(wave.rms, 1e-9))
+    if share > SHARE_SILENT:
+        return f"{100 * share:.0f} % of it is digital silence, to which features answer too."
+    if level_db < QUIET_DB:
+        return f"It is very quiet ({level_db:.0f} dB of full scale): features may answer to its noise."
+    return ""
+
+
+def forget(sound_id: str) -> None:
+    """Drop a sound now."""
+    with _LOCK:
+        _SOUNDS.pop(sound_id, None)

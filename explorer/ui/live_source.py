@@ -11,23 +11,22 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from explorer.audio import Progress, SoundBytes, audio_info, load_waveform
-from explorer.errors import AudioError
+from explorer.errors import AudioError, NotInStoreError
 from explorer.inference import MAX_LIVE_S, clip_sound
 from explorer.queries.corpus import resolve_clip
 from explorer.queries.live import fetch_clips_named
 from explorer.store import Store
 from explorer.ui.choices import choose_one
-from explorer.ui.live_sounds import LiveSound, live_sound
+from explorer.ui.live_sounds import LiveSound, forget, live_sound
 from explorer.ui.markup import as_written
 from explorer.ui.style import caption, empty_state, notice
 from explorer.ui.url import get_param, set_params
 
 WAYS = ("a file", "the microphone", "a corpus clip")
-TYPES = ["wav", "flac", "ogg", "mp3", "opus", "aiff", "aif", "m4a", "aac"]
 N_MATCHES = 30
 MAX_FILE_MB = 75  # a minute of stereo at 192 kHz and 24 bit is 69
 SAY_EVERY_S = 0.3
-_KEPT, _PART, _TO_CORPUS = "so-live-sound", "so-live-part", "so-live-to-corpus"
+_KEPT, _PART, _LAST, _TO_CORPUS = "so-live-sound", "so-live-part", "so-live-last", "so-live-to-corpus"
 
 
 def choose_sound(store: Store) -> LiveSound | None:
@@ -79,40 +78,74 @@ def _kept(source: object, make: Callable[[], LiveSound]) -> LiveSound:
 
 def _from_file() -> LiveSound | None:
     file = st.file_uploader(
-        "A recording", type=TYPES, key="live-file", max_upload_size=MAX_FILE_MB,
-        help="It stays in memory and is gone after your visit. Of a larger file `python -m explorer.inference FILE "
+        "A recording", key="live-file", on_change=_forget_last, args=(WAYS[0], "live-file"),
+        max_upload_size=MAX_FILE_MB,
+        help="wav, flac, ogg, mp3, opus, aiff and more; m4a with the extra. It stays in memory and is gone after your "
+        "visit. Of a larger file `python -m explorer.inference FILE "
         "--start S --length S` reads a part, or convert it to flac or mp3.",
     )  # fmt: skip
     if file is None:
-        empty_state("No sound yet.", f"Drop a recording here: up to {MAX_LIVE_S:g} s of it are read at once.")
-        return None
-    return _from_bytes(SoundBytes(file.name, file.getvalue()), file.file_id)
+        return _last(WAYS[0], "No sound yet.", f"Drop a recording here: up to {MAX_LIVE_S:g} s of it are read at once.")
+    return _from_bytes(SoundBytes(file.name, file.getvalue()), file.file_id, WAYS[0])
 
 
 def _from_microphone() -> LiveSound | None:
-    file = st.audio_input("Record", key="live-microphone", help="It stays in memory and is gone after your visit.")
+    file = st.audio_input(
+        "Record", key="live-microphone", on_change=_forget_last, args=(WAYS[1], "live-microphone"),
+        help="It stays in memory and is gone after your visit.",
+    )  # fmt: skip
     if file is None:
-        empty_state("Nothing recorded yet.", "Press the microphone, sing, and press it again.")
+        return _last(WAYS[1], "Nothing recorded yet.", "Press the microphone, sing, and press it again.")
+    return _from_bytes(SoundBytes("your recording", file.getvalue()), file.file_id, WAYS[1])
+
+
+def _last(way: str, nothing: str, next_step: str) -> LiveSound | None:
+    """The sound that came this way before the reader went elsewhere, since a widget forgets its file when it is not
+    drawn; where there is none, say so."""
+    sound = live_sound(st.session_state.get(_LAST, {}).get(way))
+    if sound is None:
+        empty_state(nothing, next_step)
         return None
-    return _from_bytes(SoundBytes("your recording", file.getvalue()), file.file_id)
+    with st.container(horizontal=True, vertical_alignment="center"):
+        caption(f"{sound.title}, from before. Another one takes its place.")
+        if st.button("Forget it", key="live-forget", icon=":material/delete:"):
+            forget(sound.sound_id)
+            st.rerun()
+    return sound
 
 
-def _from_bytes(data: SoundBytes, file_id: str) -> LiveSound:
+def _forget_last(way: str, key: str) -> None:
+    """A reader who takes a file away wants it gone."""
+    if st.session_state.get(key) is None:
+        forget(st.session_state.get(_LAST, {}).pop(way, ""))
+
+
+def _from_bytes(data: SoundBytes, file_id: str, way: str) -> LiveSound:
     info = _kept_info(data, file_id)
     start_s = _start_of(data.name, info[0], file_id)
 
     def make() -> LiveSound:
         wave = load_waveform(data, start_s=start_s, duration_s=MAX_LIVE_S)
-        return LiveSound(wave, data.name, (info[1],) if info[1] else ())
+        return LiveSound(wave, data.name, (info[1],) if info[1] else (), start_s=start_s if is_long(info[0]) else None)
 
-    return _kept((file_id, start_s), make)
+    sound = _kept((file_id, start_s), make)
+    st.session_state.setdefault(_LAST, {})[way] = sound.sound_id
+    return sound
+
+
+def is_long(duration_s: float) -> bool:
+    """Whether only a part of such a sound can be read at once."""
+    return duration_s > MAX_LIVE_S
 
 
 def _start_of(name: str, duration_s: float, key: str) -> float:
     """Where in a sound that is too long for one reading its part begins, in s."""
-    if duration_s <= MAX_LIVE_S:
+    if not is_long(duration_s):
         return 0.0
-    notice(f"{name} lasts {duration_s:.1f} s: {MAX_LIVE_S:g} s of it are read at once.")
+    notice(
+        f"{name} lasts {duration_s:.1f} s: {MAX_LIVE_S:g} s of it are read at once, from a second that you choose "
+        f"(0 to {duration_s - MAX_LIVE_S:.1f})."
+    )
     return float(st.number_input("From (s)", 0.0, duration_s - MAX_LIVE_S, 0.0, step=5.0, key=f"live-from-{key}"))
 
 
@@ -144,12 +177,19 @@ def _told_in(line: DeltaGenerator, name: str) -> Progress:
 
 def _from_corpus(store: Store) -> LiveSound | None:
     asked = get_param("clip")
+    try:
+        asked_title = resolve_clip(store, asked)["title"] if asked else None
+    except NotInStoreError as error:
+        notice(str(error), kind="warning")
+        asked = None
     with st.container(horizontal=True, vertical_alignment="bottom"):
         text = st.text_input("Find a clip", key="live-find", placeholder="words of its title", width=260)
         found = fetch_clips_named(store, text, N_MATCHES)
         titles = dict(zip(found["clip_id"], found["title"], strict=True))
+        if text and not titles:
+            caption("No clip has these words.")
         if asked and asked not in titles:
-            titles = {asked: resolve_clip(store, asked)["title"], **titles}
+            titles = {asked: asked_title, **titles}
         chosen = st.selectbox(
             "Clip", list(titles), index=list(titles).index(asked) if asked else None, key=f"live-clip-{asked}-{text}",
             format_func=lambda key: as_written(str(titles[key])), placeholder="choose one", width=420,
@@ -166,7 +206,8 @@ def _from_corpus(store: Store) -> LiveSound | None:
     def make() -> LiveSound:
         sound = clip_sound(store, int(clip["clip_index"]))
         wave = sound.wave.between(start_s, start_s + MAX_LIVE_S)
-        return LiveSound(wave, str(clip["title"]), (sound.note,), int(clip["clip_index"]))
+        begins_s = start_s if is_long(float(clip["duration_s"])) else None
+        return LiveSound(wave, str(clip["title"]), (sound.note,), int(clip["clip_index"]), begins_s)
 
     sound = _kept((store.generation, chosen, start_s), make)
     caption(f"Read {sound.notes[0]}.")

@@ -43,6 +43,7 @@ class Clip {
     this.audio.addEventListener("seeked", () => this.drawTime());
     this.audio.addEventListener("error", () => this.say("This sound cannot be played: the store has no preview for it."));
     this.build(data);
+    if (data.marked) this.setMark(data.marked, true);
   }
   build(data) {
     const { clip } = this;
@@ -113,7 +114,7 @@ class Clip {
       const start = timeAt(event), x = event.clientX;
       let range = null;
       this.owner.select(this);
-      this.seekOutOfLoop(start);
+      if (!this.isOutOfLoop(start)) this.seek(start);  // a mark stays until it is known what this becomes
       pic.setPointerCapture(event.pointerId);
       pic.onpointermove = (moved) => {
         if (!range && Math.abs(moved.clientX - x) < DRAG_PX) return;
@@ -121,7 +122,10 @@ class Clip {
         range = [Math.min(start, end), Math.max(start, end)];
         this.drawRegion(range);
       };
-      pic.onpointerup = () => { pic.onpointermove = pic.onpointerup = null; if (range) this.loopOver(range); };
+      pic.onpointerup = () => {
+        pic.onpointermove = pic.onpointerup = null;
+        if (range) this.loopOver(range); else this.seekOutOfLoop(start);
+      };
       pic.onpointercancel = () => { pic.onpointermove = pic.onpointerup = null; this.drawRegion(); };
     });
     pic.addEventListener("keydown", (event) => {
@@ -150,10 +154,23 @@ class Clip {
     this.setLoop(true);
     this.owner.mark(this.clip.clip_id, range);
   }
+  // The same sound with other lines: what was marked and what was playing go on.
+  carryOn(other) {
+    this.setMark(other.range, other.looping);
+    if (this.owner.active === other) this.owner.active = this;
+    if (other.position()) this.seek(other.position());
+    if (!other.audio.paused) this.play();
+  }
+  setMark(range, looping) {
+    this.range = range; this.looping = looping;
+    this.loop.setAttribute("aria-pressed", String(looping));
+    this.drawRegion();
+  }
   seekOutOfLoop(time) {
-    if (this.looping) { const [from, to] = this.span(); if (time < from || time > to) this.setLoop(false); }
+    if (this.isOutOfLoop(time)) this.setLoop(false);
     this.seek(time);
   }
+  isOutOfLoop(time) { const [from, to] = this.span(); return this.looping && (time < from || time > to); }
   setLevel() { this.audio.volume = view.level ? this.clip.volume : 1; }
   // f0, formants and outline are measured by the server when somebody wants to see them for a clip that is in sight.
   async loadContours() {
@@ -246,19 +263,22 @@ class Players {
     const signature = JSON.stringify(component.data);
     if (signature === this.signature) return;
     this.signature = signature;
-    const kept = new Map(this.clips.map((c) => [JSON.stringify(c.clip), c]));
-    this.clips.forEach((c) => { if (!component.data.clips.some((d) => JSON.stringify(d) === JSON.stringify(c.clip))) c.stop(); });
+    const before = this.clips, kept = new Map(before.map((c) => [JSON.stringify(c.clip), c]));
     const same = this.low === component.data.low && this.high === component.data.high;
     this.canOpen = component.data.can_open !== false;
     this.low = component.data.low; this.high = component.data.high;
     this.clips = component.data.clips.map((clip) => {
       const old = kept.get(JSON.stringify(clip));
       if (old && same) return old;
-      if (old) old.stop();
-      return new Clip(this, clip, component.data);
+      const fresh = new Clip(this, clip, component.data);
+      const other = component.data.can_mark && before.find((c) => c.clip.clip_id === clip.clip_id);
+      if (other) fresh.carryOn(other);
+      return fresh;
     });
+    before.forEach((c) => { if (!this.clips.includes(c)) c.stop(); });
     this.list.replaceChildren(...this.clips.map((c) => c.root));
     this.active = this.clips.includes(this.active) ? this.active : null;
+    this.clips.forEach((c) => c.root.classList.toggle("active", c === this.active));
     this.views.hidden = !this.clips.length;
     this.inSight.disconnect();
     this.clips.forEach((c) => this.inSight.observe(c.root));

@@ -74,16 +74,18 @@ def player(
     scale: tuple[float, float] | None = None,
     can_open: bool = True,
     can_mark: bool = False,
+    marked: tuple[float, float] | None = None,
 ) -> dict[str, Any] | None:
     """Draw the clips. Returns {'action': 'open', 'clip_id': ...} in the run after a reader clicked a title, else None.
 
     Without `can_open` titles are not for clicking. With `can_mark` it also returns {'action': 'mark', 'clip_id': ...,
-    'range': [from, to] in s, or None} after a reader marked a part by dragging, or took the mark away.
+    'range': [from, to] in s, or None} after a reader marked a part by dragging, or took the mark away;
+    `marked` is the part that is marked already.
 
     All traces share one vertical scale: `scale` (lowest, highest value) or, without it, that of these clips. Playing,
     seeking and looping never run the script again.
     """
-    data = {**player_data(store, clips, height_px, scale), "can_open": can_open, "can_mark": can_mark}
+    data = {**player_data(store, clips, height_px, scale), "can_open": can_open, "can_mark": can_mark, "marked": marked}
     result = _renderer()(key=key, data=data, on_event_change=lambda: None)
     event = result.get("event")
     return dict(event) if event else None

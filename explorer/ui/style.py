@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import cache
 from html import escape
 from pathlib import Path
@@ -36,18 +36,18 @@ def apply_style() -> None:
     st.html(f"<style>:root{{{variables}}}{_sheet()}</style>")
 
 
-def page_header(title: str, sentence: str, *, store: Store | None = None, encoder_id: str | None = None) -> None:
+def page_header(title: str, sentence: str, *, store: Store | None = None, encoder_ids: Collection[str] = ()) -> None:
     """The head of a page: its title, one sentence on what it shows, and what must be known before any number is read.
 
-    Says when the corpus is generated and which encoders (only `encoder_id`, if a page is about one) are untrained or
+    Says when the corpus is generated and which encoders (only `encoder_ids`, if a page is about some) are untrained or
     not the published ones.
     """
     st.html(f'<header class="so-head"><h1>{escape(title)}</h1><p>{escape(sentence)}</p></header>')
-    banners(store or get_store(), encoder_id=encoder_id)
+    banners(store or get_store(), encoder_ids=encoder_ids)
 
 
-def banners(store: Store, *, encoder_id: str | None = None) -> None:
-    """What a reader must know before any number: generated sounds, encoders (only `encoder_id` if named) that are
+def banners(store: Store, *, encoder_ids: Collection[str] = ()) -> None:
+    """What a reader must know before any number: generated sounds, encoders (only `encoder_ids` if named) that are
     untrained or not the published ones."""
     facts, lines = fetch_corpus(store), []
     if facts.is_synthetic:
@@ -57,7 +57,7 @@ def banners(store: Store, *, encoder_id: str | None = None) -> None:
     elif facts.demo_note:
         lines.append(facts.demo_note)
     encoders = cached(fetch_encoders, store)
-    named = encoders if encoder_id is None else encoders[encoders["encoder_id"] == encoder_id]
+    named = encoders[encoders["encoder_id"].isin(encoder_ids)] if encoder_ids else encoders
     untrained = [row.display_name for row in named.itertuples() if is_false(row.is_trained)]
     if untrained:
         lines.append(

@@ -36,4 +36,4 @@ def draw_top_clips(store: Store, sae: dict[str, Any], facts: CorpusFacts, featur
     if event and event.get("action") == "open":
         go_to("features", sae=sae["sae_id"], feature=feature, clip=event["clip_id"])
     if len(top) < len(listed[listed["kind"] == "top"]):
-        caption(f"{count(len(listed[listed['kind'] == 'top']), 'clip')} are listed on its page.")
+        caption(f"{count(len(listed[listed['kind'] == 'top']), 'clip')} are listed on the feature's own page.")

@@ -1,0 +1,28 @@
+"""Rows of a table that a reader ticked, remembered by what they are about: another order of rows keeps them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import streamlit as st
+
+_TICKED, _FIRST = "so-ticked", "so-ticks-of-table"
+
+
+def ticked_at_first(what: str, key: str, ids: Sequence[int]) -> Any:
+    """`selection_default` for the table `key` with a row for each of `ids`: those of `what` that were ticked before.
+
+    It stays what it was when the table was first drawn.
+    """
+    ticked = st.session_state.get(f"{_TICKED}-{what}", [])
+    rows = [row for row, one in enumerate(ids) if one in ticked]
+    return st.session_state.setdefault(f"{_FIRST}-{key}", {"selection": {"rows": rows}})
+
+
+def keep_ticks(what: str, ids: Sequence[int], rows: Sequence[int]) -> list[int]:
+    """Remember the ticked `rows` of a table of `ids`, beside ticked ones that it does not show. Returns those of it."""
+    before = st.session_state.get(f"{_TICKED}-{what}", [])
+    ticked = [int(ids[row]) for row in rows]
+    st.session_state[f"{_TICKED}-{what}"] = [one for one in before if one not in set(ids)] + ticked
+    return ticked
