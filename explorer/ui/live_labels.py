@@ -114,8 +114,7 @@ def _what_if(probe: LabelProbe, heard: Heard, k: int, focus: int | None) -> None
     changed = scaled(heard.code_f, int(feature or active[0]), by)
     after = float(probe.probabilities(changed)[k])
     name = escape(probe.classes[k])
-    moved = f"→ <b>{percent(after, 1)}</b>" if by != 1.0 else "as it is; move the slider"
+    by_logit = float(probe.contrast(changed, k).sum() - probe.contrast(heard.code_f, k).sum())
+    moved = f"→ <b>{percent(after, 1)}</b> (logit {signed(by_logit)})" if by != 1.0 else "as it is; move the slider"
     st.html(f'<p role="status">P({name}): <b>{percent(before, 1)}</b> {moved}</p>')
-    by_logit = probe.contrast(changed, k).sum() - probe.contrast(heard.code_f, k).sum()
-    caption(f"Its logit against the mean of all moves by {signed(float(by_logit), 2)}.")
     caption("This acts on the probe alone: neither the encoder nor the SAE hears anything else.")
