@@ -87,6 +87,29 @@ def test_a_mark_outlives_new_lines_and_is_taken_away_again(page: Page, app: Serv
     expect(clip.locator(".region")).to_be_hidden()
 
 
+def test_ticked_features_stay_ticked_over_a_mark(page: Page, app: Server, store: Store) -> None:
+    page.goto(f"{app.url}/live?clip={a_clip(store)[0]}&sae={a_reference(store)}")
+    expect(page.get_by_role("heading", name="Acoustic factors")).to_be_visible(timeout=60_000)
+    settle(page)
+    clip, table = page.locator("section.clip").first, page.get_by_test_id("stDataFrame").first
+    for row in (1, 2):
+        table.scroll_into_view_if_needed()
+        box = table.bounding_box()
+        assert box is not None
+        page.mouse.click(box["x"] + 16, box["y"] + 32 + 31 * row + 15)
+        settle(page)
+    expect(clip.locator(".legend span")).to_have_count(2, timeout=20_000)
+    ticked = set(re.findall(r"feature (\d+)", clip.locator(".legend").inner_text()))
+    drag(page, clip.locator(".pic"), 0.0, 0.95)
+    expect(page.get_by_role("heading", name=re.compile(r"Strongest features from \d"))).to_be_visible(timeout=20_000)
+    settle(page)
+    assert set(re.findall(r"feature (\d+)", clip.locator(".legend").inner_text())) == ticked
+    clip.get_by_role("button", name=re.compile("^Loop")).click()
+    expect(page.get_by_role("heading", name=re.compile("^Strongest features$"))).to_be_visible(timeout=20_000)
+    settle(page)
+    assert set(re.findall(r"feature (\d+)", clip.locator(".legend").inner_text())) == ticked
+
+
 def test_of_a_long_file_a_part_is_chosen(page: Page, app: Server, store: Store) -> None:
     complaints = Complaints(page)
     tone = clip_sound(store, a_clip(store)[1]).wave

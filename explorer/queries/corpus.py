@@ -141,7 +141,7 @@ def resolve_sae(store: Store, sae_id: str) -> dict[str, Any]:
         there = "; ".join(f"{row.encoder_display} layer {row.layer}: {row.sae_id}" for row in saes.head(4).itertuples())
         rest = f" and {len(saes) - 4} more" if len(saes) > 4 else ""
         raise NotInStoreError(
-            f"There is no SAE {sae_id!r} in this store. It holds "
+            f"SAE {sae_id!r} was asked for, which is not in this store. It holds "
             + (f"{there}{rest}." if there else "no SAE yet: run precompute with an encoder first.")
         )
     return record(rows)

@@ -7,17 +7,20 @@ from typing import Any
 
 import streamlit as st
 
-_TICKED, _FIRST = "so-ticked", "so-ticks-of-table"
+_TICKED, _TABLE = "so-ticked", "so-ticks-of-table"
 
 
 def ticked_at_first(what: str, key: str, ids: Sequence[int]) -> Any:
     """`selection_default` for the table `key` with a row for each of `ids`: those of `what` that were ticked before.
 
-    It stays what it was when the table was first drawn.
+    It stays the same as long as this is the table of `what` that is drawn.
     """
-    ticked = st.session_state.get(f"{_TICKED}-{what}", [])
-    rows = [row for row, one in enumerate(ids) if one in ticked]
-    return st.session_state.setdefault(f"{_FIRST}-{key}", {"selection": {"rows": rows}})
+    drawn, default = st.session_state.get(f"{_TABLE}-{what}", (None, None))
+    if drawn != key:
+        ticked = st.session_state.get(f"{_TICKED}-{what}", [])
+        default = {"selection": {"rows": [row for row, one in enumerate(ids) if one in ticked]}}
+        st.session_state[f"{_TABLE}-{what}"] = key, default
+    return default
 
 
 def keep_ticks(what: str, ids: Sequence[int], rows: Sequence[int]) -> list[int]:
