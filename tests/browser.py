@@ -116,6 +116,7 @@ def settle(page: Page) -> None:
 
 def drag(page: Page, picture: Locator, start: float, end: float) -> float:
     """Mark a part of a picture with the mouse, from one share of its width to another; returns the width."""
+    picture.evaluate("picture => picture.scrollIntoView({block: 'center'})")
     box = picture.bounding_box()
     assert box is not None
     page.mouse.move(box["x"] + start * box["width"], box["y"] + 30)

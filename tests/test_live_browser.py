@@ -93,7 +93,7 @@ def test_ticked_features_stay_ticked_over_a_mark(page: Page, app: Server, store:
     settle(page)
     clip, table = page.locator("section.clip").first, page.get_by_test_id("stDataFrame").first
     for row in (1, 2):
-        table.scroll_into_view_if_needed()
+        table.evaluate("table => table.scrollIntoView({block: 'center'})")
         box = table.bounding_box()
         assert box is not None
         page.mouse.click(box["x"] + 16, box["y"] + 32 + 31 * row + 15)
