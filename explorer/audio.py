@@ -125,7 +125,7 @@ def scan_audio(
     source = as_source(sound)
     info, cuts = _scan(source, clip_s, lambda *_: None)
     longest_s = max(cut.duration_s for cut in cuts)
-    if longest_s * info.sample_rate_hz > MAX_LOAD_SAMPLES:
+    if round(longest_s * info.sample_rate_hz) > MAX_LOAD_SAMPLES:
         raise AudioError(f"{source.name!r} would give a clip of {longest_s:.0f} s. Cut into shorter clips.")
     return info, cuts
 

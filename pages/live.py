@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import streamlit as st
 
 from explorer.errors import EncoderError, ExplorerError, ModelProcessError, NotInStoreError
+from explorer.inference import nearness_of
 from explorer.inference.requests import Encoded
 from explorer.queries.corpus import fetch_corpus, fetch_saes
+from explorer.queries.nearness import fetch_usual_cosines
 from explorer.store import Store
 from explorer.ui import choose_sae, get_store, page_header
 from explorer.ui.context import cached
@@ -17,8 +20,8 @@ from explorer.ui.kept import kept
 from explorer.ui.live_factors import draw_factors
 from explorer.ui.live_features import draw_features, heard_name
 from explorer.ui.live_labels import draw_labels
-from explorer.ui.live_models import at_hand, forget_failed, reading_of, waited, warm_up
-from explorer.ui.live_near import draw_nearest, draw_where, nearness_of
+from explorer.ui.live_models import at_hand, encoders_of, forget_failed, reading_of, waited, warm_up
+from explorer.ui.live_near import draw_nearest, draw_where
 from explorer.ui.live_source import choose_sound
 from explorer.ui.markup import as_written
 from explorer.ui.selectors import sae_names
@@ -35,7 +38,7 @@ def main() -> None:
     sae = choose_sae(store)
     page_header(
         "Live", "Put any sound in and see what the models hear. It stays in memory and is gone after your visit.",
-        encoder_ids=_encoders_of(store, [str(sae["sae_id"]), *_asked_beside(sae)]),
+        encoder_ids=encoders_of(store, [str(sae["sae_id"]), *_asked_beside(sae)]),
     )  # fmt: skip
     sound = choose_sound(store)
     sae_ids = _choose_saes(store, sae)
@@ -57,8 +60,9 @@ def main() -> None:
             key=f"live-of-{','.join(sae_ids)}",
         ) or 0  # fmt: skip
     one, feature = heard[at], focus[at]
-    near = nearness_of(store, sound, one)
-    draw_labels(one, feature, is_far=near.is_far and sound.clip_index is None)
+    usual = partial(cached, fetch_usual_cosines)
+    near = nearness_of(store, one.sae, one.code_f, without=sound.clip_index, fetch_usual=usual)
+    draw_labels(one, feature, is_far=near.is_far)
     if feature is not None:
         draw_top_clips(store, dict(one.sae), fetch_corpus(store), feature, "live-top")
     draw_nearest(store, sound, one, near)
@@ -97,11 +101,6 @@ def _asked_beside(sae: dict[str, Any]) -> list[str]:
     """The SAEs that the address names beside the first, each once."""
     texts = (get_param("with") or "").split(",")
     return list(dict.fromkeys(text for text in texts if text and text != str(sae["sae_id"])))
-
-
-def _encoders_of(store: Store, sae_ids: Sequence[str]) -> list[str]:
-    saes = cached(fetch_saes, store)
-    return [str(encoder_id) for encoder_id in saes[saes["sae_id"].isin(sae_ids)]["encoder_id"].unique()]
 
 
 def _refused(store: Store, error: ExplorerError, what: str) -> None:

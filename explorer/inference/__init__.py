@@ -26,12 +26,12 @@ from explorer.inference.listening import (
     reader_of,
     with_predictions,
 )
-from explorer.inference.nearness import Nearness
+from explorer.inference.nearness import Nearness, nearness_of
 from explorer.inference.occlusion import Occlusion, occlude
 from explorer.inference.reading import Reading, read_states
 
 __all__ = [
     "APPROXIMATE", "MAX_LIVE_S", "ClipSound", "Heard", "Missing", "Nearness", "Occlusion", "Place", "Reading",
-    "beside_corpus", "clip_sound", "encode_by", "find_place", "listen", "measure", "occlude", "own_encoder",
-    "places_of", "read_states", "reader_of", "with_predictions",
+    "beside_corpus", "clip_sound", "encode_by", "find_place", "listen", "measure", "nearness_of", "occlude",
+    "own_encoder", "places_of", "read_states", "reader_of", "with_predictions",
 ]  # fmt: skip

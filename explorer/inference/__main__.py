@@ -20,13 +20,10 @@ import pandas as pd
 from explorer.audio import load_waveform
 from explorer.errors import ExplorerError
 from explorer.inference.listening import Heard, listen, measure, own_encoder, with_predictions
-from explorer.inference.nearness import Nearness
+from explorer.inference.nearness import nearness_of
 from explorer.queries.corpus import fetch_saes, plain
-from explorer.queries.nearness import fetch_nearest_clips, fetch_usual_cosines
 from explorer.recent import last_store
 from explorer.store import Store, open_store
-
-N_NEAR = 4
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -96,10 +93,7 @@ def _answer(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _sae(store: Store, heard: Heard, top: int) -> dict[str, Any]:
-    near = Nearness(
-        fetch_nearest_clips(store, heard.sae, heard.code_f, N_NEAR),
-        fetch_usual_cosines(store, str(heard.sae["sae_id"]))["cosine"].to_numpy(float),
-    )
+    near = nearness_of(store, heard.sae, heard.code_f)
     clips = near.clips[["clip_id", "title", "group_id", "cosine"]] if len(near.clips) else near.clips
     names = ["feature", "label", "activation", "preactivation", "percentile", "density", "is_dense"]
     probe = heard.probe

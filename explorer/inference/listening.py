@@ -63,7 +63,7 @@ class Heard:
     @property
     def pooling(self) -> Pooling:
         """What the code is of."""
-        return Pooling.named(str(self.sae["pooling"]))
+        return _pass(self.sae)[1]
 
     def between(self, start_s: float, end_s: float) -> pd.DataFrame:
         """`features` for a stretch of the sound."""
@@ -90,14 +90,14 @@ def listen(store: Store, wave: Waveform, sae_ids: Sequence[str], encode: Encode)
     """
     check_sound(wave)
     saes = [_readable(resolve_sae(store, sae_id)) for sae_id in sae_ids]
-    layers: dict[tuple[str, str], set[int]] = {}
+    layers: dict[tuple[str, Pooling], set[int]] = {}
     for sae in saes:
         layers.setdefault(_pass(sae), set()).add(int(sae["layer"]))
-    states: dict[tuple[str, str], States] = {}
+    states: dict[tuple[str, Pooling], States] = {}
     for (encoder_id, pooling), wanted in layers.items():
         encoder = fetch_encoder(store, encoder_id)
         at_its_rate = resample(wave, int(encoder["sample_rate_hz"]))
-        states[encoder_id, pooling] = encode(encoder, at_its_rate, sorted(wanted), Pooling.named(pooling))
+        states[encoder_id, pooling] = encode(encoder, at_its_rate, sorted(wanted), pooling)
     return [_heard(store, sae, states[_pass(sae)][int(sae["layer"])]) for sae in saes]
 
 
@@ -107,8 +107,12 @@ def reader_of(store: Store, sae_id: str, encode: Encode) -> Callable[[Waveform],
     Raises NotInStoreError as `listen` does.
     """
     sae = _readable(resolve_sae(store, sae_id))
-    encoder, weights = fetch_encoder(store, str(sae["encoder_id"])), load_sae(store.file(sae["weights_file"]))
-    layer, pooling = int(sae["layer"]), Pooling.named(str(sae["pooling"]))
+    encoder_id, pooling = _pass(sae)
+    encoder, weights, layer = (
+        fetch_encoder(store, encoder_id),
+        load_sae(store.file(sae["weights_file"])),
+        int(sae["layer"]),
+    )
 
     def read(wave: Waveform) -> Reading:
         states = encode(encoder, resample(wave, int(encoder["sample_rate_hz"])), [layer], pooling)[layer]
@@ -178,9 +182,9 @@ def _readable(sae: dict[str, Any]) -> dict[str, Any]:
     return sae
 
 
-def _pass(sae: Mapping[str, Any]) -> tuple[str, str]:
+def _pass(sae: Mapping[str, Any]) -> tuple[str, Pooling]:
     """SAEs with the same are read from one pass of the encoder."""
-    return str(sae["encoder_id"]), str(sae["pooling"])
+    return str(sae["encoder_id"]), Pooling.named(str(sae["pooling"]))
 
 
 def _heard(store: Store, sae: dict[str, Any], states: LayerStates) -> Heard:

@@ -42,9 +42,8 @@ def draw_factors(store: Store, sound: LiveSound, table: pd.DataFrame, seconds: f
 
 def _corpus(sound: LiveSound, rows: pd.DataFrame, heard: Heard, ticked: list[int]) -> None:
     """Histograms of the ticked factors, or of those best predicted, with this sound in them."""
-    known = rows["counts"].notna()
-    drawn = rows.iloc[ticked] if ticked else rows[known & rows["value"].notna()].head(N_DRAWN)
-    drawn = drawn[drawn["counts"].notna()].head(MAX_DRAWN)
+    drawn = rows.iloc[ticked] if ticked else rows[rows["value"].notna()]
+    drawn = drawn[drawn["counts"].notna()].head(MAX_DRAWN if ticked else N_DRAWN)
     if drawn.empty:
         caption("The corpus has no values of these factors to draw.")
         return

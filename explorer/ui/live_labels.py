@@ -8,6 +8,7 @@ import pandas as pd
 import streamlit as st
 
 from explorer.inference import Heard
+from explorer.inference.nearness import FAR
 from explorer.prediction import LabelProbe, scaled
 from explorer.text import is_defined, number, percent, signed
 from explorer.ui.choices import chart_title, section
@@ -36,8 +37,8 @@ def draw_labels(heard: Heard, focus: int | None, *, is_far: bool) -> None:
         return
     if is_far:
         notice(
-            "This sound lies farther from the corpus than 95 % of its own clips lie from each other (see the nearest "
-            "clips below): a probe gives probabilities all the same, and these mean little."
+            f"This sound lies farther from the corpus than {percent(1 - FAR)} of its own clips lie from each other "
+            "(see the nearest clips below): a probe gives probabilities all the same, and these mean little."
         )
     code = heard.code_f
     chances = probe.probabilities(code)

@@ -97,10 +97,15 @@ def waited(ticket: Ticket, name: str, doing: str) -> Any:
     return ticket.results[name]
 
 
+def encoders_of(store: Store, sae_ids: Sequence[str]) -> tuple[str, ...]:
+    """The ids of the encoders of these SAEs, each once; SAEs that are not there are left out."""
+    saes = cached(fetch_saes, store)
+    return tuple(str(encoder_id) for encoder_id in saes[saes["sae_id"].isin(sae_ids)]["encoder_id"].unique())
+
+
 def warm_up(store: Store, sae_ids: Sequence[str]) -> None:
     """Have the encoders of these SAEs loaded while the reader still chooses a sound."""
-    saes = cached(fetch_saes, store)
-    ids = tuple(saes[saes["sae_id"].isin(sae_ids)]["encoder_id"].unique())
+    ids = encoders_of(store, sae_ids)
     encoders = tuple(fetch_encoder(store, encoder_id) for encoder_id in ids)
     places = tuple(places_of(store, named_checkpoints()))
 

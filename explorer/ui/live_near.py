@@ -10,11 +10,10 @@ from explorer.inference.model_process import Ask, Ticket
 from explorer.inference.nearness import Nearness
 from explorer.inference.occlusion import N_CONTROLS
 from explorer.queries.corpus import fetch_corpus
-from explorer.queries.nearness import fetch_nearest_clips, fetch_usual_cosines
 from explorer.store import Store
 from explorer.text import count, number, percent
 from explorer.ui.choices import section
-from explorer.ui.context import cached, named_checkpoints
+from explorer.ui.context import named_checkpoints
 from explorer.ui.live_features import heard_name
 from explorer.ui.live_models import asked, waited
 from explorer.ui.live_sounds import LiveSound
@@ -22,15 +21,7 @@ from explorer.ui.live_source import read_clip
 from explorer.ui.player import PlayerClip, player
 from explorer.ui.style import caption, empty_state
 
-N_NEAR = 4
 MIN_FRAMES = 10
-
-
-def nearness_of(store: Store, sound: LiveSound, heard: Heard) -> Nearness:
-    """The sound's nearest clips, and what is usual in the corpus."""
-    clips = fetch_nearest_clips(store, heard.sae, heard.code_f, N_NEAR, without=sound.clip_index)
-    usual = cached(fetch_usual_cosines, store, str(heard.sae["sae_id"]))
-    return Nearness(clips, usual["cosine"].to_numpy(float))
 
 
 def draw_nearest(store: Store, sound: LiveSound, heard: Heard, near: Nearness) -> None:
@@ -53,7 +44,7 @@ def draw_nearest(store: Store, sound: LiveSound, heard: Heard, near: Nearness) -
     event = player(store, clips, f"near-{heard.sae['sae_id']}-{sound.sound_id}")
     caption(
         f"Values: cosine between the codes of {heard_name(heard)}. A click on a title reads that clip here. "
-        + ("" if sound.clip_index is not None else _usual_words(near, fetch_corpus(store).group_name))
+        + _usual_words(near, fetch_corpus(store).group_name)
     )
     if event and event.get("action") == "open":
         read_clip(str(event["clip_id"]))

@@ -125,23 +125,18 @@ def _from_bytes(data: SoundBytes, file_id: str, way: str) -> LiveSound:
     start_s = _start_of(data.name, info[0], file_id)
 
     def make() -> LiveSound:
-        wave = load_waveform(data, start_s=start_s, duration_s=MAX_LIVE_S)
-        return LiveSound(wave, data.name, (info[1],) if info[1] else (), start_s=start_s if is_long(info[0]) else None)
+        wave = load_waveform(data, start_s=start_s or 0.0, duration_s=MAX_LIVE_S)
+        return LiveSound(wave, data.name, (info[1],) if info[1] else (), start_s=start_s)
 
     sound = _kept((file_id, start_s), make)
     st.session_state.setdefault(_LAST, {})[way] = sound.sound_id
     return sound
 
 
-def is_long(duration_s: float) -> bool:
-    """Whether only a part of such a sound can be read at once."""
-    return duration_s > MAX_LIVE_S
-
-
-def _start_of(name: str, duration_s: float, key: str) -> float:
-    """Where in a sound that is too long for one reading its part begins, in s."""
-    if not is_long(duration_s):
-        return 0.0
+def _start_of(name: str, duration_s: float, key: str) -> float | None:
+    """Where in a sound that is too long for one reading its part begins, in s; None for one that is read whole."""
+    if duration_s <= MAX_LIVE_S:
+        return None
     notice(
         f"{name} lasts {duration_s:.1f} s: {MAX_LIVE_S:g} s of it are read at once, from a second that you choose "
         f"(0 to {duration_s - MAX_LIVE_S:.1f})."
@@ -178,18 +173,18 @@ def _told_in(line: DeltaGenerator, name: str) -> Progress:
 def _from_corpus(store: Store) -> LiveSound | None:
     asked = get_param("clip")
     try:
-        asked_title = resolve_clip(store, asked)["title"] if asked else None
+        clip = resolve_clip(store, asked) if asked else {}
     except NotInStoreError as error:
         notice(str(error), kind="warning")
-        asked = None
+        asked, clip = None, {}
     with st.container(horizontal=True, vertical_alignment="bottom"):
         text = st.text_input("Find a clip", key="live-find", placeholder="words of its title", width=260)
         found = fetch_clips_named(store, text, N_MATCHES)
         titles = dict(zip(found["clip_id"], found["title"], strict=True))
-        if text and not titles:
+        if asked and not titles:
             caption("No clip has these words.")
         if asked and asked not in titles:
-            titles = {asked: asked_title, **titles}
+            titles = {asked: clip["title"], **titles}
         chosen = st.selectbox(
             "Clip", list(titles), index=list(titles).index(asked) if asked else None, key=f"live-clip-{asked}-{text}",
             format_func=lambda key: as_written(str(titles[key])), placeholder="choose one", width=420,
@@ -199,15 +194,12 @@ def _from_corpus(store: Store) -> LiveSound | None:
     if not chosen:
         empty_state("No clip is chosen." if titles else "No clip has these words.", "Type a word of its title.")
         return None
-    clip = resolve_clip(store, chosen)
-
     start_s = _start_of(str(clip["title"]), float(clip["duration_s"]), chosen)
 
     def make() -> LiveSound:
         sound = clip_sound(store, int(clip["clip_index"]))
-        wave = sound.wave.between(start_s, start_s + MAX_LIVE_S)
-        begins_s = start_s if is_long(float(clip["duration_s"])) else None
-        return LiveSound(wave, str(clip["title"]), (sound.note,), int(clip["clip_index"]), begins_s)
+        wave = sound.wave.between(start_s or 0.0, (start_s or 0.0) + MAX_LIVE_S)
+        return LiveSound(wave, str(clip["title"]), (sound.note,), int(clip["clip_index"]), start_s)
 
     sound = _kept((store.generation, chosen, start_s), make)
     caption(f"Read {sound.notes[0]}.")
