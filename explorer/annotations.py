@@ -1,36 +1,42 @@
 """What readers write about features: own labels, notes, bookmarks and lists.
 
 SQLite in the user's own data folder, never in a store; a row for each owner, SAE and feature. An SAE's id says what it
-was trained on and how, so that what is written stays with it through every new generation.
+was trained on and how, so that what is written stays with it through every new generation. A write changes what its
+writer changed and nothing else: a page that has been open for an hour takes nothing away from what was written since.
 """
 
 from __future__ import annotations
 
 import json
+import re
 import sqlite3
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+import unicodedata
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from explorer.errors import ExplorerError
+from explorer.notes_file import AnnotationError, reading, writing
 from explorer.recent import home_folder
+from explorer.text import count
+
+__all__ = ["Annotation", "AnnotationError", "Annotations", "Taken", "Written"]
 
 FILE = "annotations.sqlite"
-FORMAT = "sonoscope-annotations-1"
 LONGEST_LABEL, LONGEST_NOTE, LONGEST_LIST, MOST_LISTS = 80, 4000, 60, 20
+LONGEST_ABOUT, LONGEST_ID, HIGHEST_FEATURE = 200, 64, 2**31 - 1
+MOST_FEATURES = 100_000  # of one reader
 COLUMNS = ("sae_id", "feature", "label", "note", "is_bookmarked", "lists", "about", "changed_at")
 _TABLE = """CREATE TABLE IF NOT EXISTS annotations (
     owner TEXT, sae_id TEXT, feature INTEGER, label TEXT, note TEXT, is_bookmarked INTEGER, lists TEXT, about TEXT,
     changed_at TEXT, PRIMARY KEY (owner, sae_id, feature))"""
-
-
-class AnnotationError(ExplorerError):
-    """Something written cannot be kept, or a file of annotations cannot be read."""
+_KEY = "owner = ? AND sae_id = ? AND feature = ?"
+_HALVES = re.compile("[\ud800-\udfff]")
+_CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+_SAE_ID = re.compile(rf"[0-9A-Za-z_.-]{{1,{LONGEST_ID}}}")
 
 
 @dataclass(frozen=True)
@@ -48,12 +54,15 @@ class Annotation:
         return self == Annotation()
 
     def checked(self) -> Annotation:
-        """The same without blanks around words and with each list once. Raises AnnotationError for what is too long."""
+        """The same as it is kept: composed letters, no control characters, no blanks around words, each list once.
+
+        Raises AnnotationError for what is too long or no text.
+        """
         clean = replace(
             self,
-            label=" ".join(self.label.split()),
-            note=self.note.strip(),
-            lists=tuple(dict.fromkeys(" ".join(name.split()) for name in self.lists if name.strip())),
+            label=one_line(self.label, "A label"),
+            note=_letters(self.note, "A note").strip(),
+            lists=tuple(dict.fromkeys(name for name in (one_line(n, "A list's name") for n in self.lists) if name)),
         )
         for what, text, longest in (
             ("A label", clean.label, LONGEST_LABEL),
@@ -61,26 +70,117 @@ class Annotation:
             *(("A list's name", name, LONGEST_LIST) for name in clean.lists),
         ):
             if len(text) > longest:
-                raise AnnotationError(f"{what} has at most {longest} characters; {text[:30]!r}… has {len(text)}.")
+                raise AnnotationError(f"{what} has at most {longest} characters; {text[:30]!r}… has {len(text):,}.")
         if len(clean.lists) > MOST_LISTS:
             raise AnnotationError(f"A feature is on at most {MOST_LISTS} lists, not {len(clean.lists)}.")
         return clean
 
 
+@dataclass(frozen=True)
+class Written:
+    """What stands there after a write, and the words of others (an older tab, another machine) that it replaced.
+
+    `replaced` holds (field, earlier text) for each field that had changed since its writer read it.
+    """
+
+    now: Annotation
+    replaced: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True)
+class Taken:
+    """What an import did, in numbers of features; `n_replaced` of the changed ones had another label or note before."""
+
+    n_new: int = 0
+    n_changed: int = 0
+    n_same: int = 0
+    n_replaced: int = 0
+
+    def sentence(self) -> str:
+        """For people: '3 features read: 1 new, 2 changed (1 had another label or note before).'"""
+        parts = [f"{self.n_new:,} new", f"{self.n_changed:,} changed", f"{self.n_same:,} as they were"]
+        before = f" {self.n_replaced:,} of them had another label or note before." if self.n_replaced else ""
+        return f"{count(self.n_new + self.n_changed + self.n_same, 'feature')} read: {', '.join(parts)}.{before}"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One feature of a file: only the fields of `words` that `names` holds are written there."""
+
+    sae_id: str
+    feature: int
+    words: Annotation
+    names: frozenset[str]
+    about: str = ""
+
+
 class Annotations:
-    """All annotations of one data folder. Each call opens the file anew, so threads and servers can share it."""
+    """All annotations of one data folder. Each call opens the file, so threads, processes and servers can share it."""
 
     def __init__(self, folder: Path | None = None) -> None:
         self.path = (folder or home_folder()) / FILE
 
     def get(self, owner: str, sae_id: str, feature: int) -> Annotation:
         """What `owner` wrote about a feature."""
-        rows = self._rows("owner = ? AND sae_id = ? AND feature = ?", [owner, sae_id, int(feature)])
+        rows = self._rows(_KEY, [owner, sae_id, _feature(feature)])
         return _annotation(rows.iloc[0].to_dict()) if len(rows) else Annotation()
 
     def put(self, owner: str, sae_id: str, feature: int, written: Annotation, *, about: str = "") -> None:
-        """Keep what was written in place of what was there; an empty one leaves nothing. about: the SAE, for people."""
-        self._put(owner, [(sae_id, int(feature), written.checked(), about)])
+        """Keep what was written in place of all that was there; an empty one leaves nothing. `about` is the SAE."""
+        key, clean, about = _key(owner, sae_id, feature), written.checked(), _short(about)
+        writing(self.path, _TABLE, lambda connection: _keep(connection, key, clean, about))
+
+    def change(
+        self, owner: str, sae_id: str, feature: int, seen: Annotation, wanted: Annotation, *, about: str = ""
+    ) -> Written:
+        """Write the fields in which `wanted` differs from what the writer had `seen`; all others stay as they are.
+
+        Lists are joined and left one by one. For a field that somebody else changed meanwhile the last one to write
+        wins, and the answer says what stood there.
+        """
+        key, seen, wanted, about = _key(owner, sae_id, feature), seen.checked(), wanted.checked(), _short(about)
+
+        def write(connection: sqlite3.Connection) -> Written:
+            there = _there(connection, key)
+            now = _merged(there, seen, wanted).checked()
+            if now != there:
+                _keep(connection, key, now, about)
+            lost = tuple(
+                (name, getattr(there, name))
+                for name in ("label", "note")
+                if getattr(wanted, name) != getattr(seen, name)
+                and getattr(there, name) not in ("", getattr(seen, name), getattr(now, name))
+            )
+            return Written(now, lost)
+
+        return writing(self.path, _TABLE, write)
+
+    def take(self, owner: str, entries: Sequence[Entry]) -> Taken:
+        """Write all of these entries, or none. What is empty in an entry takes nothing away: its label and its note
+        replace others, lists and bookmarks are added. Raises AnnotationError over MOST_FEATURES.
+        """
+        keyed = [(_key(owner, entry.sae_id, entry.feature), entry) for entry in entries]
+
+        def write(connection: sqlite3.Connection) -> Taken:
+            numbers = {"n_new": 0, "n_changed": 0, "n_same": 0, "n_replaced": 0}
+            for key, entry in keyed:
+                there = _there(connection, key)
+                now = _joined(key, there, entry)
+                kind = "n_same" if now == there else "n_new" if there.is_empty else "n_changed"
+                numbers[kind] += 1
+                numbers["n_replaced"] += any(
+                    getattr(there, name) not in ("", getattr(now, name)) for name in ("label", "note")
+                )
+                if kind != "n_same":
+                    _keep(connection, key, now, entry.about)
+            n_all = connection.execute("SELECT count(*) FROM annotations WHERE owner = ?", [owner]).fetchone()[0]
+            if n_all > MOST_FEATURES:
+                raise AnnotationError(
+                    f"With this file you would have notes on {n_all:,} features; {MOST_FEATURES:,} are the most."
+                )
+            return Taken(**numbers)
+
+        return writing(self.path, _TABLE, write)
 
     def of_sae(self, owner: str, sae_id: str) -> pd.DataFrame:
         """COLUMNS of every annotated feature of an SAE, by number; `lists` holds tuples."""
@@ -90,96 +190,105 @@ class Annotations:
         """COLUMNS of everything that `owner` wrote, newest first."""
         return self._rows("owner = ?", [owner]).sort_values("changed_at", ascending=False, kind="stable")
 
-    def export(self, owner: str) -> str:
-        """Everything that `owner` wrote as JSON, to be read by `restore`, here or elsewhere."""
-        rows = [
-            {**row, "lists": list(row["lists"]), "is_bookmarked": bool(row["is_bookmarked"])}
-            for row in self._rows("owner = ?", [owner]).to_dict("records")
-        ]
-        return json.dumps({"format": FORMAT, "annotations": rows}, indent=1, ensure_ascii=False) + "\n"
-
-    def restore(self, owner: str, text: str) -> int:
-        """Take over an exported file; for a feature in it, the file's words replace the reader's. Returns how many.
-
-        Raises AnnotationError, and changes nothing, for a file that is not one or has an entry that cannot be kept.
-        """
-        rows = _parsed(text)
-        self._put(owner, rows)
-        return len(rows)
-
-    def _put(self, owner: str, rows: list[tuple[str, int, Annotation, str]]) -> None:
-        now = datetime.now(UTC).isoformat(timespec="microseconds")
-        with self._connected(is_writing=True) as connection:
-            for sae_id, feature, written, about in rows:
-                key = (owner, sae_id, feature)
-                connection.execute("DELETE FROM annotations WHERE owner = ? AND sae_id = ? AND feature = ?", key)
-                if not written.is_empty:
-                    lists = json.dumps(written.lists, ensure_ascii=False)
-                    connection.execute(
-                        "INSERT INTO annotations VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                        (*key, written.label, written.note, int(written.is_bookmarked), lists, about, now),
-                    )
-
     def _rows(self, where: str, values: list[object]) -> pd.DataFrame:
         if not self.path.is_file():
             return pd.DataFrame(columns=list(COLUMNS))
         sql = f"SELECT {', '.join(COLUMNS)} FROM annotations WHERE {where} ORDER BY sae_id, feature"  # noqa: S608 - fixed
-        with self._connected() as connection:
-            found = connection.execute(sql, values).fetchall()
+        found = reading(self.path, lambda connection: _found(connection, sql, values))
         rows = pd.DataFrame(found, columns=list(COLUMNS))
         return rows.assign(
             lists=[tuple(json.loads(text)) for text in rows["lists"]],
             is_bookmarked=rows["is_bookmarked"].astype(bool),
         )
 
-    @contextmanager
-    def _connected(self, *, is_writing: bool = False) -> Iterator[sqlite3.Connection]:
-        try:
-            if is_writing:
-                self.path.parent.mkdir(parents=True, exist_ok=True)
-            connection = sqlite3.connect(self.path, timeout=10.0)
-            try:
-                with connection:
-                    connection.execute(_TABLE)
-                    yield connection
-            finally:
-                connection.close()
-        except (OSError, sqlite3.Error) as error:
-            raise AnnotationError(
-                f"Your notes in {self.path} cannot be {'written' if is_writing else 'read'}: {error}. "
-                "Set SONOSCOPE_HOME to a folder that can be written."
-            ) from error
+
+def _found(connection: sqlite3.Connection, sql: str, values: list[object]) -> list[Any]:
+    made = connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'annotations'").fetchone()
+    return connection.execute(sql, values).fetchall() if made else []  # somebody is just making the file
+
+
+def one_line(text: str, what: str) -> str:
+    """`text` on one line with single blanks; `what` names it in the AnnotationError for one that is no text."""
+    return " ".join(_letters(text, what).split())
+
+
+def _letters(text: str, what: str) -> str:
+    """Composed, with line ends as they are here, without control characters."""
+    if _HALVES.search(text):
+        raise AnnotationError(f"{what} holds half a character (a lone surrogate), which is no text. Write it again.")
+    lines = text.replace("\r\n", "\n").replace("\r", "\n")
+    return unicodedata.normalize("NFC", _CONTROLS.sub("", lines))
+
+
+def checked_id(sae_id: str) -> str:
+    """An SAE's id as it is. Raises AnnotationError for what is none."""
+    if not _SAE_ID.fullmatch(sae_id):
+        raise AnnotationError(f"{sae_id[:30]!r} is no id of an SAE: up to {LONGEST_ID} letters, digits, '_', '.', '-'.")
+    return sae_id
+
+
+def _feature(feature: int) -> int:
+    if not 0 <= int(feature) <= HIGHEST_FEATURE:
+        raise AnnotationError(f"There is no feature {str(feature)[:30]}: features are 0 to {HIGHEST_FEATURE:,}.")
+    return int(feature)
+
+
+def _key(owner: str, sae_id: str, feature: int) -> tuple[str, str, int]:
+    return owner, checked_id(sae_id), _feature(feature)
+
+
+def _short(about: str) -> str:
+    return one_line(about, "about")[:LONGEST_ABOUT]
 
 
 def _annotation(row: Mapping[Any, Any]) -> Annotation:
     return Annotation(str(row["label"]), str(row["note"]), bool(row["is_bookmarked"]), tuple(row["lists"]))
 
 
-def _parsed(text: str) -> list[tuple[str, int, Annotation, str]]:
-    try:
-        data = json.loads(text)
-    except ValueError as error:
-        raise AnnotationError(f"This is not a file of annotations: it is not JSON ({error}).") from error
-    if not isinstance(data, dict) or data.get("format") != FORMAT or not isinstance(data.get("annotations"), list):
-        raise AnnotationError(f'This is not a file of annotations: it should say "format": "{FORMAT}".')
-    return [_entry(number, row) for number, row in enumerate(data["annotations"], start=1)]
+def _there(connection: sqlite3.Connection, key: tuple[str, str, int]) -> Annotation:
+    sql = f"SELECT label, note, is_bookmarked, lists FROM annotations WHERE {_KEY}"  # noqa: S608 - fixed
+    row = connection.execute(sql, key).fetchone()
+    return Annotation(row[0], row[1], bool(row[2]), tuple(json.loads(row[3]))) if row else Annotation()
 
 
-def _entry(number: int, row: object) -> tuple[str, int, Annotation, str]:
-    given: dict[str, object] = {**dict.fromkeys(("label", "note", "about"), ""), "is_bookmarked": False, "lists": []}
-    given |= row if isinstance(row, dict) else {}
-    lists = given["lists"]
-    kinds = {"sae_id": str, "feature": int, "label": str, "note": str, "about": str, "is_bookmarked": bool}
-    wrong = [name for name, kind in kinds.items() if not isinstance(given.get(name), kind)]
-    feature = given.get("feature")
-    if isinstance(feature, bool) or (isinstance(feature, int) and feature < 0):
-        wrong.append("feature")
-    if wrong or not isinstance(lists, list) or not all(isinstance(name, str) for name in lists):
+def _merged(there: Annotation, seen: Annotation, wanted: Annotation) -> Annotation:
+    """`there` with what its writer changed between `seen` and `wanted`; lists joined and left one by one."""
+    changed: dict[str, Any] = {
+        field.name: getattr(wanted, field.name)
+        for field in fields(wanted)
+        if getattr(wanted, field.name) != getattr(seen, field.name)
+    }
+    if "lists" in changed:
+        left = set(seen.lists) - set(wanted.lists)
+        joined = [name for name in wanted.lists if name not in seen.lists]
+        changed["lists"] = tuple(dict.fromkeys([*(name for name in there.lists if name not in left), *joined]))
+    return replace(there, **changed)
+
+
+def _keep(connection: sqlite3.Connection, key: tuple[str, str, int], words: Annotation, about: str) -> None:
+    if words.is_empty:
+        connection.execute(f"DELETE FROM annotations WHERE {_KEY}", key)  # noqa: S608 - fixed
+        return
+    lists = json.dumps(words.lists, ensure_ascii=False)
+    now = datetime.now(UTC).isoformat(timespec="microseconds")
+    connection.execute(
+        "INSERT INTO annotations VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET label = excluded.label, "
+        "note = excluded.note, is_bookmarked = excluded.is_bookmarked, lists = excluded.lists, "
+        "about = CASE WHEN excluded.about = '' THEN about ELSE excluded.about END, changed_at = excluded.changed_at",
+        (*key, words.label, words.note, int(words.is_bookmarked), lists, about, now),
+    )
+
+
+def _joined(key: tuple[str, str, int], there: Annotation, entry: Entry) -> Annotation:
+    words = entry.words
+    joined = Annotation(
+        words.label if "label" in entry.names and words.label else there.label,
+        words.note if "note" in entry.names and words.note else there.note,
+        there.is_bookmarked or ("is_bookmarked" in entry.names and words.is_bookmarked),
+        tuple(dict.fromkeys((*there.lists, *(words.lists if "lists" in entry.names else ())))),
+    )
+    if len(joined.lists) > MOST_LISTS:
         raise AnnotationError(
-            f"Entry {number} of the file cannot be read: wrong or missing {', '.join(wrong) or 'lists'}."
+            f"Feature {key[2]} of SAE {key[1]} would be on {len(joined.lists)} lists; {MOST_LISTS} are the most."
         )
-    written = Annotation(str(given["label"]), str(given["note"]), bool(given["is_bookmarked"]), tuple(lists))
-    try:
-        return str(given["sae_id"]), int(str(given["feature"])), written.checked(), str(given["about"])
-    except AnnotationError as error:
-        raise AnnotationError(f"Entry {number} of the file cannot be kept. {error}") from error
+    return joined

@@ -6,9 +6,10 @@ import pandas as pd
 import streamlit as st
 
 from explorer.annotations import AnnotationError
+from explorer.notes_exchange import MOST_BYTES, exported, restore
 from explorer.queries.corpus import fetch_saes
 from explorer.store import Store
-from explorer.ui import cached, caption, empty_state, get_store, page_header
+from explorer.ui import cached, caption, empty_state, get_store, notice, page_header
 from explorer.ui.notes import notebook
 from explorer.ui.reader import reader_id
 
@@ -64,20 +65,22 @@ def draw_exchange(*, is_empty: bool) -> None:
     """Take everything away as a file; bring one back."""
     with st.container(horizontal=True, vertical_alignment="center"):
         st.download_button(
-            "Export", notebook().export(reader_id()), "sonoscope-notes.json", "application/json",
+            "Export", exported(notebook(), reader_id()), "sonoscope-notes.json", "application/json",
             icon=":material/download:", disabled=is_empty, on_click="ignore",
         )  # fmt: skip
         with st.popover("Import", icon=":material/upload:"):
             file = st.file_uploader(
-                "A file that Export wrote. For a feature in it, its words replace yours.", type=["json"], key="import"
-            )
+                "A file that Export wrote. Its labels and notes replace yours; lists and bookmarks are added. Nothing "
+                "is removed.",
+                type=["json"], key="import", max_upload_size=MOST_BYTES // 2**20,
+            )  # fmt: skip
             if file is not None and st.button("Import it", key="import-now", type="primary"):
                 try:
-                    n_read = notebook().restore(reader_id(), file.getvalue().decode("utf-8", "replace"))
+                    taken = restore(notebook(), reader_id(), file.getvalue())
                 except AnnotationError as error:
-                    st.error(str(error))
+                    notice(str(error), kind="warning")
                 else:
-                    st.toast(f"{n_read} features read.", icon=":material/check:")
+                    st.toast(taken.sentence(), icon=":material/check:")
                     st.rerun()
 
 
