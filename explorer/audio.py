@@ -12,10 +12,11 @@ Decisions, each said in `AudioInfo.note` of the file it touches:
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import math
 import os
-from collections.abc import Callable
+import time
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -23,7 +24,7 @@ from pathlib import Path
 import numpy as np
 import soundfile as sf
 
-from explorer.decoding import SoundBytes, Source, as_source, n_bytes, open_decoder
+from explorer.decoding import Decoder, SoundBytes, Source, as_source, n_bytes, open_decoder
 from explorer.errors import AudioError
 from explorer.sound_checks import (
     MAX_FILE_S,
@@ -40,8 +41,8 @@ from explorer.sound_checks import (
 # fmt: off
 __all__ = [
     "MAX_FILE_S", "MAX_LOAD_SAMPLES", "MAX_RATE_HZ", "MIN_CLIP_S", "MIN_RATE_HZ", "PREVIEW_RATE_HZ", "RESAMPLER",
-    "AudioInfo", "Cut", "Progress", "SoundBytes", "Waveform", "audio_info", "flac_bytes", "load_waveform", "resample",
-    "scan_audio", "write_preview",
+    "AudioInfo", "Cut", "Excerpt", "SoundBytes", "Waveform", "announced_s", "audio_info", "flac_bytes", "load_excerpt",
+    "load_waveform", "resample", "scan_audio", "write_preview",
 ]
 # fmt: on
 
@@ -49,6 +50,7 @@ __all__ = [
 RESAMPLER = "scipy.signal.resample_poly, Kaiser window, beta 7, 32 zero crossings, roll-off 0.95"
 PREVIEW_RATE_HZ = 24_000
 SILENT_RMS = 1e-5
+DECODE_LIMIT_S = 20.0  # for a sound that somebody waits for; a minute of 8 channels at 192 kHz takes about 2 s
 
 
 @dataclass(frozen=True)
@@ -101,17 +103,32 @@ class Cut:
         return self.rms < SILENT_RMS
 
 
-Progress = Callable[[float, float | None], None]
-"""Told now and then: seconds decoded, and the seconds that the file announces (None where it does not)."""
+@dataclass(frozen=True)
+class Excerpt:
+    """A stretch of a sound. `whole_s` is the length of the whole in s: counted where the stretch reaches its end, else
+    as the file announces it, None where it does not. `note` is as in `AudioInfo`, about the stretch."""
+
+    wave: Waveform
+    whole_s: float | None
+    note: str
 
 
-def audio_info(sound: str | os.PathLike[str] | SoundBytes, *, progress: Progress = lambda *_: None) -> AudioInfo:
+def audio_info(sound: str | os.PathLike[str] | SoundBytes) -> AudioInfo:
     """Decode a whole file and say what it is. Memory is bounded by one block.
 
     Raises AudioError, with a reason that names the file: not readable, no sound, damaged inside, NaN or Inf, shorter
     than MIN_CLIP_S, or outside 1 to 8 channels, 8 to 192 kHz, two hours.
     """
-    return _scan(as_source(sound), math.inf, progress)[0]
+    return _scan(as_source(sound), math.inf)[0]
+
+
+def announced_s(sound: str | os.PathLike[str] | SoundBytes) -> float | None:
+    """The length in s that a file announces, without decoding it; None where it does not say.
+
+    Raises AudioError for what cannot be opened as sound, or announces what `audio_info` refuses.
+    """
+    with open_decoder(as_source(sound)) as decoder:
+        return _announced_s(decoder)
 
 
 def scan_audio(
@@ -123,17 +140,16 @@ def scan_audio(
     start_s and duration_s reads exactly it. Raises as `audio_info` does, and where a cut is over MAX_LOAD_SAMPLES.
     """
     source = as_source(sound)
-    info, cuts = _scan(source, clip_s, lambda *_: None)
+    info, cuts = _scan(source, clip_s)
     longest_s = max(cut.duration_s for cut in cuts)
     if round(longest_s * info.sample_rate_hz) > MAX_LOAD_SAMPLES:
         raise AudioError(f"{source.name!r} would give a clip of {longest_s:.0f} s. Cut into shorter clips.")
     return info, cuts
 
 
-def _scan(source: Source, clip_s: float, progress: Progress) -> tuple[AudioInfo, tuple[Cut, ...]]:
+def _scan(source: Source, clip_s: float) -> tuple[AudioInfo, tuple[Cut, ...]]:
     with open_decoder(source) as decoder:
         rate_hz, n_channels = decoder.header.sample_rate_hz, decoder.header.n_channels
-        claimed = decoder.header.n_claimed
         cuts: list[tuple[int, Levels]] = []
         position = edge = 0
         for block_tc in decoder.blocks(0, None):
@@ -146,7 +162,6 @@ def _scan(source: Source, clip_s: float, progress: Progress) -> tuple[AudioInfo,
                 part, block_tc = block_tc[: edge - position], block_tc[edge - position :]
                 _measure(source, cuts[-1][1], part, _mean(part), position, rate_hz)
                 position += len(part)
-            progress(position / rate_hz, None if claimed is None else claimed / rate_hz)
     if position < round(MIN_CLIP_S * rate_hz):
         raise too_short(source, n_bytes(source), position, rate_hz, decoder.header)
     kept = [(start, levels) for start, levels in cuts if levels.n_samples >= round(MIN_CLIP_S * rate_hz)]
@@ -171,27 +186,64 @@ def load_waveform(
     behind the end of the file or is over MAX_LOAD_SAMPLES.
     """
     source = as_source(sound)
+    with open_decoder(source) as decoder:
+        wave = _stretch(source, decoder, start_s, duration_s, math.inf)[0]
+    return wave if sample_rate_hz is None else resample(wave, sample_rate_hz)
+
+
+def load_excerpt(
+    sound: str | os.PathLike[str] | SoundBytes,
+    *,
+    start_s: float = 0.0,
+    duration_s: float | None = None,
+    limit_s: float = DECODE_LIMIT_S,
+) -> Excerpt:
+    """`load_waveform` at the file's own rate, for somebody who waits: nothing behind the stretch is decoded, and no
+    longer than `limit_s` seconds. Raises AudioError as `load_waveform` does, and when that time is over.
+    """
+    source = as_source(sound)
+    with open_decoder(source) as decoder:
+        wave, levels, wanted = _stretch(source, decoder, start_s, duration_s, limit_s)
+        header, whole_s = decoder.header, _announced_s(decoder)
+    start = round(start_s * wave.sample_rate_hz)
+    has_ended = wanted is None or len(wave.samples) < wanted
+    if has_ended:
+        whole_s = (start + len(wave.samples)) / wave.sample_rate_hz
+    else:
+        header = dataclasses.replace(header, n_claimed=None)
+    return Excerpt(wave, whole_s, describe(header, start + len(wave.samples), [levels], 0))
+
+
+def _announced_s(decoder: Decoder) -> float | None:
+    header = decoder.header
+    n_samples = header.n_claimed if header.n_claimed is not None else header.n_estimated
+    return None if n_samples is None else n_samples / header.sample_rate_hz
+
+
+def _stretch(
+    source: Source, decoder: Decoder, start_s: float, duration_s: float | None, limit_s: float
+) -> tuple[Waveform, Levels, int | None]:
+    """The stretch, its levels, and how many samples were asked for."""
     if not (math.isfinite(start_s) and start_s >= 0) or (duration_s is not None and not duration_s > 0):
         raise AudioError(f"A stretch of {duration_s} s from {start_s} s cannot be read: start >= 0 and length > 0.")
-    with open_decoder(source) as decoder:
-        rate_hz = decoder.header.sample_rate_hz
-        start = round(start_s * rate_hz)
-        wanted = None if duration_s is None or math.isinf(duration_s) else max(1, round(duration_s * rate_hz))
-        levels = Levels(decoder.header.n_channels)
-        parts: list[np.ndarray] = []
-        for block_tc in decoder.blocks(start, wanted):
-            if levels.n_samples + len(block_tc) > MAX_LOAD_SAMPLES:
-                raise AudioError(
-                    f"{source.name!r}: over {MAX_LOAD_SAMPLES / rate_hz:.0f} s would be read at once. Read it in parts."
-                )
-            parts.append(_mean(block_tc))
-            _measure(source, levels, block_tc, parts[-1], start + levels.n_samples, rate_hz)
-        if not levels.n_samples:
-            raise AudioError(f"{source.name!r} holds no sound from {start_s:g} s on.")
-        if levels.is_cancelled:
-            parts = [block_tc[:, levels.loudest].copy() for block_tc in decoder.blocks(start, wanted)]
-    wave = Waveform(np.concatenate(parts), rate_hz)
-    return wave if sample_rate_hz is None else resample(wave, sample_rate_hz)
+    rate_hz = decoder.header.sample_rate_hz
+    start, until_s = round(start_s * rate_hz), time.monotonic() + limit_s
+    wanted = None if duration_s is None or math.isinf(duration_s) else max(1, round(duration_s * rate_hz))
+    levels = Levels(decoder.header.n_channels)
+    parts: list[np.ndarray] = []
+    for block_tc in decoder.blocks(start, wanted, until_s=until_s):
+        if levels.n_samples + len(block_tc) > MAX_LOAD_SAMPLES:
+            raise AudioError(
+                f"{source.name!r}: over {MAX_LOAD_SAMPLES / rate_hz:.0f} s would be read at once. Read it in parts."
+            )
+        parts.append(_mean(block_tc))
+        _measure(source, levels, block_tc, parts[-1], start + levels.n_samples, rate_hz)
+    if not levels.n_samples:
+        raise AudioError(f"{source.name!r} holds no sound from {start_s:g} s on.")
+    if levels.is_cancelled:
+        blocks = decoder.blocks(start, wanted, until_s=until_s)
+        parts = [block_tc[:, levels.loudest].copy() for block_tc in blocks]
+    return Waveform(np.concatenate(parts), rate_hz), levels, wanted
 
 
 def resample(wave: Waveform, sample_rate_hz: int) -> Waveform:

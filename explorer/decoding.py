@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import math
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -25,6 +26,16 @@ _BLOCK = 65_536  # samples a channel in one decoded block
 # stream libsndfile seeks to a wrong sample (its issue 885), which a seek to an earlier page avoids.
 _LEAD_S = {"MP3": 0.5, "OGG": 10.0}
 _UNKNOWN_LENGTH = 2**35  # a FLAC that was written to a pipe claims 0 or 2**36 - 1 samples
+# Formats in which libsndfile seeks to the right sample, where the encoding allows a seek at all (GSM 6.10, G.721 and
+# others do not). In the rest (VOC, WVE, XI, ...) it lands elsewhere: those are read through.
+_SEEKABLE = frozenset(("WAV", "WAVEX", "RF64", "W64", "AIFF", "AU", "CAF", "FLAC", "OGG", "MP3"))
+_LIBSNDFILE_SAYS = {  # in words for a person
+    "Format not recognised": "this is no kind of sound file that is known here",
+    "SF_INFO struct incomplete": "its header contradicts itself or names no sample rate",
+    "unimplemented format": "its encoding is not one that can be decoded here",
+    "No 'data' chunk marker": "no samples follow its header",
+    "File does not exist or is not a regular file": "this is no kind of sound file that is known here",
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,8 +59,11 @@ class Decoder(Protocol):
 
     header: Header
 
-    def blocks(self, start: int, n_samples: int | None) -> Iterator[np.ndarray]:
-        """Float32 blocks (samples, channels) from `start` on, `n_samples` in all or to the end."""
+    def blocks(self, start: int, n_samples: int | None, *, until_s: float = math.inf) -> Iterator[np.ndarray]:
+        """Float32 blocks (samples, channels) from `start` on, `n_samples` in all or to the end.
+
+        Raises AudioError where the sound is damaged, and when time.monotonic() passes `until_s`.
+        """
 
 
 def n_bytes(source: Source) -> int:
@@ -70,9 +84,9 @@ def open_decoder(source: Source) -> Iterator[Decoder]:
         reason = getattr(error, "strerror", None) or str(error)
         raise AudioError(f"{source.name!r} cannot be opened: {reason}. Check the path and the permission.") from error
     with handle:
-        file: sf.SoundFile | None = None
+        file: _SoundFile | None = None
         try:
-            file = sf.SoundFile(handle if isinstance(source, SoundBytes) else handle.fileno(), closefd=False)
+            file = _SoundFile(handle)
         except sf.SoundFileError as error:
             decoder = _without_libsndfile(source, handle, error)
         if file is None:
@@ -84,6 +98,22 @@ def open_decoder(source: Source) -> Iterator[Decoder]:
             yield decoder
 
 
+class _SoundFile(sf.SoundFile):
+    """A SoundFile that reads straight on. The class it is made of seeks to the place it is at after each read, which
+    decoders that cannot seek refuse, after which an MP3's next frames come out wrong, and which is slow."""
+
+    def __init__(self, handle: BinaryIO) -> None:
+        if isinstance(handle, io.BytesIO):
+            handle.seek(0)
+            super().__init__(handle)
+        else:
+            os.lseek(handle.fileno(), 0, os.SEEK_SET)
+            super().__init__(handle.fileno(), closefd=False)
+
+    def seekable(self) -> bool:
+        return False
+
+
 def _without_libsndfile(source: Source, handle: BinaryIO, error: Exception) -> Decoder:
     handle.seek(0)
     head = handle.read(12)
@@ -91,15 +121,20 @@ def _without_libsndfile(source: Source, handle: BinaryIO, error: Exception) -> D
         return _AvDecoder(source, "mp4", "m4a")
     if len(head) > 1 and head[0] == 0xFF and head[1] & 0xF6 == 0xF0:
         return _AvDecoder(source, "aac", "aac")
-    reason = str(getattr(error, "error_string", "")).strip().rstrip(".") or "it is damaged or cut short"
+    said = str(getattr(error, "error_string", "")).strip().rstrip(".")
+    known = next((words for theirs, words in _LIBSNDFILE_SAYS.items() if theirs in said), None)
+    reason = known or said or "it is damaged or cut short"
     if not head:
         reason = "it is empty (0 bytes)"
-    raise AudioError(f"{source.name!r} cannot be read as sound: {reason}.") from error
+    raise AudioError(
+        f"{source.name!r} cannot be read as sound: {reason}. Get a whole copy, or convert it to WAV or FLAC."
+    ) from error
 
 
-def _libsndfile_decoder(source: Source, handle: BinaryIO, file: sf.SoundFile) -> Decoder:
+def _libsndfile_decoder(source: Source, handle: BinaryIO, file: _SoundFile) -> Decoder:
     """The header's length is only believed where it can be: some MP3 and FLAC files are longer than they say."""
     n_claimed: int | None = file.frames
+    n_estimated: int | None = None
     note = "cut short: its header announces more" if header_says_cut(file.extra_info) else ""
     if file.frames >= _UNKNOWN_LENGTH:
         return _AvDecoder(source, "flac", "FLAC that does not say how long it is")
@@ -108,25 +143,33 @@ def _libsndfile_decoder(source: Source, handle: BinaryIO, file: sf.SoundFile) ->
         if count and count.n_samples > 1.01 * file.frames + 4 * 1152:
             return _AvDecoder(source, "mp3", "MP3 with more sound than its first frame states")
         if count and not count.has_length:
-            n_claimed = None  # libsndfile's guess
-    return _SndfileDecoder(
-        source, file, Header(file.samplerate, file.channels, n_claimed, f"{file.format}/{file.subtype}", note)
-    )
+            n_claimed, n_estimated = None, count.n_samples  # not libsndfile's guess
+    encoding = f"{file.format}/{file.subtype}"
+    header = Header(file.samplerate, file.channels, n_claimed, encoding, note, n_estimated)
+    return _SndfileDecoder(source, handle, file, header)
+
+
+def _check_time(source: Source, until_s: float) -> None:
+    if time.monotonic() > until_s:
+        raise AudioError(f"{source.name!r} takes too long to decode. Cut it, or convert it to WAV or FLAC.")
 
 
 class _SndfileDecoder:
-    def __init__(self, source: Source, file: sf.SoundFile, header: Header) -> None:
+    def __init__(self, source: Source, handle: BinaryIO, file: _SoundFile, header: Header) -> None:
         self.header = header
-        self._source, self._file = source, file
+        self._source, self._handle, self._file = source, handle, file
+        self._is_fresh = True
 
-    def blocks(self, start: int, n_samples: int | None) -> Iterator[np.ndarray]:
+    def blocks(self, start: int, n_samples: int | None, *, until_s: float = math.inf) -> Iterator[np.ndarray]:
         if start >= self._file.frames:
             return
-        lead = min(start, round(_LEAD_S.get(self._file.format, 0.0) * self.header.sample_rate_hz))
-        position, end = start - lead, math.inf if n_samples is None else start + n_samples
+        lead_s = _LEAD_S.get("MP3" if "MPEG" in self._file.subtype else self._file.format, 0.0)
+        lead = min(start, round(lead_s * self.header.sample_rate_hz))
+        end = math.inf if n_samples is None else start + n_samples
         try:
-            self._file.seek(position)
+            position = self._move_to(start - lead)
             while position < end:
+                _check_time(self._source, until_s)
                 block_tc = self._file.read(int(min(_BLOCK, end - position)), dtype="float32", always_2d=True)
                 if not len(block_tc):
                     return
@@ -140,6 +183,20 @@ class _SndfileDecoder:
                 f"{self._source.name!r} is damaged: its decoder stops inside the {whole_s:.2f} s that it announces. "
                 "Get a whole copy."
             ) from error
+
+    def _move_to(self, position: int) -> int:
+        """Go to this sample, or to the first where the encoding knows no other way; the sample where it is then."""
+        is_there, self._is_fresh = self._is_fresh and position == 0, False
+        if is_there:
+            return 0
+        if self._file.format in _SEEKABLE:
+            try:
+                return int(self._file.seek(position))
+            except sf.SoundFileError:
+                pass  # read through from the start
+        self._file.close()
+        self._file = _SoundFile(self._handle)
+        return 0
 
 
 class _AvDecoder:
@@ -166,13 +223,14 @@ class _AvDecoder:
             self.header = Header(first.sample_rate, len(first.layout.channels), n_claimed, encoding, note)
         check_header(source, self.header)
 
-    def blocks(self, start: int, n_samples: int | None) -> Iterator[np.ndarray]:
+    def blocks(self, start: int, n_samples: int | None, *, until_s: float = math.inf) -> Iterator[np.ndarray]:
         end = math.inf if n_samples is None else start + n_samples
         if self.header.n_claimed is not None:
             end = min(end, self.header.n_claimed)  # the encoder's padding lies behind it
         position = 0
         with self._frames() as (_, frames):
             for frame in frames:
+                _check_time(self._source, until_s)
                 block_tc = frame.to_ndarray().T
                 if frame.sample_rate != self.header.sample_rate_hz or block_tc.shape[1] != self.header.n_channels:
                     raise AudioError(f"{self._source.name!r} changes its rate or channels on the way. Convert it.")

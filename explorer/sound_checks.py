@@ -34,6 +34,10 @@ _MPEG_KBPS = {
     (False, 2): (0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
     (False, 3): (0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
 }
+_MPEG_MAX_RATE_HZ, _MAX_LOST = (
+    48_000,
+    100_000,
+)  # bounds of the walk through an MP3: longest file, places without a frame
 _MPEG_RATES_HZ = {3: (44100, 48000, 32000), 2: (22050, 24000, 16000), 0: (11025, 12000, 8000)}
 
 
@@ -46,25 +50,27 @@ class Named(Protocol):
 
 @dataclass(frozen=True)
 class Header:
-    """What a file says of itself before anything is decoded. `n_claimed`: None where it does not say."""
+    """What a file says of itself before anything is decoded. `n_claimed`: None where it does not say; then
+    `n_estimated` may be about right."""
 
     sample_rate_hz: int
     n_channels: int
     n_claimed: int | None
     encoding: str
     note: str = ""
+    n_estimated: int | None = None
 
 
 def check_header(source: Named, header: Header) -> None:
     """Raise AudioError when a header is outside the limits of channels, rate or length."""
     if not 1 <= header.n_channels <= MAX_CHANNELS:
         raise AudioError(
-            f"{source.name!r} has {header.n_channels} channels; 1 to {MAX_CHANNELS} are read. Mix it down."
+            f"{source.name!r} has {header.n_channels} channels; 1 to {MAX_CHANNELS} can be read. Mix it down."
         )
     if not MIN_RATE_HZ <= header.sample_rate_hz <= MAX_RATE_HZ:
         raise AudioError(
-            f"{source.name!r} has a sample rate of {header.sample_rate_hz} Hz; {MIN_RATE_HZ} to {MAX_RATE_HZ} Hz are "
-            "read. Resample it."
+            f"{source.name!r} says that its sample rate is {header.sample_rate_hz} Hz; {MIN_RATE_HZ} to {MAX_RATE_HZ} "
+            "Hz can be read. Resample it, or correct the rate in its header."
         )
     if header.n_claimed is not None and header.n_claimed > MAX_FILE_S * header.sample_rate_hz:
         raise too_long(source, header.n_claimed / header.sample_rate_hz)
@@ -198,12 +204,12 @@ def count_mpeg_samples(handle: BinaryIO) -> MpegCount | None:
     None when no frame is found. Header layout: ISO/IEC 11172-3, section 2.4.1.3, and 13818-3 for the lower rates.
     """
     with _content(handle) as data:
-        at, n_samples, has_length = _id3_size(data), 0, None
-        while at + 4 <= len(data):
+        at, n_samples, n_lost, has_length = _id3_size(data), 0, 0, None
+        while at + 4 <= len(data) and n_samples <= MAX_FILE_S * _MPEG_MAX_RATE_HZ:
             frame = _mpeg_frame(data[at : at + 4])
             if frame is None:
-                at = data.find(b"\xff", at + 1)
-                if at < 0:
+                at, n_lost = data.find(b"\xff", at + 1), n_lost + 1
+                if at < 0 or n_lost > _MAX_LOST:
                     break
                 continue
             size, samples = frame

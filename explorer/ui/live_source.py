@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import time
+import math
 from collections.abc import Callable
-from html import escape
 from typing import NoReturn
 
 import streamlit as st
-from streamlit.delta_generator import DeltaGenerator
 
-from explorer.audio import Progress, SoundBytes, audio_info, load_waveform
+from explorer.audio import MAX_FILE_S, SoundBytes, announced_s, load_excerpt
 from explorer.errors import AudioError, NotInStoreError
 from explorer.inference import MAX_LIVE_S, clip_sound
 from explorer.queries.corpus import resolve_clip
@@ -25,7 +23,6 @@ from explorer.ui.url import get_param, set_params
 WAYS = ("a file", "the microphone", "a corpus clip")
 N_MATCHES = 30
 MAX_FILE_MB = 75  # a minute of stereo at 192 kHz and 24 bit is 69
-SAY_EVERY_S = 0.3
 _KEPT, _PART, _LAST, _TO_CORPUS = "so-live-sound", "so-live-part", "so-live-last", "so-live-to-corpus"
 
 
@@ -121,12 +118,11 @@ def _forget_last(way: str, key: str) -> None:
 
 
 def _from_bytes(data: SoundBytes, file_id: str, way: str) -> LiveSound:
-    info = _kept_info(data, file_id)
-    start_s = _start_of(data.name, info[0], file_id)
+    start_s = _start_of(data.name, _kept_length(data, file_id), file_id)
 
     def make() -> LiveSound:
-        wave = load_waveform(data, start_s=start_s or 0.0, duration_s=MAX_LIVE_S)
-        return LiveSound(wave, data.name, (info[1],) if info[1] else (), start_s=start_s)
+        excerpt = load_excerpt(data, start_s=start_s or 0.0, duration_s=MAX_LIVE_S)
+        return LiveSound(excerpt.wave, data.name, (excerpt.note,) if excerpt.note else (), start_s=start_s)
 
     sound = _kept((file_id, start_s), make)
     st.session_state.setdefault(_LAST, {})[way] = sound.sound_id
@@ -137,37 +133,26 @@ def _start_of(name: str, duration_s: float, key: str) -> float | None:
     """Where in a sound that is too long for one reading its part begins, in s; None for one that is read whole."""
     if duration_s <= MAX_LIVE_S:
         return None
-    notice(
-        f"{name} lasts {duration_s:.1f} s: {MAX_LIVE_S:g} s of it are read at once, from a second that you choose "
-        f"(0 to {duration_s - MAX_LIVE_S:.1f})."
-    )
-    return float(st.number_input("From (s)", 0.0, duration_s - MAX_LIVE_S, 0.0, step=5.0, key=f"live-from-{key}"))
+    is_known = math.isfinite(duration_s)
+    last_s = (duration_s if is_known else MAX_FILE_S) - MAX_LIVE_S
+    length, choice = (f"{duration_s:.1f}", f" (0 to {last_s:.1f})") if is_known else (f"over {MAX_LIVE_S:g}", "")
+    notice(f"{name} lasts {length} s: {MAX_LIVE_S:g} s of it are read at once, from a second that you choose{choice}.")
+    return float(st.number_input("From (s)", 0.0, last_s, 0.0, step=5.0, key=f"live-from-{key}"))
 
 
-def _kept_info(data: SoundBytes, file_id: str) -> tuple[float, str]:
-    """Length in s and what is worth knowing of a file; decoded once."""
-    line = st.empty()  # always there: what follows keeps its place on the page, and a player its mark
-    known = st.session_state.get("so-live-info")
+def _kept_length(data: SoundBytes, file_id: str) -> float:
+    """The length in s that a file announces, asked once; infinite where it is over MAX_LIVE_S and not announced.
+
+    No more is decoded than is used: a small file can announce, and hold, hours.
+    """
+    known = st.session_state.get("so-live-length")
     if known is None or known[0] != file_id:
-        info = audio_info(data, progress=_told_in(line, data.name))
-        line.empty()
-        known = st.session_state["so-live-info"] = (file_id, (info.duration_s, info.note))
-    found: tuple[float, str] = known[1]
+        length_s = announced_s(data)
+        if length_s is None:
+            length_s = load_excerpt(data, duration_s=MAX_LIVE_S).whole_s
+        known = st.session_state["so-live-length"] = (file_id, math.inf if length_s is None else length_s)
+    found: float = known[1]
     return found
-
-
-def _told_in(line: DeltaGenerator, name: str) -> Progress:
-    """Says in a line how far the decoding of a file is, once that takes a while."""
-    said_s = time.monotonic()
-
-    def tell(done_s: float, whole_s: float | None) -> None:
-        nonlocal said_s
-        if time.monotonic() - said_s >= SAY_EVERY_S:
-            said_s = time.monotonic()
-            of = "" if whole_s is None else f" of {whole_s / 60:.0f}"
-            line.html(f'<p class="so-hint" role="status">Decoding {escape(name)}: {done_s / 60:.0f}{of} min …</p>')
-
-    return tell
 
 
 def _from_corpus(store: Store) -> LiveSound | None:
