@@ -11,7 +11,8 @@ from explorer.queries.corpus import fetch_saes
 from explorer.store import Store
 from explorer.ui import cached, caption, empty_state, get_store, notice, page_header
 from explorer.ui.notes import notebook
-from explorer.ui.reader import reader_id
+from explorer.ui.reader import NOT_KEPT, is_kept, reader_id
+from explorer.ui.url import link_to
 
 EVERYTHING, BOOKMARKED = "everything", "bookmarked"
 
@@ -34,7 +35,7 @@ def draw_table(store: Store, rows: pd.DataFrame) -> None:
     table = pd.DataFrame(
         {
             "Open": [
-                f"/features?sae={row.sae_id}&feature={row.feature}" if row.sae_id in here else None
+                link_to("features", sae=row.sae_id, feature=row.feature) if row.sae_id in here else None
                 for row in rows.itertuples()
             ],
             "SAE": rows["about"].where(rows["about"] != "", rows["sae_id"]),
@@ -92,6 +93,8 @@ def main() -> None:
         "What you wrote about features: bookmarks, labels, notes and lists. Kept for this browser (or your account), "
         "outside the store, through every new generation of it.",
     )
+    if not is_kept():
+        notice(NOT_KEPT, kind="warning")
     rows = notebook().of_owner(reader_id())
     draw_exchange(is_empty=rows.empty)
     if rows.empty:

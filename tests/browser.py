@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,8 +52,11 @@ def chromium_path() -> str:
 
 
 @contextmanager
-def running_app(store: Path | None, folder: Path) -> Iterator[Server]:
-    """`streamlit run app.py` on a free port, with `store` named on the command line; its log lies in `folder`."""
+def running_app(
+    store: Path | None, folder: Path, *, base: str = "", variables: Mapping[str, str] | None = None
+) -> Iterator[Server]:
+    """`streamlit run app.py` on a free port, below the path `base` ('/x/lab'), with `store` named on the command line
+    and these environment variables; its log lies in `folder`."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -68,14 +71,17 @@ def running_app(store: Path | None, folder: Path) -> Iterator[Server]:
         str(port),
         "--server.headless",
         "true",
+        *(["--server.baseUrlPath", base.strip("/")] if base else []),
     ]
     if store is not None:
         command += ["--", "--store", str(store)]
-    environment = {**os.environ, "SONOSCOPE_HOME": str(folder / "home"), "OMP_NUM_THREADS": "1"}
+    environment = {
+        **os.environ, "SONOSCOPE_HOME": str(folder / "home"), "OMP_NUM_THREADS": "1", **(variables or {})
+    }  # fmt: skip
     environment.pop("SONOSCOPE_STORE", None)
     with log.open("wb") as stream:
         process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=stream, stderr=subprocess.STDOUT)
-    server = Server(f"http://127.0.0.1:{port}", process, log)
+    server = Server(f"http://127.0.0.1:{port}{base}", process, log)
     try:
         _wait_until_healthy(server)
         yield server

@@ -384,7 +384,7 @@ def test_numbers_for_people() -> None:
 
 
 def test_links_carry_their_state() -> None:
-    assert link_to("features", sae="a b", feature=7, clip=None) == "/features?sae=a+b&feature=7"
-    assert link_to("runs") == "/runs"
-    assert link_to("overview") == "/"
+    assert link_to("features", sae="a b", feature=7, clip=None) == "features?sae=a+b&feature=7"
+    assert link_to("runs") == "runs"
+    assert link_to("overview") == "./"
     assert all(os.path.basename(page_file(page)) == f"{page}.py" for page in PAGES)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 from threading import Lock
@@ -19,23 +19,23 @@ from threading import Lock
 import numpy as np
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
-from starlette.responses import FileResponse, PlainTextResponse, Response
+from starlette.responses import FileResponse, Response
 from starlette.routing import Route
 
 from explorer.audio import load_waveform
 from explorer.contours import Contours, clip_contours
-from explorer.errors import ExplorerError, NotInStoreError
+from explorer.errors import NotInStoreError
 from explorer.queries.corpus import fetch_preview
 from explorer.store import Store
 from explorer.ui.live_sounds import LiveSound, live_sound
+from explorer.ui.routes import Handler, read_only, refusal
 from explorer.ui.spectrogram import height_of, mel_picture, picture_png
 
 _CLIP_ID = re.compile(r"[0-9a-f]{6,64}")
-_HEADERS = {"Cache-Control": "private, max-age=86400", "X-Content-Type-Options": "nosniff"}
-_OWN_HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
-_RANGE = re.compile(r"bytes=(\d+)-(\d*)")
+_HEADERS = {"Cache-Control": "private, max-age=86400"}
+_OWN_HEADERS = {"Cache-Control": "no-store"}
+_RANGE = re.compile(r"bytes=([0-9]{1,15})-([0-9]{0,15})")
 N_PICTURES_KEPT = 600
-Handler = Callable[[Request], Awaitable[Response]]
 _SMILE = Lock()  # openSMILE measures one sound at a time in a process
 
 
@@ -79,9 +79,9 @@ def clip_routes(get_store: Callable[[], Store]) -> list[Route]:
         return answer
 
     return [
-        Route("/contours/{clip_id}", _readable(made(own_contours, contours, "application/json"))),
-        Route("/audio/{clip_id}", _readable(audio)),
-        Route("/spectrogram/{clip_id}", _readable(made(lambda sound: sound.picture, picture, "image/png"))),
+        read_only("/contours/{clip_id:path}", made(own_contours, contours, "application/json")),
+        read_only("/audio/{clip_id:path}", audio),
+        read_only("/spectrogram/{clip_id:path}", made(lambda sound: sound.picture, picture, "image/png")),
     ]
 
 
@@ -93,7 +93,7 @@ def _part(body: bytes, wanted: str) -> Response:
         return Response(body, media_type="audio/flac", headers=headers)
     first, last = int(match[1]), min(int(match[2] or len(body)), len(body) - 1)
     if first > last:
-        return Response(status_code=416, headers={"Content-Range": f"bytes */{len(body)}"})
+        return refusal("The sound has no such bytes.", 416, **{"Content-Range": f"bytes */{len(body)}"})
     headers["Content-Range"] = f"bytes {first}-{last}/{len(body)}"
     return Response(body[first : last + 1], 206, media_type="audio/flac", headers=headers)
 
@@ -120,17 +120,3 @@ def contours_json(found: Contours, sample_rate_hz: int) -> bytes:
 
 def _rounded(values: np.ndarray, digits: int) -> list[float | None]:
     return [round(float(value), digits) if np.isfinite(value) else None for value in values]
-
-
-def _readable(handler: Handler) -> Handler:
-    """The handler with errors as one line of text: 404 for what is not there, 500 for what cannot be read."""
-
-    async def answer(request: Request) -> Response:
-        try:
-            return await handler(request)
-        except NotInStoreError as error:
-            return PlainTextResponse(str(error), status_code=404)
-        except ExplorerError as error:
-            return PlainTextResponse(str(error), status_code=500)
-
-    return answer

@@ -43,11 +43,24 @@ def named_checkpoints() -> list[str]:
     return named
 
 
+def named_hosts() -> list[str]:
+    """The names of this server on the command line: `streamlit run app.py -- --host NAME`, any number of times."""
+    named: list[str] = _options(*sys.argv[1:]).host
+    return named
+
+
+def named_frame_ancestors() -> list[str]:
+    """The sites that may frame the app: `streamlit run app.py -- --frame-ancestor URL`, any number of times."""
+    named: list[str] = _options(*sys.argv[1:]).frame_ancestor
+    return named
+
+
 @cache
 def _options(*arguments: str) -> argparse.Namespace:
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     parser.add_argument("--store")
-    parser.add_argument("--checkpoint", action="append", default=[])
+    for name in ("--checkpoint", "--host", "--frame-ancestor"):
+        parser.add_argument(name, action="append", default=[])
     return parser.parse_known_args(arguments)[0]
 
 

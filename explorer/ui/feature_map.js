@@ -146,8 +146,8 @@ class FeatureMap {
   play() {
     const clip = this.at >= 0 ? this.data.clip_id[this.at] : null;
     if (!clip) { this.audio.pause(); return; }
-    const source = `/audio/${clip}`;
-    if (new URL(this.audio.src || "about:blank", location.href).pathname !== source) this.audio.src = source;
+    const source = address("audio", clip);
+    if (this.audio.src !== source) this.audio.src = source;
     this.audio.currentTime = 0;
     this.audio.play().catch(() => { this.live.textContent = "This sound cannot be played."; });
   }

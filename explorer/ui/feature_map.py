@@ -24,7 +24,7 @@ def _renderer() -> Any:
         "sonoscope_map",
         html='<div class="map"></div>',
         css=here.with_name("feature_map.css").read_text(encoding="utf-8"),
-        js=here.with_name("feature_map.js").read_text(encoding="utf-8"),
+        js="\n".join(here.with_name(name).read_text(encoding="utf-8") for name in ("address.js", "feature_map.js")),
     )
 
 

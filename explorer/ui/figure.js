@@ -3,13 +3,13 @@ const figures = new WeakMap();
 const OUT_OF_SIGHT_MS = 1500; // what is out of sight waits so long
 
 // One script for all figures of the page. A failed load is tried again by the next figure.
-function plotly(address) {
+function plotly(name) {
   if (!window.sonoscopePlotly) {
     window.sonoscopePlotly = new Promise((resolve, reject) => {
       const script = document.createElement("script");
-      script.src = address;
+      script.src = address("scripts", name);
       script.onload = () => resolve(window.Plotly);
-      script.onerror = () => { window.sonoscopePlotly = undefined; script.remove(); reject(new Error(address)); };
+      script.onerror = () => { window.sonoscopePlotly = undefined; script.remove(); reject(new Error(`${name} could not be loaded`)); };
       document.head.append(script);
     });
   }

@@ -15,7 +15,7 @@ import plotly.graph_objects as go
 import streamlit as st
 
 from explorer.ui.kept import kept
-from explorer.ui.plotly_route import PLOTLY_ADDRESS
+from explorer.ui.plotly_route import PLOTLY_SCRIPT
 
 
 def kept_figure(draw: Callable[..., go.Figure], *arguments: object, **options: object) -> str:
@@ -37,7 +37,7 @@ def _renderer() -> Any:
         "sonoscope_figure",
         html='<div class="so-figure"></div><div class="so-figure-said" aria-live="polite"></div>',
         css=here.with_name("figure.css").read_text(encoding="utf-8"),
-        js=here.with_name("figure.js").read_text(encoding="utf-8"),
+        js="\n".join(here.with_name(name).read_text(encoding="utf-8") for name in ("address.js", "figure.js")),
         isolate_styles=False,  # plotly's own style sheet is the page's
     )
 
@@ -51,7 +51,7 @@ def show_figure(figure: str, key: str, *, title: str, file_name: str, selectable
     """
     data = {
         "figure": figure,
-        "plotly": PLOTLY_ADDRESS,
+        "plotly": PLOTLY_SCRIPT.name,
         "file_name": file_name,
         "title": title,
         "selectable": selectable,

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import cache
 from html import escape
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pandas as pd
@@ -12,12 +15,17 @@ import streamlit as st
 from explorer.annotations import LONGEST_LABEL, LONGEST_NOTE, Annotation, AnnotationError, Annotations
 from explorer.text import sae_name
 from explorer.ui.markup import as_written
-from explorer.ui.reader import reader_id
+from explorer.ui.reader import NOT_KEPT, is_kept, reader_id
 
 
 def notebook() -> Annotations:
-    """Those of this server's data folder."""
-    return Annotations()
+    """Those of this server's data folder; of readers who are not known again, in a folder that goes with the server."""
+    return Annotations() if is_kept() else Annotations(Path(_of_visits().name))
+
+
+@cache
+def _of_visits() -> TemporaryDirectory[str]:
+    return TemporaryDirectory(prefix="sonoscope-visits-")
 
 
 def own_words(sae_id: str, feature: int) -> Annotation:
@@ -78,7 +86,8 @@ def draw_notes(sae: dict[str, Any], feature: int, written: Annotation) -> None:
             placeholder="choose or write a name", on_change=_changed, args=(*given, "lists"),
         )  # fmt: skip
         _say_replaced(sae, feature, written)
-        st.html('<p class="so-hint">Kept for you on this server, not in the store; see Notebook.</p>')
+        kept = "Kept for you on this server, not in the store; see Notebook." if is_kept() else f"Not kept. {NOT_KEPT}"
+        st.html(f'<p class="so-hint">{kept}</p>')
 
 
 def _key(field: str, place: str) -> str:

@@ -18,7 +18,7 @@ from explorer.ui.feature_against import AGAINST
 from explorer.ui.figure import kept_figure
 from explorer.ui.find_features import MEASURE, planted_title
 from explorer.ui.style import caption
-from explorer.ui.url import go_to
+from explorer.ui.url import go_to, link_to
 
 _EXPLAINED = r"""
 Every clip of this corpus was generated, so what is in it is known. Each parameter is predicted on singers that nothing
@@ -149,7 +149,7 @@ def _links(rows: pd.DataFrame) -> None:
         {
             "Parameter": found["parameter_name"],
             "Encoder and layer": [series_name(row.encoder_display, row.layer) for row in found.itertuples()],
-            "Feature": [f"/features?sae={row.sae_id}&feature={row.feature}" for row in found.itertuples()],
+            "Feature": [link_to("features", sae=row.sae_id, feature=row.feature) for row in found.itertuples()],
             "Activation": [_direction(row.parameter, row.direction) for row in found.itertuples()],
             "Score": [round(float(score), 2) for score in found["score"]],
         }

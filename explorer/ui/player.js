@@ -21,6 +21,10 @@ function toggleView(name) {
   for (const one of players.values()) one.showView();
 }
 
+function whyNot(error) {
+  return error.isNotInStore ? "the store has no preview for this clip" : error.message.replace(/\.$/, "");
+}
+
 class Clip {
   constructor(owner, clip, data) {
     this.owner = owner; this.clip = clip; this.duration = clip.duration_s; this.looping = false;
@@ -28,7 +32,7 @@ class Clip {
     this.peakName = clip.traces[0]?.mark ? `peak of ${clip.traces[0].mark}` : "peak";
     this.audio = new Audio();
     this.audio.preload = "none";
-    this.audio.src = `/audio/${clip.clip_id}`;
+    this.audio.src = address("audio", clip.clip_id);
     this.setLevel();
     this.audio.addEventListener("play", () => {
       if (!this.again) owner.started(this);
@@ -41,7 +45,7 @@ class Clip {
       this.drawState();
     });
     this.audio.addEventListener("seeked", () => this.drawTime());
-    this.audio.addEventListener("error", () => this.say("This sound cannot be played: the store has no preview for it."));
+    this.audio.addEventListener("error", () => this.soundFailed());
     this.build(data);
     if (data.marked) this.setMark(data.marked, true);
   }
@@ -97,8 +101,8 @@ class Clip {
     pic.setAttribute("aria-valuemax", this.duration.toFixed(2));
     const image = make("img");
     image.alt = ""; image.loading = "lazy"; image.decoding = "async"; image.draggable = false;
-    image.src = `/spectrogram/${clip.clip_id}`;
-    image.onerror = () => { image.remove(); this.say("No spectrogram: the store has no preview for this clip."); };
+    image.src = address("spectrogram", clip.clip_id);
+    image.onerror = () => this.pictureFailed(image);
     this.region = make("div", "region");
     this.region.hidden = true;
     this.head = make("div", "playhead");
@@ -177,12 +181,14 @@ class Clip {
     if (this.asked) return;
     this.asked = true;
     try {
-      const answer = await fetch(`/contours/${this.clip.clip_id}`);
-      if (!answer.ok) throw new Error(await answer.text());
+      const answer = await fetched(address("contours", this.clip.clip_id), "application/json");
       const found = await answer.json();
       this.pic.insertBefore(drawContours(found, this.duration), this.head);
       this.words.textContent += ` ${contourWords(found)}`;
-    } catch { this.asked = false; }
+    } catch (error) {
+      this.asked = false;
+      if (this.root.isConnected) this.say(`No contours: ${whyNot(error)}.`);
+    }
   }
   // Before any data is loaded a position is remembered and set as soon as the audio can take it.
   position() { return this.pending ?? this.audio.currentTime; }
@@ -227,7 +233,7 @@ class Clip {
     this.pic.setAttribute("aria-valuetext", `${t.toFixed(2)} of ${this.duration.toFixed(2)} seconds`);
   }
   drawState() {
-    const on = !this.audio.paused && !this.audio.ended;
+    const on = !this.audio.paused && !this.audio.ended && !this.audio.error;
     this.root.classList.toggle("playing", on);
     this.button.replaceChildren(icon(on ? PAUSE : PLAY));
     this.button.setAttribute("aria-label", `${on ? "Pause" : "Play"} ${this.clip.title}`);
@@ -236,6 +242,29 @@ class Clip {
   say(text) {
     if (!this.broken) { this.broken = make("div", "broken"); this.broken.setAttribute("role", "status"); this.pic.append(this.broken); }
     this.broken.textContent = text;
+  }
+  // A browser says only that it failed: the same address, asked once more, says why, or works by now.
+  async soundFailed() {
+    this.drawState();
+    const url = address("audio", this.clip.clip_id), wasWanted = !this.audio.paused;
+    try {
+      await fetched(url, "audio/").then((answer) => answer.body?.cancel());
+      if (this.hasFailed || !this.root.isConnected) throw new Error("the browser cannot decode it");
+      this.hasFailed = true;
+      this.audio.src = url;
+      if (wasWanted) this.play();
+    } catch (error) { this.say(`This sound cannot be played: ${whyNot(error)}.`); }
+  }
+  async pictureFailed(image) {
+    const url = image.src;
+    try {
+      await fetched(url, "image/");
+      image.onerror = () => { image.remove(); this.say("No spectrogram: the browser cannot show it."); };
+      image.src = `${url}?again`;
+    } catch (error) {
+      image.remove();
+      this.say(`No spectrogram: ${whyNot(error)}.`);
+    }
   }
   stop() { this.audio.pause(); this.audio.removeAttribute("src"); this.audio.load(); }
 }

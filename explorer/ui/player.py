@@ -56,12 +56,12 @@ class PlayerClip:
 @cache
 def _renderer() -> Any:
     here = Path(__file__)
-    script = [here.with_name(name).read_text(encoding="utf-8") for name in ("player_drawing.js", "player.js")]
+    scripts = ("address.js", "player_drawing.js", "player.js")
     return st.components.v2.component(
         "sonoscope_player",
         html='<div class="views"></div><div class="players"></div>',
         css=here.with_name("player.css").read_text(encoding="utf-8"),
-        js="\n".join(script),
+        js="\n".join(here.with_name(name).read_text(encoding="utf-8") for name in scripts),
     )
 
 

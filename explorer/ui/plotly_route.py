@@ -15,13 +15,14 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from explorer.ui.routes import read_only
+
 PLOTLY_VERSION = "4.1.1"
 PLOTLY_SCRIPT = Path(__file__).parent / "vendor" / f"plotly-plane-{PLOTLY_VERSION}.min.js"
 PLOTLY_ADDRESS = f"/scripts/{PLOTLY_SCRIPT.name}"
 _HEADERS = {
     "Cache-Control": "public, max-age=31536000, immutable",  # the version is in the address
     "Content-Encoding": "gzip",
-    "X-Content-Type-Options": "nosniff",
 }
 
 
@@ -31,7 +32,7 @@ def plotly_route() -> Route:
     async def script(_: Request) -> Response:
         return Response(await run_in_threadpool(_compressed), media_type="text/javascript", headers=_HEADERS)
 
-    return Route(PLOTLY_ADDRESS, script)
+    return read_only(PLOTLY_ADDRESS, script)
 
 
 @cache

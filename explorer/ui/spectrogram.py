@@ -10,6 +10,7 @@ import zlib
 from dataclasses import dataclass
 
 import numpy as np
+from numpy import fft  # numpy loads it at first use otherwise, which two threads must not do at once
 from numpy.typing import NDArray
 from plotly.colors import hex_to_rgb, sequential
 
@@ -53,9 +54,9 @@ def mel_picture(wave: Waveform) -> MelPicture:
     starts = np.round(centres).astype(np.int64)
     padded = np.pad(samples, (n_window // 2, n_window))
     frames = padded[starts[:, None] + np.arange(n_window)] * np.hanning(n_window).astype(np.float32)
-    power = np.abs(np.fft.rfft(frames, n_fft, axis=1)) ** 2
+    power = np.abs(fft.rfft(frames, n_fft, axis=1)) ** 2
     edges = mel_to_hz(np.linspace(hz_to_mel(LOWEST_HZ), hz_to_mel(min(HIGHEST_HZ, rate / 2)), N_BANDS + 2))
-    bands = power @ _triangles(edges, np.fft.rfftfreq(n_fft, 1 / rate)).T
+    bands = power @ _triangles(edges, fft.rfftfreq(n_fft, 1 / rate)).T
     loudest = float(bands.max(initial=0.0))
     if loudest <= 1e-10:
         levels = np.full((N_BANDS, n_columns), -RANGE_DB, dtype=np.float32)

@@ -30,13 +30,14 @@ def page_file(page: str) -> Path:
 
 
 def link_to(page: str, **params: object) -> str:
-    """The address of a view, relative to the server's root: '/features?sae=...&feature=7'. None values are left out.
+    """The address of a view as pages link to it: 'features?sae=...&feature=7'. None values are left out.
 
-    The first page is the root itself: Streamlit knows it under no other name.
+    It is relative, since only the browser knows the path under which a proxy shows the app; all pages lie side by side
+    there. The first page is the app's root itself: Streamlit knows it under no other name.
     """
     page_file(page)
     query = urlencode({key: str(value) for key, value in params.items() if value is not None})
-    place = "/" if page == PAGES[0] else f"/{page}"
+    place = "./" if page == PAGES[0] else page
     return f"{place}?{query}" if query else place
 
 
