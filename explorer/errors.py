@@ -1,5 +1,7 @@
 """The errors a user can meet. Each message names the value, what was allowed, and what to do next."""
 
+from __future__ import annotations
+
 
 class ExplorerError(Exception):
     """Base of every error that is shown to a person as a sentence instead of a traceback."""
@@ -35,3 +37,13 @@ class NotInStoreError(StoreError):
 
 class ModelProcessError(ExplorerError):
     """The process that holds the models stopped, or a request to it was given up."""
+
+
+class MissingPackageError(ExplorerError):
+    """A package that only some uses need is not installed, or does not load."""
+
+    @classmethod
+    def of(cls, package: str, used_for: str, reason: str = "") -> MissingPackageError:
+        """The error with its sentence. used_for: what needs the package, in the plural. reason: why it fails."""
+        what = f"does not load here ({reason})" if reason else "is not installed here"
+        return cls(f"{package} {what}, and {used_for} need it. Install it with: pip install -r requirements.txt")

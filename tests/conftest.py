@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 from playwright.sync_api import Browser
 
+from explorer.encoders import hide_broken_torchaudio
 from explorer.store import SCHEMA_VERSION, Store, new_generation, open_store
 from precompute.config import RunConfig, make_config
 from precompute.datasets.singing.corpus import write_corpus
@@ -18,6 +19,8 @@ from precompute.datasets.singing.parts import crossed
 from precompute.pipeline import run
 from precompute.random_checkpoints import write_random_checkpoint
 from tests.browser import Server, running_app, running_browser
+
+hide_broken_torchaudio()  # before a test imports transformers
 
 TINY_PART = crossed(
     n_singers=8,

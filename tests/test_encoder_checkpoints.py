@@ -111,14 +111,17 @@ def test_a_wavlm_in_a_hubert_folder_fails_by_its_position_bias(copies: dict[str,
         load_encoder(f"hubert={copies['wavlm']}")
 
 
-def test_only_the_classification_head_of_ast_may_be_left_over(copies: dict[str, Path]) -> None:
+def test_a_head_is_left_out_and_named_and_what_lies_inside_the_encoder_never(copies: dict[str, Path]) -> None:
     path = copies["ast"] / "model.safetensors"
     weights = load_file(path)
-    assert any(key.startswith("classifier.") for key in weights)
-    load_encoder(f"ast={copies['ast']}", device="cpu")
-    save_file(weights | {"decoder.weight": torch.ones(2)}, path, metadata={"format": "pt"})
-    with pytest.raises(EncoderError, match=r"no place for: decoder\.weight"):
-        load_encoder(f"ast={copies['ast']}")
+    assert any(name.startswith("classifier.") for name in weights)
+    note = load_encoder(f"ast={copies['ast']}", device="cpu").note
+    assert "Left out, as no part of the encoder: classifier.dense (2 weights), classifier.layernorm (2" in note
+    for inside in ("layers.1.gate", "encoder.layer.1.gate", "embeddings.gate"):
+        name = f"audio_spectrogram_transformer.{inside}"
+        save_file(weights | {name: torch.ones(2)}, path, metadata={"format": "pt"})
+        with pytest.raises(EncoderError, match=r"no place for: [a-z.1]*gate"):
+            load_encoder(f"ast={copies['ast']}")
 
 
 @pytest.mark.parametrize("name", ["hubert", "wavlm"])
@@ -139,7 +142,10 @@ def test_a_checkpoint_saved_by_transformers_loads_too(originals: dict[str, Path]
         (lambda folder: (folder / "config.json").write_text("{"), "cannot be read"),
         (lambda folder: (folder / "config.json").write_text("[]"), "not a JSON object"),
         (lambda folder: edit_json(folder / "config.json", model_type="wav2vec2"), "'wav2vec2'; allowed are audio-"),
-        (lambda folder: edit_json(folder / "config.json", hidden_size=None), "no whole number for hidden_size"),
+        (
+            lambda folder: edit_json(folder / "config.json", hidden_size=None),
+            "hidden_size: null, but allowed is a whole",
+        ),
         (lambda folder: (folder / "model.safetensors").unlink(), "holds no weights"),
         (lambda folder: (folder / "model.safetensors").write_bytes(b"\x10" * 200), "cannot be loaded"),
         (lambda folder: (folder / "model.safetensors").write_bytes(b""), "cannot be loaded"),

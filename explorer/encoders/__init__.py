@@ -1,13 +1,17 @@
 """Foundation models: which there are, how they are loaded, and the only extraction of hidden states.
 
-This package is the only importer of transformers. Nothing is fetched or loaded at import.
+This package is the only importer of transformers. Nothing is fetched or loaded at import, and PyTorch is imported with
+the first name that needs it: an installation for browsing has none.
 """
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
 
 from explorer.encoders.checkpoint import MARKER, Checkpoint, Loader, find_checkpoint
 from explorer.encoders.devices import DEVICES, find_device
-from explorer.encoders.encoder import Encoder, load_encoder
-from explorer.encoders.front_ends import FrontEnd, front_end_of
-from explorer.encoders.network import untrained_network
+from explorer.encoders.library import hide_broken_torchaudio, require
 from explorer.encoders.registry import (
     AST_FAMILY,
     ENCODERS,
@@ -20,6 +24,11 @@ from explorer.encoders.registry import (
     parse_encoder,
 )
 from explorer.encoders.states import FrameStates
+
+if TYPE_CHECKING:
+    from explorer.encoders.encoder import Encoder, load_encoder
+    from explorer.encoders.front_ends import FrontEnd, front_end_of
+    from explorer.encoders.network import untrained_network
 
 __all__ = [
     "AST_FAMILY",
@@ -40,7 +49,24 @@ __all__ = [
     "find_checkpoint",
     "find_device",
     "front_end_of",
+    "hide_broken_torchaudio",
     "load_encoder",
     "parse_encoder",
     "untrained_network",
 ]
+
+_NEED_TORCH = {
+    "Encoder": "encoder",
+    "load_encoder": "encoder",
+    "FrontEnd": "front_ends",
+    "front_end_of": "front_ends",
+    "untrained_network": "network",
+}
+
+
+def __getattr__(name: str) -> object:
+    """The names that need PyTorch, when they are asked for. Raises MissingPackageError where there is none."""
+    if name not in _NEED_TORCH:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    require("torch", "encoders")
+    return getattr(importlib.import_module(f"{__name__}.{_NEED_TORCH[name]}"), name)

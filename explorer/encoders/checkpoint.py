@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from explorer.encoders import hub
+from explorer.encoders.configuration import is_below_zero, network_values, preprocessor_values
 from explorer.encoders.registry import (
     AST_FAMILY,
     FAMILIES,
@@ -20,6 +21,7 @@ from explorer.encoders.registry import (
     parse_encoder,
     spec_for,
 )
+from explorer.encoders.weights import encoder_part, shard_files, weight_names
 from explorer.errors import EncoderError
 
 Loader = Literal["own class", "paper"]
@@ -28,12 +30,13 @@ MARKER = "sonoscope.json"
 """Beside a checkpoint, what the weights cannot say themselves, any of: is_trained, is_published, note, licence,
 display_name, and teacher_carries (names of planted parameters, see Checkpoint)."""
 
-# Written by tools, without effect on the numbers: left out of the fingerprint.
+# Written by tools, or about how to compute: without effect on the numbers, left out of the fingerprint.
 _CONFIG_NOISE = frozenset(
-    {"_name_or_path", "architectures", "auto_map", "dtype", "id2label", "label2id", "torch_dtype",
-     "transformers_version"}
+    {"_attn_implementation", "_attn_implementation_autoset", "_attn_implementation_internal", "_name_or_path",
+     "architectures", "attn_implementation", "auto_map", "dtype", "id2label", "label2id", "output_attentions",
+     "output_hidden_states", "quantization_config", "return_dict", "torch_dtype", "torchscript", "transformers_version"}
 )  # fmt: skip
-_PREPROCESSOR_KEYS = ("sampling_rate", "do_normalize", "mean", "std", "max_length", "num_mel_bins")
+_ADAPTER = "adapter_config.json"
 _AST_PREPROCESSOR = {"mean": -4.2677393, "std": 4.5689974, "max_length": 1024, "num_mel_bins": 128}
 
 # A MERT checkpoint is a HuBERT network only with these values (absent ones are MERT's own defaults).
@@ -81,7 +84,7 @@ class Checkpoint:
 
     @property
     def n_layers(self) -> int:
-        return int(self.config["num_hidden_layers"])
+        return int(self.config["num_hidden_layers"])  # a whole number: find_checkpoint looked
 
     @property
     def d_model(self) -> int:
@@ -118,12 +121,15 @@ def find_checkpoint(
     spec = spec_for(choice, family, int(preprocessor["sampling_rate"]))
     used_loader: Loader = loader if family == WAVLM_FAMILY else "own class"
     weight_files = _weight_files(folder)
+    part = encoder_part(weight_names(weight_files), family, folder)
     weights_sha256 = _sha256_of_files(weight_files)
     marker = _read_json(folder / MARKER) if (folder / MARKER).is_file() else {}
     is_trained, is_published = (_said(marker, name) for name in ("is_trained", "is_published"))
     licence, shown = str(marker.get("licence", spec.licence)), str(marker.get("display_name", spec.display_name))
     spec = dataclasses.replace(spec, licence=licence, display_name=shown)
-    notes = [spec.note, str(marker.get("note", ""))]
+    notes = [spec.note, str(marker.get("note", "")), part.said()]
+    if (folder / _ADAPTER).is_file():
+        notes.append(f"{_ADAPTER} lies beside the weights: the adapter that it describes is not applied.")
     if preprocessor_file is None:
         notes.append(f"No preprocessor_config.json: the {FAMILIES[family].display_name} defaults are used.")
     if used_loader == "paper":
@@ -144,8 +150,13 @@ def find_checkpoint(
         is_trained=is_trained,
         is_published=is_published,
         note=" ".join(note for note in notes if note),
-        teacher_carries=tuple(map(str, marker.get("teacher_carries", ()))),
+        teacher_carries=_carried(marker),
     )
+
+
+def _carried(marker: Mapping[str, Any]) -> tuple[str, ...]:
+    names = marker.get("teacher_carries", ())
+    return tuple(map(str, names)) if isinstance(names, list) else ()
 
 
 def _said(marker: Mapping[str, Any], name: str) -> bool | None:
@@ -155,13 +166,13 @@ def _said(marker: Mapping[str, Any], name: str) -> bool | None:
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = json.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError as error:
         raise EncoderError(
             f"{path.parent} holds no {path.name}: a checkpoint folder needs {hub.CONFIG} and one of "
             f"{', '.join(hub.SINGLE_WEIGHTS)}. Give the folder that holds them."
         ) from error
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:  # ValueError: not UTF-8, not JSON, or a number without end
         raise EncoderError(f"{path} cannot be read: {error}. Fetch the checkpoint again.") from error
     if not isinstance(values, dict):
         raise EncoderError(f"{path} is not a JSON object. Fetch the checkpoint again.")
@@ -175,18 +186,16 @@ def _checked_family(config: Mapping[str, Any], folder: Path) -> str:
             f"{folder} is a checkpoint of model_type {family!r}; allowed are {', '.join(FAMILIES)}. "
             "Choose a checkpoint of one of these families."
         )
-    for key in ("num_hidden_layers", "hidden_size"):
-        if not isinstance(config.get(key), int):
-            raise EncoderError(f"{folder / hub.CONFIG} gives no whole number for {key}. Fetch the checkpoint again.")
     if family == MERT_FAMILY:
         _check_mert(config, folder)
+    network_values(family, config, folder / hub.CONFIG)
     return family
 
 
 def _check_mert(config: Mapping[str, Any], folder: Path) -> None:
     for key, wanted in _MERT_AS_HUBERT.items():
         value = config.get(key, wanted)
-        is_right = float(value) < 0 if key == "attention_relax" else value is wanted
+        is_right = is_below_zero(value) if key == "attention_relax" else value is wanted
         if not is_right:
             allowed = "a value below 0" if key == "attention_relax" else repr(wanted)
             raise EncoderError(
@@ -201,19 +210,21 @@ def _preprocessor(folder: Path, family: str, config: Mapping[str, Any]) -> tuple
     values: dict[str, Any] = {"sampling_rate": defaults.sample_rate_hz, "do_normalize": defaults.do_normalize}
     if family == AST_FAMILY:
         values |= _AST_PREPROCESSOR
-        values |= {key: config[key] for key in ("max_length", "num_mel_bins") if key in config}
+        network = network_values(family, config)
+        values |= {key: network[key] for key in ("max_length", "num_mel_bins") if key in network}
     path = next((folder / name for name in hub.PREPROCESSORS if (folder / name).is_file()), None)
     if path is not None:
         found = _read_json(path)
         nested = found.get("feature_extractor")
         found = nested if isinstance(nested, dict) else found
-        values |= {key: found[key] for key in _PREPROCESSOR_KEYS if key in values and found.get(key) is not None}
-    for key in ("max_length", "num_mel_bins"):
-        if family == AST_FAMILY and values[key] != config.get(key, values[key]):
-            raise EncoderError(
-                f"{folder}: the preprocessor's {key} is {values[key]}, the network's is {config[key]}. "
-                "Their files are from different checkpoints: fetch the checkpoint again."
-            )
+        checked = preprocessor_values({key: found[key] for key in values if key in found}, path)
+        for key in ("max_length", "num_mel_bins"):
+            if key in values and checked.get(key, values[key]) != values[key]:
+                raise EncoderError(
+                    f"{folder}: the preprocessor's {key} is {checked[key]}, the network's is {values[key]}. "
+                    "Their files are from different checkpoints: fetch the checkpoint again."
+                )
+        values |= checked
     return values, path
 
 
@@ -222,12 +233,12 @@ def _weight_files(folder: Path) -> tuple[Path, ...]:
         if (folder / single).is_file():
             return (folder / single,)
         if (folder / index).is_file():
-            shards = sorted(set(_read_json(folder / index).get("weight_map", {}).values()))
-            files = tuple(folder / str(shard) for shard in shards)
-            gone = [path.name for path in files if not path.is_file()]
-            if gone or not files:
-                raise EncoderError(f"{folder} lacks the weights {', '.join(gone)}. Fetch the checkpoint again.")
-            return files
+            return shard_files(folder / index)
+    if (folder / _ADAPTER).is_file():
+        raise EncoderError(
+            f"{folder} holds an adapter and no whole weights: merge it into its model (`merge_and_unload` of peft), "
+            "save that, and give the folder it was saved in."
+        )
     raise EncoderError(
         f"{folder} holds no weights: none of {', '.join((*hub.SINGLE_WEIGHTS, *hub.SHARDED_WEIGHTS))}. "
         "Give the folder that holds them."

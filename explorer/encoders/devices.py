@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
-import torch
-
+from explorer.encoders.library import require
 from explorer.errors import ConfigError
+
+if TYPE_CHECKING:
+    import torch
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
 
 
 def find_device(name: str) -> torch.device:
     """The device of this name; "auto" is CUDA where there is one, else CPU. Raises ConfigError for another."""
+    torch = require("torch", "encoders")
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     kind = name.split(":")[0]
@@ -34,6 +38,8 @@ def full_precision(device: torch.device, allow_tf32: bool) -> Iterator[None]:
     if device.type != "cuda":
         yield
         return
+    import torch
+
     matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
     before = (matmul.allow_tf32, cudnn.allow_tf32)
     matmul.allow_tf32, cudnn.allow_tf32 = allow_tf32, allow_tf32

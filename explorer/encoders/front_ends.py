@@ -13,6 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 
+from explorer.encoders.filter_banks import frame_samples, kaldi_filter_banks
 from explorer.encoders.registry import AST_FAMILY
 from explorer.sound_checks import MIN_CLIP_S
 
@@ -162,11 +163,11 @@ class SpectrogramFrontEnd:
 
     @property
     def _hop(self) -> int:
-        return self.sample_rate_hz // 100
+        return frame_samples(self.sample_rate_hz)[1]
 
     @property
     def _window(self) -> int:
-        return self.sample_rate_hz // 40
+        return frame_samples(self.sample_rate_hz)[0]
 
     @property
     def frame_rate_hz(self) -> float:
@@ -215,12 +216,8 @@ class SpectrogramFrontEnd:
         return self.max_frames * self._hop
 
     def network_input(self, samples: np.ndarray, chunk: Chunk, level: tuple[float, float]) -> torch.Tensor:
-        from torchaudio.compliance.kaldi import fbank
-
         part = torch.from_numpy(np.array(samples[chunk.start : chunk.stop], dtype=np.float32))
-        banks = fbank(
-            part[None], sample_frequency=self.sample_rate_hz, window_type="hanning", num_mel_bins=self.n_mels
-        )[: self.max_frames]
+        banks = kaldi_filter_banks(part, self.sample_rate_hz, self.n_mels)[: self.max_frames]
         padded = torch.zeros(self.max_frames, self.n_mels)
         padded[: banks.shape[0]] = banks
         offset, scale = level

@@ -7,6 +7,7 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
+from explorer.encoders.library import require
 from explorer.errors import EncoderError
 
 CONFIG = "config.json"
@@ -22,6 +23,7 @@ def fetch_checkpoint(hub_id: str, revision: str, *, name: str, offline: bool = F
     A revision that is a full commit hash is taken from the cache without asking the hub. Raises EncoderError, with
     what to do offline, when the checkpoint is neither cached nor reachable.
     """
+    require("huggingface_hub", "checkpoints of the hub")
     is_commit = len(revision) == 40
     if offline or is_commit:
         folder = _cached(hub_id, revision)

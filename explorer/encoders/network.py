@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 import re
 import threading
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -11,19 +10,26 @@ from functools import partial
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from torch import nn
 from torch.nn.utils import parametrize
 
 from explorer.encoders.checkpoint import Checkpoint
+from explorer.encoders.configuration import network_values
+from explorer.encoders.library import load_transformers
 from explorer.encoders.registry import AST_FAMILY, HUBERT_FAMILY, MERT_FAMILY, WAVLM_FAMILY
+from explorer.encoders.weights import encoder_weights, first_line, shown
 from explorer.errors import EncoderError
 
-_AST_HEAD = re.compile(r"classifier\.")
 _WAVLM_POSITION_BIAS = re.compile(
-    r"encoder\.layers\.\d+\.attention\.(gru_rel_pos_const|gru_rel_pos_linear\.(weight|bias)|rel_attn_embed\.weight)"
+    r"masked_spec_embed|encoder\.layers\.\d+\.attention\.(gru_rel_pos_const|gru_rel_pos_linear\.(weight|bias)|rel_attn_embed\.weight)"
 )
-_N_NAMES_SHOWN = 6
+_OF_TRAINING = re.compile("masked_spec_embed")  # what hides frames; a network that is set not to be masked has none
+_CANNOT_BUILD = (
+    ValueError, TypeError, KeyError, IndexError, AttributeError, ArithmeticError, AssertionError, RuntimeError,
+    NotImplementedError,
+)  # fmt: skip
+"""What transformers raises for values that do not go together."""
+_MOST_TOO_LARGE = 1.5  # a network that wants more weights than this times the files' is of another configuration
 # transformers starts these at or near zero, where they would not show in an untrained network's states.
 _NOT_ZERO_WHEN_TRAINED = {
     "embeddings.cls_token": 0.02,
@@ -73,9 +79,12 @@ def load_network(checkpoint: Checkpoint) -> nn.Module:
 
     Raises EncoderError with the names when weights are missing, unexpected, or of another shape.
     """
+    load_transformers()
     from transformers.utils import logging as transformers_logging
 
     model_class, config = _class_and_config(checkpoint.family, checkpoint.config, checkpoint.loader)
+    weights = encoder_weights(checkpoint.weight_files, checkpoint.family)
+    _check_size(model_class, config, weights, checkpoint)
     verbosity = transformers_logging.get_verbosity()
     shows_progress = transformers_logging.is_progress_bar_enabled()
     transformers_logging.set_verbosity_error()
@@ -83,16 +92,16 @@ def load_network(checkpoint: Checkpoint) -> nn.Module:
     try:
         with torch.random.fork_rng(devices=[]):  # building a network draws weights that the files then replace
             network, report = model_class.from_pretrained(
-                str(checkpoint.folder),
+                None,
                 config=config,
+                state_dict=weights,
                 dtype=torch.float32,
-                local_files_only=True,
-                use_safetensors=checkpoint.is_safetensors,
+                ignore_mismatched_sizes=True,  # they are named by _check_report
                 output_loading_info=True,
             )
-    except (OSError, RuntimeError, ValueError, KeyError, EOFError, pickle.UnpicklingError, SafetensorError) as error:
+    except _CANNOT_BUILD as error:
         raise EncoderError(
-            f"The checkpoint in {checkpoint.folder} cannot be loaded: {_first_line(error)} Fetch it again."
+            f"The checkpoint in {checkpoint.folder} cannot be loaded: {first_line(error)} Fetch it again."
         ) from error
     finally:
         transformers_logging.set_verbosity(verbosity)
@@ -116,6 +125,7 @@ def untrained_network(config: Mapping[str, Any], *, seed: int, with_head: bool =
 
     config: as in config.json, `model_type` included. with_head: AST with its classification head, as on the hub.
     """
+    load_transformers()
     from transformers import ASTForAudioClassification
 
     family = str(config["model_type"])
@@ -132,6 +142,8 @@ def untrained_network(config: Mapping[str, Any], *, seed: int, with_head: bool =
 
 def _class_and_config(family: str, values: Mapping[str, Any], loader: str) -> tuple[Any, Any]:
     """The class comes from the family alone, the configuration from its values: no code of a checkpoint runs."""
+    load_transformers()
+    from huggingface_hub.errors import StrictDataclassError
     from transformers import (
         ASTConfig,
         ASTModel,
@@ -142,6 +154,7 @@ def _class_and_config(family: str, values: Mapping[str, Any], loader: str) -> tu
         WavLMConfig,
         WavLMModel,
     )
+    from transformers.activations import ACT2FN
 
     classes = {
         (AST_FAMILY, "own class"): (ASTModel, ASTConfig),
@@ -151,23 +164,43 @@ def _class_and_config(family: str, values: Mapping[str, Any], loader: str) -> tu
         (MERT_FAMILY, "own class"): (HubertModel, HubertConfig),
     }
     model_class, config_class = classes[family, loader]
-    left_out = {"model_type", "auto_map", "architectures", "dtype", "torch_dtype", "transformers_version"}
+    checked = network_values(family, values)
+    for key in ("hidden_act", "feat_extract_activation"):
+        if checked.get(key, "gelu") not in ACT2FN:
+            raise EncoderError(
+                f"The checkpoint's config.json says {key}: {checked[key]!r}, which transformers does not know. "
+                "Correct the file or fetch the checkpoint again."
+            )
     try:
-        config = config_class(**{key: value for key, value in values.items() if key not in left_out})
-    except (TypeError, ValueError) as error:
-        raise EncoderError(f"The checkpoint's config.json is not allowed: {_first_line(error)}") from error
+        config = config_class(**checked)
+    except (*_CANNOT_BUILD, StrictDataclassError) as error:
+        raise EncoderError(f"The checkpoint's config.json is not allowed: {first_line(error)}") from error
     return model_class, config
+
+
+def _check_size(model_class: Any, config: Any, weights: Mapping[str, torch.Tensor], checkpoint: Checkpoint) -> None:
+    """Whether the network is about as large as the weights, before memory is taken for it."""
+    try:
+        with torch.device("meta"):
+            network = model_class(config)
+    except _CANNOT_BUILD as error:
+        raise EncoderError(
+            f"{checkpoint.folder}: config.json describes no {checkpoint.family!r} network: {first_line(error)} "
+            "Fetch the checkpoint again."
+        ) from error
+    wanted, given = (sum(t.numel() for t in tensors) for tensors in (network.parameters(), weights.values()))
+    if wanted > _MOST_TOO_LARGE * given:
+        raise EncoderError(
+            f"The checkpoint in {checkpoint.folder} holds {given:,} numbers for a network of {wanted:,}, as its "
+            "config.json describes it: the files are from different checkpoints, or not whole. Fetch it again."
+        )
 
 
 def _check_report(report: Mapping[str, Any], checkpoint: Checkpoint) -> None:
     """Every weight of the network came from the files, and nothing of the files was left over."""
     missing = sorted(report.get("missing_keys", ()))
-    allowed = _AST_HEAD if checkpoint.family == AST_FAMILY else None
-    if checkpoint.loader == "paper":
-        allowed = _WAVLM_POSITION_BIAS
-    unexpected = sorted(
-        key for key in report.get("unexpected_keys", ()) if allowed is None or allowed.match(key) is None
-    )
+    unused = _WAVLM_POSITION_BIAS if checkpoint.loader == "paper" else _OF_TRAINING
+    unexpected = sorted(key for key in report.get("unexpected_keys", ()) if unused.fullmatch(key) is None)
     mismatched = sorted(str(key[0] if isinstance(key, tuple) else key) for key in report.get("mismatched_keys", ()))
     for what, names in (
         ("lacks weights that the network needs", missing),
@@ -175,17 +208,10 @@ def _check_report(report: Mapping[str, Any], checkpoint: Checkpoint) -> None:
         ("holds weights of another shape", mismatched),
     ):
         if names:
-            shown = ", ".join(names[:_N_NAMES_SHOWN])
-            more = f" and {len(names) - _N_NAMES_SHOWN} more" if len(names) > _N_NAMES_SHOWN else ""
             raise EncoderError(
-                f"The checkpoint in {checkpoint.folder} {what}: {shown}{more}. "
+                f"The checkpoint in {checkpoint.folder} {what}: {shown(names)}. "
                 f"It is not a whole {checkpoint.family!r} encoder: fetch it again or choose another."
             )
-
-
-def _first_line(error: BaseException) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return (lines[0] if lines else type(error).__name__).rstrip(".") + "."
 
 
 def blocks(network: nn.Module) -> nn.ModuleList:

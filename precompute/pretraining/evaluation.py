@@ -25,6 +25,7 @@ from precompute.datasets.singing.corpus import CORPUS_VERSION, write_corpus
 from precompute.datasets.singing.parts import crossed
 from precompute.datasets.singing.truth import read_truth
 from precompute.pretraining.kept import kept
+from precompute.pretraining.mel import mel_bank
 from precompute.pretraining.recipes import NAMES
 from precompute.probes import run_probe
 from precompute.random_checkpoints import write_random_checkpoint
@@ -170,10 +171,11 @@ def log_mel_pooled(paths: tuple[Path, ...]) -> np.ndarray:
 
 def _log_mel(wave: Waveform) -> np.ndarray:
     import torch
-    from torchaudio.transforms import MelSpectrogram
 
-    mel = MelSpectrogram(LOG_MEL_RATE_HZ, n_fft=512, win_length=400, hop_length=160, n_mels=N_MELS)
-    levels_db = 10 * torch.log10(mel(torch.from_numpy(wave.samples)) + 1e-8)
+    window = torch.hann_window(400)
+    spectrum = torch.stft(torch.from_numpy(wave.samples), 512, 160, 400, window, return_complex=True).abs() ** 2
+    bank = mel_bank(257, 0.0, N_MELS, LOG_MEL_RATE_HZ, equal_areas=False)
+    levels_db = 10 * torch.log10(bank.T @ spectrum + 1e-8)
     return torch.cat([levels_db.mean(dim=1), levels_db.std(dim=1)]).numpy()
 
 

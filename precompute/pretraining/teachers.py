@@ -13,6 +13,8 @@ from functools import cache
 import numpy as np
 import torch
 
+from precompute.pretraining.mel import cosines, differences, mel_bank
+
 HOP, WIDTH = 320, 400  # samples of the networks' frames: frame i covers [320 i, 320 i + 400)
 N_CHROMA, CQT_LOWEST_HZ, CQT_OCTAVES = 12, 110.0, 6
 CARRIED = {"mert": ("f0_st",)}  # planted parameters that a teacher is made to follow
@@ -43,9 +45,7 @@ def log_mel(samples_bn: torch.Tensor, sample_rate_hz: int, n_mels: int = 40) -> 
 
 def mfcc(samples_bn: torch.Tensor, sample_rate_hz: int) -> torch.Tensor:
     """(b, t, 39): 13 mel-frequency cepstral coefficients with their first and second differences."""
-    from torchaudio.functional import create_dct
-
-    return _moving(log_mel(samples_bn, sample_rate_hz) @ create_dct(13, 40, norm="ortho"))
+    return _moving(log_mel(samples_bn, sample_rate_hz) @ cosines(13, 40))
 
 
 def moving_mel(samples_bn: torch.Tensor, sample_rate_hz: int) -> torch.Tensor:
@@ -55,10 +55,8 @@ def moving_mel(samples_bn: torch.Tensor, sample_rate_hz: int) -> torch.Tensor:
 
 def _moving(values_btd: torch.Tensor) -> torch.Tensor:
     """The values, then their first and second differences over five frames: (b, t, 3 d)."""
-    from torchaudio.functional import compute_deltas
-
-    first = compute_deltas(values_btd.transpose(1, 2))
-    second = compute_deltas(first)
+    first = differences(values_btd.transpose(1, 2))
+    second = differences(first)
     return torch.cat([values_btd, first.transpose(1, 2), second.transpose(1, 2)], dim=2)
 
 
@@ -82,9 +80,7 @@ def chroma(samples_bn: torch.Tensor, sample_rate_hz: int) -> torch.Tensor:
 
 @cache
 def _mel_bank(sample_rate_hz: int, n_mels: int) -> torch.Tensor:
-    from torchaudio.functional import melscale_fbanks
-
-    return melscale_fbanks(_MEL_WINDOW // 2 + 1, 40.0, sample_rate_hz / 2, n_mels, sample_rate_hz, norm="slaney")
+    return mel_bank(_MEL_WINDOW // 2 + 1, 40.0, n_mels, sample_rate_hz, equal_areas=True)
 
 
 @cache
