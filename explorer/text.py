@@ -1,4 +1,7 @@
-"""Numbers as people read them. Undefined says so; nothing is rounded to a zero that is not one."""
+"""Numbers, counts and names as people read them, written once: every page, figure, table and message uses these.
+
+Missing is one sign, minus is one sign, thousands are apart, and nothing is rounded to a zero that is not one.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +9,10 @@ import math
 
 import pandas as pd
 
-UNDEFINED = "undefined"
+MISSING = "–"
+MINUS = "−"
 _ROUNDING = 1e-12  # of float64 around 1, with room
+_HIGHEST = 1e15  # float64 has no whole numbers from about there on
 
 
 def is_defined(value: object) -> bool:
@@ -33,46 +38,106 @@ def commonest(reasons: pd.Series) -> str:
     return str(found.mode().iloc[0]) if len(found) else or_none_stored(None)
 
 
-def number(value: object, digits: int = 2) -> str:
-    """`value` with `digits` decimals, small ones with two significant digits; 'undefined' when it is None or NaN.
+def number(value: object, digits: int = 2, *, signed: bool = False, unit: str = "") -> str:
+    """`value` as it is written everywhere: `digits` decimals, '1,234.50', a true minus sign; MISSING for None, NaN.
 
-    The minus is a true minus sign. What rounding leaves of a zero is a zero.
+    What `digits` decimals would round to a zero that it is not has up to two significant digits: '0.0004', '4e−7'.
+    What rounding errors leave of a zero is a zero, without a sign. `unit` follows after a space.
     """
     if not is_defined(value):
-        return UNDEFINED
+        return MISSING
     amount = float(value)  # type: ignore[arg-type]
     if math.isinf(amount):
-        return "∞" if amount > 0 else "−∞"
-    text = f"{amount:.{digits}f}"
-    if float(text) == 0:
-        text = f"{0.0:.{digits}f}" if abs(amount) < _ROUNDING else f"{amount:.1e}"
-    return text.replace("-", "−")
+        text = "∞"
+    elif abs(amount) >= _HIGHEST:
+        text = f"{abs(amount):.{digits}e}".replace("e+", "e")
+    else:
+        text = _decimals(abs(amount), digits)
+    is_zero = not any(sign in text for sign in "123456789∞")
+    sign = "" if is_zero else MINUS if amount < 0 else "+" if signed else ""
+    return f"{sign}{text}{f' {unit}' if unit else ''}"
 
 
-def percent(value: object, digits: int = 0) -> str:
-    """A share in 0..1 as per cent ('95 %'); 'undefined' when it is None or NaN. 0.995 stays 99.5 %."""
+def _decimals(amount: float, digits: int) -> str:
+    text = f"{amount:,.{digits}f}"
+    if amount < _ROUNDING or any(sign in text for sign in "123456789"):
+        return text
+    if amount >= 0.0001:
+        places = 1 - math.floor(math.log10(amount))
+        return f"{amount:.{places}f}".rstrip("0")
+    mantissa, _, exponent = f"{amount:.1e}".partition("e")
+    return f"{mantissa.removesuffix('.0')}e{MINUS}{-int(exponent)}"
+
+
+def quantity(value: object, digits: int = 4) -> str:
+    """A measured value of any size with `digits` significant digits and no more decimals than these: '0.08214', '311'.
+
+    As `number` else: whole digits are never rounded away, missing is MISSING.
+    """
+    if not is_defined(value) or math.isinf(float(value)) or float(value) == 0:  # type: ignore[arg-type]
+        return number(value, 0)
+    size = math.floor(math.log10(abs(float(value))))  # type: ignore[arg-type]
+    text = number(value, max(0, digits - 1 - size) if size >= -4 else 0)
+    return text.rstrip("0").rstrip(".") if "." in text and "e" not in text else text
+
+
+def percent(value: object, digits: int = 0, *, signed: bool = False) -> str:
+    """A share in 0..1 as per cent ('95 %'); MISSING when it is None or NaN. 0.995 stays 99.5 %, 0.0004 is 0.04 %.
+
+    What `digits` decimals would round to 0 or to 100 without being it has more decimals.
+    """
     if not is_defined(value):
-        return UNDEFINED
+        return MISSING
     amount = 100.0 * float(value)  # type: ignore[arg-type]
-    text = f"{amount:.{digits}f}"
-    if digits == 0 and abs(amount - round(amount)) > 0.049:
-        text = f"{amount:.1f}"
-    return f"{text} %".replace("-", "−")
+    if digits == 0 and math.isfinite(amount) and abs(amount - round(amount)) > 0.049:
+        digits = 1
+    while digits < 4 and abs(amount - 100) > _ROUNDING * 100 and round(amount, digits) == 100:
+        digits += 1
+    return number(amount, digits, signed=signed, unit="%")
+
+
+def whole(value: object) -> str:
+    """A count or another whole number with its thousands apart: '1,234'; MISSING when it is None or NaN."""
+    return number(value, 0) if is_defined(value) else MISSING
+
+
+def seconds(value: object) -> str:
+    """A duration or a time in a sound: '2.50 s'."""
+    return number(value, 2, unit="s")
 
 
 def count(value: object, noun: str, plural: str | None = None) -> str:
-    """'1 clip', '12 clips', or 'an unknown number of clips' when it is None or NaN."""
-    words = plural or f"{noun}s"
+    """'1 clip', '12 clips', 'no clips', or 'an unknown number of clips' when it is None or NaN.
+
+    `noun` is English, or the data set's own word for it; `plural` is for those that `plural_of` does not get right.
+    """
+    words = plural or plural_of(noun)
     if not is_defined(value):
         return f"an unknown number of {words}"
     amount = int(value)  # type: ignore[call-overload]
-    return f"{amount:,} {noun if amount == 1 else words}"
+    if amount == 0:
+        return f"no {words}"
+    return f"{whole(amount)} {noun if amount == 1 else words}"
+
+
+def plural_of(noun: str) -> str:
+    """The word for several: 'singers', 'studies', 'classes'; one that ends in 's' as a plural does stays as it is."""
+    if noun.endswith(("ss", "x", "sh", "tch")):
+        return f"{noun}es"
+    if noun.endswith("s"):
+        return noun
+    return f"{noun[:-1]}ies" if noun.endswith("y") and noun[-2:-1] not in tuple("aeiou") else f"{noun}s"
 
 
 def signed(value: object, digits: int = 2) -> str:
     """Like `number`, with a plus in front of what is above 0."""
-    text = number(value, digits)
-    return f"+{text}" if is_defined(value) and float(value) > 0 else text  # type: ignore[arg-type]
+    return number(value, digits, signed=True)
+
+
+def shortened(text: object, longest: int = 28) -> str:
+    """`text` for a place that holds `longest` characters: what is longer ends in '…'. The whole belongs on hover."""
+    whole_text = " ".join(str(text).split())
+    return whole_text if len(whole_text) <= longest else f"{whole_text[: longest - 1].rstrip()}…"
 
 
 def series_name(display_name: str, layer: object) -> str:

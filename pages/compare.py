@@ -15,7 +15,18 @@ from explorer.queries.corpus import fetch_corpus, fetch_saes, record, resolve_fe
 from explorer.queries.curves import FACTOR_PROTOCOLS, fetch_layer_probes, fetch_probe_choices, fetch_sae_points
 from explorer.queries.factors import fetch_factor_protocols
 from explorer.store import Store
-from explorer.text import capitalised, count, is_defined, number, percent, r2_words, recipe_name, series_name, signed
+from explorer.text import (
+    MISSING,
+    capitalised,
+    count,
+    is_defined,
+    number,
+    percent,
+    r2_words,
+    recipe_name,
+    series_name,
+    signed,
+)
 from explorer.ui.choices import chart, section
 from explorer.ui.context import cached, get_store, is_dark
 from explorer.ui.explained import explain
@@ -26,6 +37,7 @@ from explorer.ui.markup import as_written
 from explorer.ui.pair_clips import draw_pair
 from explorer.ui.selectors import default_sae, sae_names
 from explorer.ui.style import caption, download_csv, empty_state, notice, page_header, plain_table
+from explorer.ui.tables import as_read
 from explorer.ui.url import get_int, get_param, go_to, set_params
 
 # (column, words, decimals, whether B − A means something across different widths)
@@ -135,7 +147,7 @@ def _metrics(store: Store, a: dict[str, Any], b: dict[str, Any], label: str | No
         va, vb = rows["A"][column], rows["B"][column]
         difference = _why_not_comparable(a, b, column, across)
         if difference is None:
-            difference = signed(vb - va, digits) if is_defined(va) and is_defined(vb) else "undefined"
+            difference = signed(vb - va, digits) if is_defined(va) and is_defined(vb) else MISSING
         words = words if across else f"{words} (A: D = {a['n_features']}, B: D = {b['n_features']})"
         if column.startswith("informativeness"):
             kinds = [r2_words(sae["protocol"]) for sae in (a, b)]
@@ -284,12 +296,13 @@ def _match_table(rows: pd.DataFrame, a: dict[str, Any], b: dict[str, Any], now: 
         last = f" Last: {rare} in which a feature is active on under {MIN_ACTIVE} clips." if rare else ""
         caption(f"The first {N_LISTED} of {count(len(rows), 'match', 'matches')}; the CSV has all.{last}")
     event = st.dataframe(
-        shown, hide_index=True, height=280, on_select="rerun", selection_mode="single-row", placeholder="–",
+        as_read(shown, {"feature": str, "other_feature": str, "r_train": number, "r_heldout": number}),
+        hide_index=True, height=280, on_select="rerun", selection_mode="single-row", placeholder=MISSING,
         key=f"match-table-{a['sae_id']}-{b['sae_id']}-{now[0]}-{now[1]}",
         column_config={
             "feature": "A", "label_a": "label", "other_feature": "B", "label_b": "label ",
-            "r_train": st.column_config.NumberColumn("r train", format="%.2f"),
-            "r_heldout": st.column_config.NumberColumn("r held out", format="%.2f"),
+            "r_train": st.column_config.NumberColumn("r train"),
+            "r_heldout": st.column_config.NumberColumn("r held out"),
         },
     )  # fmt: skip
     if event["selection"]["rows"]:

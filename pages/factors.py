@@ -27,7 +27,18 @@ from explorer.queries.factors import (
     fetch_undefined_reasons,
 )
 from explorer.store import Store
-from explorer.text import count, is_defined, number, or_none_stored, percent, scored_on, sentence, series_name
+from explorer.text import (
+    MISSING,
+    count,
+    is_defined,
+    number,
+    or_none_stored,
+    percent,
+    quantity,
+    scored_on,
+    sentence,
+    series_name,
+)
 from explorer.ui.choices import chart, choose_one
 from explorer.ui.clip_list import draw_clips
 from explorer.ui.context import cached, get_store, is_dark
@@ -37,6 +48,7 @@ from explorer.ui.kept import kept
 from explorer.ui.markup import as_written
 from explorer.ui.selectors import choose_sae, sae_names
 from explorer.ui.style import caption, download_csv, empty_state, page_header
+from explorer.ui.tables import as_read, one_decimal
 from explorer.ui.url import get_param, go_to, page_file, set_params
 
 N_FACTORS, N_FEATURES, N_LINKS = 30, 32, 6
@@ -282,12 +294,8 @@ def _every_score(scores: pd.DataFrame, name: str) -> None:
     scores = scores.assign(reason=scores["reason"].fillna(""), beats=scores["is_above_permuted"].astype("boolean"))
     rows = scores.sort_values("r2", ascending=False, na_position="last")[list(names)].rename(columns=names)
     floats = [name for name in names.values() if rows[name].dtype.kind == "f"]
-    two = {name: st.column_config.NumberColumn(format="%.2f") for name in floats}
-    st.dataframe(
-        rows, hide_index=True, placeholder="–",
-        column_config={**two, "Alpha": st.column_config.NumberColumn(format="%.4f"),
-                       "Effective codes": st.column_config.NumberColumn(format="%.1f")},
-    )  # fmt: skip
+    written = {**dict.fromkeys(floats, number), "Alpha": quantity, "Effective codes": one_decimal}
+    st.dataframe(as_read(rows, written), hide_index=True, placeholder=MISSING)
     caption("–: undefined.")
     download_csv(scores, name)
 

@@ -15,6 +15,7 @@ from explorer.queries.features import (
 )
 from explorer.queries.traces import fetch_traces
 from explorer.store import Store
+from explorer.text import count, number, percent, plural_of
 from explorer.ui import (
     caption,
     choose_sae,
@@ -23,8 +24,6 @@ from explorer.ui import (
     get_param,
     get_store,
     go_to,
-    number,
-    percent,
     set_params,
     stat_cards,
 )
@@ -35,7 +34,7 @@ from explorer.ui.feature_browser import draw_browser, open_random, sae_sentence
 from explorer.ui.feature_cards import label_rule, label_sentence, side_cards
 from explorer.ui.feature_clips import ClipList, choose_list, clip_lists, draw_linked_clip, draw_list
 from explorer.ui.notes import draw_notes, own_words
-from explorer.ui.style import banners, plural
+from explorer.ui.style import banners
 
 VIEWS = ("clips", AGAINST)
 
@@ -64,7 +63,11 @@ def draw_feature(store: Store, sae: dict[str, Any], number_: int) -> None:
 
 def _say_dead(sae: dict[str, Any], row: dict[str, Any], facts: CorpusFacts) -> None:
     n_active = int(row["n_active"] or 0)
-    heard = f"on {n_active} of all {facts.n_clips:,} clips" if n_active else f"on none of the {facts.n_clips:,} clips"
+    heard = (
+        f"on {n_active} of all {count(facts.n_clips, 'clip')}"
+        if n_active
+        else f"on none of the {count(facts.n_clips, 'clip')}"
+    )
     empty_state(
         f"Feature {row['feature']} is dead: active on no training clip, and {heard}."
         + ("" if n_active else " There is nothing to hear."),
@@ -114,17 +117,17 @@ def _draw_numbers(row: dict[str, Any], sae: dict[str, Any], facts: CorpusFacts) 
     dense = ", dense" if row["is_dense"] else ""
     groups = f"{row['n_groups_active']} of {facts.n_groups}" if row["n_groups_active"] is not None else number(None)
     cards = [
-        (percent(row["density"]), f"of {sae['level']}s active{dense}"),
+        (percent(row["density"], 1), f"of {sae['level']}s active{dense}"),
         (number(row["max_value"]), "largest activation"),
         (number(row["mean_active"]), "mean where active"),
-        (groups, f"{plural(facts.group_name, 2)} where active"),
+        (groups, f"{plural_of(facts.group_name)} where active"),
         (number(row["disentanglement"]), "disentanglement"),
     ]
     if row["stability"] is not None:
         cards.append(
             (
                 number(row["stability"]),
-                f"stability over {row['stability_n_seeds']} more {plural('seed', int(row['stability_n_seeds'] or 0))}",
+                f"stability over {count(row['stability_n_seeds'], 'more seed')}",
             )
         )
     stat_cards(cards)

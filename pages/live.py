@@ -14,6 +14,7 @@ from explorer.inference.requests import Encoded
 from explorer.queries.corpus import fetch_corpus, fetch_saes
 from explorer.queries.nearness import fetch_usual_cosines
 from explorer.store import Store
+from explorer.text import seconds
 from explorer.ui import choose_sae, get_store, page_header
 from explorer.ui.context import cached
 from explorer.ui.kept import kept
@@ -132,8 +133,8 @@ def _offer(store: Store) -> None:
 def _how_long(took: Sequence[tuple[str, Encoded]]) -> str:
     parts = []
     for name, one in took:
-        loaded = f"loaded in {one.load_s:.2f} s, " if one.load_s else ""
-        parts.append(f"{name}: {loaded}encoded in {one.encode_s:.2f} s on {one.device}. {one.note}".strip())
+        loaded = f"loaded in {seconds(one.load_s)}, " if one.load_s else ""
+        parts.append(f"{name}: {loaded}encoded in {seconds(one.encode_s)} on {one.device}. {one.note}".strip())
     return " ".join(parts)
 
 

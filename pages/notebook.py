@@ -12,6 +12,7 @@ from explorer.store import Store
 from explorer.ui import cached, caption, empty_state, get_store, notice, page_header
 from explorer.ui.notes import notebook
 from explorer.ui.reader import NOT_KEPT, is_kept, reader_id
+from explorer.ui.tables import as_read
 from explorer.ui.url import link_to
 
 EVERYTHING, BOOKMARKED = "everything", "bookmarked"
@@ -49,10 +50,10 @@ def draw_table(store: Store, rows: pd.DataFrame) -> None:
     )
     column = st.column_config
     st.dataframe(
-        table, hide_index=True, height="content" if len(table) < 20 else 740,
+        as_read(table, {"Feature": str}), hide_index=True, height="content" if len(table) < 20 else 740,
         column_config={
             "Open": column.LinkColumn(display_text="open", width=70),
-            "Feature": column.NumberColumn(format="%d", width=75),
+            "Feature": column.NumberColumn(width=75),
             "Note": column.TextColumn(width="large"),
             "Changed": column.DatetimeColumn(format="YYYY-MM-DD HH:mm", timezone="UTC"),
         },

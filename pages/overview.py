@@ -10,7 +10,7 @@ from explorer.queries.corpus import CorpusFacts, fetch_corpus, fetch_encoders, f
 from explorer.queries.curves import fetch_probe_choices
 from explorer.queries.runs import fetch_diagnostics, fetch_runs
 from explorer.store import Store
-from explorer.text import count, number, sentence, series_name
+from explorer.text import count, number, sentence, series_name, whole
 from explorer.ui.choices import section
 from explorer.ui.context import cached, get_store
 from explorer.ui.markup import as_written
@@ -46,10 +46,10 @@ def main() -> None:
 
 def _counts(facts: CorpusFacts, n_encoders: int, n_saes: int, n_runs: int) -> None:
     stat_cards([
-        (f"{facts.n_clips:,}", f"clips of {count(facts.n_files, 'file')}"),
-        (f"{facts.duration_s / 60:,.1f} min", "of sound"),
-        (f"{facts.n_groups:,}", f"groups ({facts.group_name})"),
-        (f"{facts.n_labels:,}", f"labels ({facts.label_name})"),
+        (whole(facts.n_clips), f"clips of {count(facts.n_files, 'file')}"),
+        (number(facts.duration_s / 60, 1, unit="min"), "of sound"),
+        (whole(facts.n_groups), f"groups ({facts.group_name})"),
+        (whole(facts.n_labels), f"labels ({facts.label_name})"),
         (f"{n_encoders}", "encoder" if n_encoders == 1 else "encoders"),
         (f"{n_saes}", "SAE" if n_saes == 1 else "SAEs"),
         (f"{n_runs}", "run" if n_runs == 1 else "runs"),

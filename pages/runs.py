@@ -16,10 +16,11 @@ from explorer.queries.runs import (
     fetch_timings,
 )
 from explorer.store import Store
-from explorer.text import count, is_defined
+from explorer.text import MISSING, count, is_defined, number, percent
 from explorer.ui.choices import section
 from explorer.ui.context import cached, get_store
 from explorer.ui.style import caption, download_csv, empty_state, page_header
+from explorer.ui.tables import as_read
 from explorer.ui.url import get_param, set_params
 
 
@@ -78,19 +79,19 @@ def _timings(store: Store, run_id: str) -> None:
         empty_state("No timings were stored for this run.")
         return
     total = float(rows["seconds"].sum())
-    shown = rows.assign(share=100 * rows["seconds"] / total if total > 0 else float("nan"))
+    shown = rows.assign(share=rows["seconds"] / total if total > 0 else float("nan"))
     longest = max(float(rows["seconds"].max()), 1e-9)
     st.dataframe(
-        shown[["stage", "seconds", "share", "n_done", "n_reused"]], hide_index=True,
+        as_read(shown[["stage", "seconds", "share", "n_done", "n_reused"]], {"share": percent}), hide_index=True,
         column_config={
             "stage": st.column_config.TextColumn("Stage", width="medium"),
-            "seconds": st.column_config.ProgressColumn("Seconds", format="%.1f", min_value=0, max_value=longest),
-            "share": st.column_config.NumberColumn("Share %", format="%.0f", width="small"),
+            "seconds": st.column_config.ProgressColumn("Seconds", format="%.4g", min_value=0, max_value=longest),
+            "share": st.column_config.NumberColumn("Share", width="small"),
             "n_done": st.column_config.NumberColumn("Done", width="small"),
             "n_reused": st.column_config.NumberColumn("Reused", width="small"),
         },
     )  # fmt: skip
-    caption(f"{total:,.1f} s in all. Reused: finished by an earlier run and not done again.")
+    caption(f"{number(total, 1)} s in all. Reused: finished by an earlier run and not done again.")
     download_csv(rows, f"timings_{run_id}")
 
 
@@ -134,7 +135,7 @@ def _encoders(store: Store) -> None:
         "n_layers": "Layers", "d_model": "Width", "licence": "Licence of the weights", "note": "Note",
         "weights_sha256": "SHA-256 of the weights", "preprocessor_sha256": "SHA-256 of the preprocessor",
     }  # fmt: skip
-    st.dataframe(rows[list(names)].rename(columns=names), hide_index=True, placeholder="unknown")
+    st.dataframe(as_read(rows[list(names)].rename(columns=names)), hide_index=True, placeholder=MISSING)
     download_csv(rows, "encoders")
 
 
@@ -160,8 +161,8 @@ def _files(store: Store) -> None:
         empty_state("This generation lists no file beside its database.")
         return
     st.dataframe(
-        sizes.rename(columns={"kind": "Kind", "n_files": "Files", "megabytes": "MB"}), hide_index=True, width="content",
-        column_config={"MB": st.column_config.NumberColumn(format="%.2f")},
+        as_read(sizes.rename(columns={"kind": "Kind", "n_files": "Files", "megabytes": "MB"}), {"MB": number}),
+        hide_index=True, width="content",
     )  # fmt: skip
     download_csv(cached(fetch_generation_files, store), "generation_files")
     diagnostics = cached(fetch_diagnostics, store)

@@ -10,7 +10,7 @@ from explorer.figures.theme import encoder_color
 from explorer.queries.curves import fetch_dense_factor_means, fetch_sae_points
 from explorer.queries.selection import telling_layers
 from explorer.store import Store
-from explorer.text import count, number, r2_words, sae_name
+from explorer.text import MISSING, count, number, percent, r2_words, sae_name
 from explorer.ui.choices import chart, chart_title, choose_label, choose_one
 from explorer.ui.context import cached, get_store, is_dark
 from explorer.ui.explained import explain
@@ -18,6 +18,7 @@ from explorer.ui.figure import kept_figure
 from explorer.ui.markup import as_written
 from explorer.ui.probe_classes import draw_classes
 from explorer.ui.style import caption, download_csv, empty_state, page_header
+from explorer.ui.tables import as_read, one_decimal, three_decimals
 from explorer.ui.url import get_param, go_to, link_to
 
 Styles = dict[tuple[object, ...], dict[str, str]]
@@ -25,7 +26,7 @@ PAPER = "paper"
 N_READABLE = 12  # series of a figure
 IN_SAMPLE = "In-sample (protocol paper): scored on the clips it was fitted on, where noise alone scores well."
 _TABLE = {
-    "encoder": "Encoder", "layer": "Layer", "sparsity_percent": "Sparsity %", "n_features": "D", "k": "k",
+    "encoder": "Encoder", "layer": "Layer", "sparsity": "Sparsity", "n_features": "D", "k": "k",
     "seed": "Seed", "n_epochs": "Epochs", "protocol": "Protocol", "fvu_train": "FVU train",
     "fvu_heldout": "FVU held out", "pca_k_fvu_heldout": "PCA-k FVU",
     "mse_heldout": "MSE held out", "accuracy": "Accuracy", "dense_accuracy": "Dense accuracy",
@@ -227,25 +228,15 @@ def _table(points: pd.DataFrame) -> None:
         return  # a folded table is not sent
     rows = points.assign(
         encoder=points["display_name"],
-        sparsity_percent=100 * points["sparsity"],
         open=[link_to("features", sae=sae) for sae in points["sae_id"]],
     )
     with opened:
-        decimals = {
-            name: st.column_config.NumberColumn(name, format="%.3f")
-            for key, name in _TABLE.items()
-            if key in rows and rows[key].dtype.kind == "f" and key not in ("sparsity_percent", "l0_mean")
-        }
+        three = {name: three_decimals for key, name in _TABLE.items() if key in rows and rows[key].dtype.kind == "f"}
         st.dataframe(
-            rows[list(_TABLE)].rename(columns=_TABLE),
+            as_read(rows[list(_TABLE)].rename(columns=_TABLE), {**three, "Sparsity": percent, "l0": one_decimal}),
             hide_index=True,
-            column_config={
-                **decimals,
-                "Sparsity %": st.column_config.NumberColumn(format="%g"),
-                "l0": st.column_config.NumberColumn(format="%.1f"),
-                "Open": st.column_config.LinkColumn(display_text="open"),
-            },
-            placeholder="undefined",
+            column_config={"Open": st.column_config.LinkColumn(display_text="open")},
+            placeholder=MISSING,
         )
         download_csv(points, "saes")
 

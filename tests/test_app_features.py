@@ -33,13 +33,13 @@ from explorer.queries.features import (
 from explorer.queries.traces import fetch_traces
 from explorer.recent import last_store, recent_stores, remember_store
 from explorer.store import Store, current_generation, generation_path, open_store
+from explorer.text import number, percent, plural_of
 from explorer.ui.audio_route import clip_routes
 from explorer.ui.context import get_store
 from explorer.ui.feature_clips import clip_lists, inactive_note
 from explorer.ui.player import PlayerClip, PlayerTrace, player_data
 from explorer.ui.selectors import default_sae
 from explorer.ui.spectrogram import mel_picture, picture_png
-from explorer.ui.style import number, percent, plural
 from explorer.ui.url import PAGES, link_to, page_file
 
 MAIN = page_file("features").with_name("main.py")
@@ -109,7 +109,7 @@ def test_the_page_of_a_feature_shows_its_numbers_and_its_clips(
     text = texts(test)
     assert f"Feature {feature}</h1>" in text
     assert number(row["max_value"]) in text
-    assert percent(row["density"]) in text
+    assert percent(row["density"], 1) in text
     assert len(test.get("bidi_component")) >= 3  # the players and the two cards of links
 
 
@@ -373,11 +373,11 @@ def test_numbers_for_people() -> None:
     assert number(None) == number(float("nan")) == "–"
     assert number(-1.5) == "−1.50"
     assert number(0.25, signed=True) == "+0.25"
-    assert percent(0.0001).startswith("< 0.1")
-    assert percent(0.0).startswith("0.0")
-    assert [plural(word, 2) for word in ("singer", "class", "category", "day")] == [
+    assert percent(0.0001) == "0.01 %"
+    assert percent(0.0, 1) == "0.0 %"
+    assert [plural_of(word) for word in ("singer", "class", "category", "day")] == [
         "singers",
-        "class",
+        "classes",
         "categories",
         "days",
     ]

@@ -15,7 +15,7 @@ from explorer.figures.curves import chance_level, layer_curves
 from explorer.figures.factors import cluster_order, lasso_marks, predicted_measured, r2_completeness, top_features
 from explorer.figures.sparsity import MEASURES, add_shares, legend_html, series_styles, sparsity_panel, training_curve
 from explorer.figures.theme import encoder_color
-from explorer.text import count, is_false, number, percent, sae_name, signed
+from explorer.text import MISSING, count, is_false, number, percent, sae_name, signed
 
 NAN = float("nan")
 DEFAULT_BLUE = "#1f77b4"
@@ -33,7 +33,7 @@ def trace_with(fig: go.Figure, key: str) -> go.Scatter:
 
 def test_undefined_is_said_and_never_becomes_zero() -> None:
     for value in (None, NAN, pd.NA):
-        assert number(value) == percent(value) == signed(value) == "undefined"
+        assert number(value) == percent(value) == signed(value) == MISSING == "–"
         assert "unknown" in count(value, "clip")
         assert not is_false(value)
 
@@ -41,7 +41,7 @@ def test_undefined_is_said_and_never_becomes_zero() -> None:
 def test_numbers_read_as_people_write_them() -> None:
     assert number(-0.126) == "−0.13"
     assert number(0.0) == "0.00"
-    assert number(0.0004) == "4.0e−04"  # a small number is not rounded to a zero that it is not
+    assert number(0.0004) == "0.0004"  # a small number is not rounded to a zero that it is not
     assert number(3.3e-16) == number(-3.3e-16) == "0.00"  # what rounding leaves of an R2 of 0
     assert number(math.inf) == "∞"
     assert percent(0.95) == "95 %"
@@ -252,7 +252,7 @@ def test_training_curve_is_logarithmic_and_says_the_dead_share() -> None:
     curve = pd.DataFrame({"epoch": [0, 1], "loss": [1.0, 0.1], "dead_fraction": [0.5, NAN]})
     fig = training_curve(curve, False, "#009E73")
     assert fig.layout.yaxis.type == "log"
-    assert list(fig.data[0].text) == ["dead 50.0 %", "dead undefined"]
+    assert list(fig.data[0].text) == ["epoch 0: loss 1, dead 50.0 %", "epoch 1: loss 0.1, dead –"]
 
 
 # Factors -------------------------------------------------------------------------------------------------------------

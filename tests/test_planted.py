@@ -199,6 +199,8 @@ def test_a_conclusion_names_who_finds_what() -> None:
     )
 
 
-@pytest.mark.parametrize(("score", "text"), [(0.614, ".61"), (1.0, "1"), (0.0, "0"), (-0.3, "&lt;0"), (7e-4, "0")])
+@pytest.mark.parametrize(
+    ("score", "text"), [(0.614, ".61"), (1.0, "1"), (0.0, "0"), (-0.3, "&lt;0"), (7e-4, ".0007"), (1e-15, "0")]
+)
 def test_a_cell_is_short(score: float, text: str) -> None:
     assert short_score(score) == text

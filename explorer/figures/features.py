@@ -10,6 +10,7 @@ import plotly.graph_objects as go
 from plotly.colors import sequential
 
 from explorer.figures.theme import base_layout, palette, shown, with_alpha
+from explorer.text import number, quantity
 
 MAX_NAMED = 12  # groups in a legend
 
@@ -32,8 +33,9 @@ def against_measure(
                 showlegend=len(names) <= MAX_NAMED,
                 customdata=np.stack([part["clip_id"], part["title"].map(shown), part["group_id"].map(shown)], axis=1),
                 marker={"size": 6, "color": _nth_color(place, len(names), dark), "opacity": 0.7, "line": {"width": 0}},
-                hovertemplate="%{customdata[1]}<br>%{customdata[2]}<br>activation %{y:.2f}<br>measured %{x:.4g}"
-                "<extra></extra>",
+                text=[f"activation {number(y)}<br>measured {quantity(x)}"
+                      for x, y in zip(part["measured"], part["value"], strict=True)],
+                hovertemplate="%{customdata[1]}<br>%{customdata[2]}<br>%{text}<extra></extra>",
             )
         )  # fmt: skip
     if len(curve):
@@ -44,7 +46,9 @@ def against_measure(
                 marker={"size": 7, "line": {"width": 1, "color": colors.background}},
                 error_y={"type": "data", "symmetric": False, "array": curve["high"] - curve["mean"],
                          "arrayminus": curve["mean"] - curve["low"], "color": color, "thickness": 1.4, "width": 3},
-                hovertemplate="mean over groups %{y:.2f}<br>at %{x:.4g}<extra></extra>",
+                text=[f"mean over groups {number(y)}<br>at {quantity(x)}"
+                      for x, y in zip(curve["measured"], curve["mean"], strict=True)],
+                hovertemplate="%{text}<extra></extra>",
             )
         )  # fmt: skip
     base_layout(fig, dark)

@@ -10,7 +10,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from explorer.figures.theme import base_layout, palette, shown
-from explorer.text import is_defined, number
+from explorer.text import count, is_defined, number, quantity
 
 N_COLUMNS, ROW_PX, N_LETTERS = 3, 128, 34
 
@@ -35,7 +35,9 @@ def factor_places(rows: pd.DataFrame, color: str, dark: bool) -> go.Figure:
             go.Bar(
                 x=(edges[:-1] + edges[1:]) / 2, y=counts, width=edges[1:] - edges[:-1],
                 marker={"color": colors.bar, "line": {"width": 0}}, showlegend=False,
-                hovertemplate="%{y} clips near %{x:.4g}<extra></extra>",
+                hovertext=[f"{count(n, 'clip')} near {quantity(x)}"
+                           for n, x in zip(counts, (edges[:-1] + edges[1:]) / 2, strict=True)],
+                hovertemplate="%{hovertext}<extra></extra>",
             ),
             **at,
         )  # fmt: skip

@@ -97,11 +97,16 @@ def _text(cell: dict[str, Any] | None, muted: str) -> str:
     return f"{said}ᵀ" if cell["in_teacher"] else said
 
 
+_NO_SCORE = 1e-12  # what rounding leaves of a zero
+
+
 def short_score(score: float) -> str:
-    """'.61', '1', '<0' (as markup): what fits into a cell, to two decimals."""
-    if round(score, 2) <= 0:
-        return "0" if score > -0.005 else "&lt;0"
-    return f"{score:.2f}".lstrip("0") if score < 0.995 else "1"
+    """'.61', '1', '.003', '<0' (as markup): what fits into a cell, as `number` writes it without the first zero."""
+    if score < -_NO_SCORE:
+        return "&lt;0"
+    if score <= _NO_SCORE:
+        return "0"
+    return number(score).lstrip("0") if score < 0.995 else "1"
 
 
 def _words(cell: dict[str, Any] | None) -> str:

@@ -9,8 +9,8 @@ from html import escape
 import pandas as pd
 import plotly.graph_objects as go
 
-from explorer.figures.theme import base_layout, encoder_color, palette, shown, with_alpha
-from explorer.text import count, is_defined, is_false, number, percent, recipe_name, sae_name, series_name
+from explorer.figures.theme import SHARE_TICKS, base_layout, encoder_color, palette, shown, with_alpha
+from explorer.text import count, is_defined, is_false, number, percent, quantity, recipe_name, sae_name, series_name
 
 SERIES = ("encoder_id", "layer", "method", "level", "n_features", "recipe")
 _SYMBOLS = ("circle", "square", "triangle-up", "cross", "x", "star")
@@ -116,11 +116,11 @@ def sparsity_panel(
         xaxis={
             "title": {"text": "nominal sparsity, 1 − k / features (%)"},
             "tickvals": ticks,
-            "ticktext": [f"{tick:g}" for tick in ticks],
+            "ticktext": [quantity(tick) for tick in ticks],
         },
         yaxis={
             "title": {"text": measure.title},
-            "tickformat": ".0%" if measure.is_share else "",
+            "tickformat": SHARE_TICKS if measure.is_share else "",
             "rangemode": "normal" if measure.low is None else "tozero",
         },
     )
@@ -286,8 +286,11 @@ def training_curve(curve: pd.DataFrame, dark: bool, color: str) -> go.Figure:
         y=curve["loss"],
         mode="lines",
         line={"color": color, "width": 2},
-        text=[f"dead {percent(v, 1)}" for v in curve["dead_fraction"]],
-        hovertemplate="epoch %{x}: loss %{y:.4g}, %{text}<extra></extra>",
+        text=[
+            f"epoch {epoch}: loss {quantity(loss)}, dead {percent(dead, 1)}"
+            for epoch, loss, dead in zip(curve["epoch"], curve["loss"], curve["dead_fraction"], strict=True)
+        ],
+        hovertemplate="%{text}<extra></extra>",
         showlegend=False,
     )
     base_layout(fig, dark)

@@ -13,6 +13,7 @@ from typing import Any
 
 import plotly.graph_objects as go
 
+SHARE_TICKS = ",.1~%"  # d3's words for explorer.text.percent; plotly draws the minus sign
 FONT = "Inter, 'Source Sans Pro', 'DejaVu Sans', system-ui, sans-serif"
 _ENCODERS = {"ast": "#D08700", "wavlm": "#0072B2", "hubert": "#009E73", "mert": "#CC79A7"}
 _OTHERS = ("#7A5CC7", "#A65A2E", "#4FA3C7", "#8A8F2A", "#B8475F", "#5F7F8C")
@@ -87,6 +88,9 @@ def base_layout(fig: go.Figure, dark: bool) -> go.Figure:
         "tickfont": {"size": 11, "color": colors.muted},
         "title": {"font": {"size": 12, "color": colors.muted}, "standoff": 8},
         "automargin": True,
+        "separatethousands": True,
+        "exponentformat": "e",  # 4e−7 as in explorer.text, where plotly would write 400n
+        "minexponent": 5,
     }
     look = {
         "template": "none",

@@ -151,7 +151,7 @@ def claim_best_layer(probes: pd.DataFrame, protocol: str, heldout: pd.DataFrame)
 
 
 def _fixed(value: float) -> str:
-    return f"{value:+.2f}".replace("-", "\u2212")
+    return signed(value)
 
 
 def _above_last(heldout: pd.DataFrame, best: int, last: int) -> tuple[float, float, float]:

@@ -8,7 +8,7 @@ get_param(name), get_int(name), set_params(**params)  the URL's state
 visit_key(key)                                        for maps and tables in which a click opens another view
 player(store, clips, key)                             the clip player
 as_written(text), caption(text)                       a data set's words in labels and under figures, never as Markdown
-download_csv(df, name), stat_cards, notice, empty_state, number, percent, encoder_dot
+download_csv(df, name), stat_cards, notice, empty_state, encoder_dot
 show_figure(fig, key, title=...)                      a plotly figure in the common manner
 cached(fetch, store, *args)                           remember a query's rows per generation
 """
@@ -24,9 +24,7 @@ from explorer.ui.style import (
     empty_state,
     encoder_dot,
     notice,
-    number,
     page_header,
-    percent,
     stat_cards,
 )
 from explorer.ui.url import get_int, get_param, go_to, link_to, set_params, visit_key
@@ -48,9 +46,7 @@ __all__ = [
     "is_dark",
     "link_to",
     "notice",
-    "number",
     "page_header",
-    "percent",
     "player",
     "sae_name",
     "sae_names",

@@ -14,13 +14,12 @@ from explorer.figures.theme import encoder_color
 from explorer.queries.against import PLANTED, fetch_against, fetch_measures
 from explorer.queries.corpus import CorpusFacts
 from explorer.store import Store
-from explorer.text import count, is_defined, number, sentence
+from explorer.text import count, is_defined, number, plural_of, sentence, whole
 from explorer.ui.choices import chart
 from explorer.ui.context import cached, is_dark
 from explorer.ui.explained import how_measured
 from explorer.ui.figure import kept_figure
 from explorer.ui.markup import as_written
-from explorer.ui.style import plural
 from explorer.ui.url import get_param, set_params
 
 AGAINST = "against a measure"  # the view of the feature page, as in the address
@@ -91,11 +90,11 @@ def _choose(measures: pd.DataFrame, row: dict[str, Any]) -> tuple[str, str]:
 
 
 def _missing(n_missing: int, n: int) -> str:
-    return f"{n_missing:,} of {count(n, 'clip')} have no value. " if n_missing else ""
+    return f"{whole(n_missing)} of {count(n, 'clip')} have no value. " if n_missing else ""
 
 
 def _sentence(found: Association, title: str, facts: CorpusFacts) -> str:
-    groups = plural(facts.group_name, 2)
+    groups = plural_of(facts.group_name)
     if not is_defined(found.r):
         n = count(found.n_clips, "clip")
         return f"Over {n} either the activation or {title} does not vary: there is no correlation."
@@ -107,5 +106,5 @@ def _sentence(found: Association, title: str, facts: CorpusFacts) -> str:
     within = f"{number(found.within)} within {groups}" if is_defined(found.within) else f"undefined within {groups}"
     return (
         f"r with {title}: {number(found.r)} over {count(found.n_clips, 'clip')}, {within} "
-        f"({found.n_groups} {plural(facts.group_name, found.n_groups)}{interval})."
+        f"({count(found.n_groups, facts.group_name)}{interval})."
     )

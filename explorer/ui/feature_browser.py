@@ -21,11 +21,13 @@ from explorer.queries.features import (
     fetch_live_feature_at,
 )
 from explorer.store import Store
+from explorer.text import MISSING, number, signed, whole
 from explorer.ui.context import cached, get_store, is_dark
 from explorer.ui.feature_map import feature_map
 from explorer.ui.notes import features_saying, notebook, short_words
 from explorer.ui.reader import reader_id
-from explorer.ui.style import download_csv, empty_state, number, page_header
+from explorer.ui.style import download_csv, empty_state, page_header
+from explorer.ui.tables import as_read, percent_1
 from explorer.ui.url import go_to, page_file, visit_key
 
 ROWS = 50
@@ -74,9 +76,9 @@ def sae_sentence(sae: dict[str, Any]) -> str:
     """One line about an SAE, as markup: its layer, how many features live, how many are active at once."""
     parts = [
         f"<b>{escape(str(sae['encoder_display']))} layer {sae['layer']}</b>",
-        f"{sae['n_live']:,} live of {sae['n_features']:,}",
-        f"{sae['n_dead'] or 0:,} dead",
-        f"{sae['n_dense'] or 0:,} dense (in over half of the {sae['level']}s)",
+        f"{whole(sae['n_live'])} live of {whole(sae['n_features'])}",
+        f"{whole(sae['n_dead'] or 0)} dead",
+        f"{whole(sae['n_dense'] or 0)} dense (in over half of the {sae['level']}s)",
         f"at most {sae['k']} active at once, {number(sae['l0_mean'], 1)} measured",
     ]
     return " · ".join(parts)
@@ -160,10 +162,11 @@ def _draw_table(store: Store, sae: dict[str, Any], chosen: FeatureFilter, mine: 
             width="stretch",
         )
         download_csv(rows, f"features-{sae_id}-page{page}")
-    shown = rows.assign(density=100 * rows["density"], yours=short_words(mine, rows["feature"]))
+    shown = rows.assign(yours=short_words(mine, rows["feature"]))
     columns = _columns() if len(mine) else {name: of for name, of in _columns().items() if name != "yours"}
     event = table.dataframe(
-        shown, hide_index=True, placeholder="–", on_select="rerun", height=35 * min(len(rows), 15) + 38, row_height=34,
+        as_read(shown, _WRITTEN), hide_index=True, placeholder=MISSING, on_select="rerun",
+        height=35 * min(len(rows), 15) + 38, row_height=34,
         selection_mode="single-cell", key=visit_key(f"table-{sae_id}-{page}-{chosen.sort}"), column_config=columns,
         column_order=list(columns),
     )  # fmt: skip
@@ -171,21 +174,25 @@ def _draw_table(store: Store, sae: dict[str, Any], chosen: FeatureFilter, mine: 
         go_to("features", sae=sae_id, feature=int(rows["feature"].iloc[event["selection"]["cells"][0][0]]))
 
 
+_WRITTEN = {
+    "feature": str, "label_f1": number, "density": percent_1, "max_value": number, "mean_active": number,
+    "best_factor_weight": signed,
+}  # fmt: skip
+
+
 def _columns() -> dict[str, Any]:
     column = st.column_config
     return {
         "feature": column.NumberColumn("Feature", format="%d", width=70),
         "label": column.TextColumn("Label", width=110, help="Shown only where it beats permuted labels"),
-        "label_f1": column.NumberColumn("F1", format="%.2f", help="On held-out groups", width=55),
+        "label_f1": column.NumberColumn("F1", help="On held-out groups", width=55),
         "yours": column.TextColumn("Yours", width=110, help="★ bookmarked; your own label"),
-        "density": column.NumberColumn(
-            "Density", format="%.1f %%", help="Share of clips or frames that is active", width=80
-        ),
-        "max_value": column.NumberColumn("Largest", format="%.2f", width=75),
-        "mean_active": column.NumberColumn("Mean", format="%.2f", help="Mean where active", width=65),
+        "density": column.NumberColumn("Density", help="Share of clips or frames that is active", width=80),
+        "max_value": column.NumberColumn("Largest", width=75),
+        "mean_active": column.NumberColumn("Mean", help="Mean where active", width=65),
         "n_groups_active": column.NumberColumn("Groups", help="Groups in which it is ever active", width=65),
         "best_factor": column.TextColumn("Best factor", help="The factor with its largest Lasso weight"),
-        "best_factor_weight": column.NumberColumn("Weight", format="%+.2f", width=70),
+        "best_factor_weight": column.NumberColumn("Weight", width=70),
     }
 
 

@@ -18,10 +18,10 @@ from explorer.queries.features import (
     fetch_neighbours,
 )
 from explorer.store import Store
-from explorer.text import is_defined, is_false
+from explorer.text import is_defined, is_false, number, percent, plural_of, signed, whole
 from explorer.ui.context import is_dark
 from explorer.ui.links import LinkRow, link_card
-from explorer.ui.style import card, number, percent, plural
+from explorer.ui.style import card
 
 
 def histogram_card(store: Store, sae: dict[str, Any], feature: int, interval: tuple[float, float] | None) -> None:
@@ -43,7 +43,8 @@ def histogram_card(store: Store, sae: dict[str, Any], feature: int, interval: tu
             f'title="{number(edges[index])} to {number(edges[index + 1])}: {int(count)}"></i>'
         )
     active = int(counts.sum())
-    words = f"{active:,} active, {histogram['n_zero']:,} zero, the commonest bar {top:,}; heights as square roots"
+    words = f"{whole(active)} active, {whole(histogram['n_zero'])} zero, the commonest bar {whole(top)}"
+    words += "; heights as square roots"
     body = (
         f'<div class="so-hist" role="img" aria-label="{words}">'
         f'{"".join(bars)}</div><div class="so-ends"><span>{number(edges[0])}</span>'
@@ -88,7 +89,7 @@ def _factor_row(row: dict[Any, Any], largest: float) -> str:
     group = escape(str(row["factor_group"])) if is_defined(row["factor_group"]) else ""
     name = f"{escape(str(row['display_name']))} <span class='q'>{group}</span>"
     return (
-        f"<tr><td>{name}</td><td>{bar}</td><td class='n'>{number(weight, 3, signed=True)}</td>"
+        f"<tr><td>{name}</td><td>{bar}</td><td class='n'>{signed(weight, 3)}</td>"
         f"<td class='n{muted}'>{number(row['r2'])}</td></tr>"
     )
 
@@ -114,7 +115,7 @@ def label_card(store: Store, sae_id: str, feature: int, facts: CorpusFacts) -> N
     body = "".join(
         f"<tr><td>{escape(str(row['label']))}</td><td class='n'>{percent(row['share_active'], 0)}</td>"
         f"<td class='n q'>{percent(row['share_all'], 0)}</td>"
-        f"<td class='n q'>{row['n_active']:.0f} / {row['n_clips']:.0f}</td></tr>"
+        f"<td class='n q'>{whole(row['n_active'])} / {whole(row['n_clips'])}</td></tr>"
         for row in shown.to_dict("records")
     )
     head = '<tr><th></th><th class="n">of active</th><th class="n">of all</th><th class="n">active / clips</th></tr>'
@@ -206,7 +207,7 @@ def label_rule(row: dict[str, Any], facts: CorpusFacts) -> str:
     sign = "at most" if row["label_direction"] == "below" else "above"
     return (
         f"The rule says {row['label']} where the activation is {sign} {number(row['label_threshold'])}. On held-out "
-        f"{plural(facts.group_name, 2)} {percent(row['label_precision'], 0)} of what it says is right (precision) "
+        f"{plural_of(facts.group_name)} {percent(row['label_precision'], 0)} of what it says is right (precision) "
         f"and it says {percent(row['label_recall'], 0)} of what is there (recall). False alarms: said, and another "
         f"{row['label_name'] or facts.label_name}; misses: there, and not said. Largest activations first."
     )
@@ -222,7 +223,7 @@ def label_sentence(row: dict[str, Any], facts: CorpusFacts) -> tuple[str | None,
         low = f": {row['label']} where its activation is at most {number(row['label_threshold'])}"
         rule = low if row["label_direction"] == "below" else ""
         return str(row["shown_label"]), (
-            f"automatic label{rule} · F1 {number(row['label_f1'])} on held-out {plural(facts.group_name, 2)}; "
+            f"automatic label{rule} · F1 {number(row['label_f1'])} on held-out {plural_of(facts.group_name)}; "
             f"permuted labels reach {number(row['label_null_f1'])}"
         )
     reason = row["label_reason"]

@@ -15,9 +15,9 @@ from explorer.queries.corpus import CorpusFacts, resolve_clip
 from explorer.queries.features import fetch_activation
 from explorer.queries.traces import StoredTrace, fetch_traces
 from explorer.store import Store
+from explorer.text import number, plural_of
 from explorer.ui.markup import as_written
 from explorer.ui.player import PlayerClip, PlayerTrace, player
-from explorer.ui.style import number, plural
 from explorer.ui.url import page_file, set_params
 
 MAX_PLAYERS = 20
@@ -108,7 +108,7 @@ def _hint(has_traces: bool, folded_away: int, left_out: int, facts: CorpusFacts)
             "It tells which frames the number comes from, not where its cause lies: attention mixes frames."
         )
     if folded_away:
-        parts.append(f"{folded_away} more of the same {escape(plural(facts.group_name, 2))} folded.")
+        parts.append(f"{folded_away} more of the same {escape(plural_of(facts.group_name))} folded.")
     if left_out:
         parts.append(f"The first {MAX_PLAYERS} of {MAX_PLAYERS + left_out} are drawn.")
     return " ".join(parts)

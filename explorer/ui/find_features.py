@@ -17,11 +17,12 @@ from explorer.queries.search import (
     fetch_features_for_value,
 )
 from explorer.store import Store
-from explorer.text import is_defined, number, sentence
+from explorer.text import MISSING, is_defined, number, sentence, signed
 from explorer.ui.context import cached
 from explorer.ui.explained import how_measured
 from explorer.ui.markup import as_written
 from explorer.ui.style import empty_state, table_foot
+from explorer.ui.tables import as_read, percent_1
 from explorer.ui.top_clips import draw_top_clips
 from explorer.ui.url import get_param, go_to, visit_key
 
@@ -99,6 +100,9 @@ def _measure_rows(store: Store, sae_id: str, kind: str, name: str) -> pd.DataFra
     return fetch_features_for_measure(store, _sae(store, sae_id), kind, name)
 
 
+_SCORES = ("score", "within", "train", "precision", "recall", "threshold")
+
+
 def _sae(store: Store, sae_id: str) -> dict[str, Any]:
     return dict(store.query("SELECT * FROM saes WHERE sae_id = ?", [sae_id]).iloc[0])
 
@@ -128,30 +132,30 @@ def _verdict(rows: pd.DataFrame, said: str, *, is_measure: bool) -> str:
 def _table(rows: pd.DataFrame, sae: dict[str, Any], said: str, *, is_measure: bool) -> int | None:
     """The ranked features; a click on one of the cells opens the feature. Returns the row that is to be heard."""
     column = st.column_config
-    shown = rows.assign(density=100 * rows["density"])
     columns: dict[str, Any] = {
         "feature": column.NumberColumn("Feature", format="%d", width=75),
         "label": column.TextColumn("Label", width=110, help="Its automatic label, where that is shown"),
-        "score": column.NumberColumn("r held out" if is_measure else "F1 held out", format="%.2f"),
+        "score": column.NumberColumn("r held out" if is_measure else "F1 held out"),
     }
     if is_measure:
         columns |= {
-            "within": column.NumberColumn("r within", format="%.2f", help="Held out, of deviations from group means"),
-            "train": column.NumberColumn("r train", format="%.2f"),
+            "within": column.NumberColumn("r within", help="Held out, of deviations from group means"),
+            "train": column.NumberColumn("r train"),
         }
         if rows["weight"].notna().any():
-            columns["weight"] = column.NumberColumn("Lasso weight", format="%+.2f")
+            columns["weight"] = column.NumberColumn("Lasso weight")
     else:
         columns |= {
-            "precision": column.NumberColumn("Precision", format="%.2f"),
-            "recall": column.NumberColumn("Recall", format="%.2f"),
-            "train": column.NumberColumn("F1 train", format="%.2f", help="What it is ranked by"),
+            "precision": column.NumberColumn("Precision"),
+            "recall": column.NumberColumn("Recall"),
+            "train": column.NumberColumn("F1 train", help="What it is ranked by"),
             "direction": column.TextColumn("Rule", width=75, help="above: active means yes; below: silent means yes"),
-            "threshold": column.NumberColumn("Threshold", format="%.2f"),
+            "threshold": column.NumberColumn("Threshold"),
         }
-    columns["density"] = column.NumberColumn("Density", format="%.1f %%")
+    columns["density"] = column.NumberColumn("Density")
     event = st.dataframe(
-        shown, hide_index=True, placeholder="–", on_select="rerun", selection_mode=["single-row", "single-cell"],
+        as_read(rows, {"feature": str, "density": percent_1, "weight": signed, **dict.fromkeys(_SCORES, number)}),
+        hide_index=True, placeholder=MISSING, on_select="rerun", selection_mode=["single-row", "single-cell"],
         column_config=columns, column_order=list(columns), height=36 * min(len(rows), 10) + 38,
         key=visit_key(f"find-{sae['sae_id']}-{said}"),
     )  # fmt: skip

@@ -17,13 +17,14 @@ from explorer.queries.labels import shown_label
 from explorer.queries.search import fetch_attribute_values, fetch_attributes, fetch_codes, fetch_pairs
 from explorer.queries.traces import fetch_traces
 from explorer.store import Store
-from explorer.text import count, number
+from explorer.text import MISSING, count, number, percent, signed
 from explorer.ui.choices import section
 from explorer.ui.context import cached
 from explorer.ui.explained import how_measured
 from explorer.ui.markup import as_written
 from explorer.ui.player import PlayerClip, PlayerTrace, player
 from explorer.ui.style import caption, empty_state, table_foot
+from explorer.ui.tables import as_read, one_decimal_signed
 from explorer.ui.url import get_int, get_param, go_to, set_params, visit_key
 
 ROWS = 25
@@ -125,7 +126,7 @@ def _changes(store: Store, sae_id: str, differing: str, one: str, other: str) ->
     at = features["feature"].to_numpy()
     rows = features.assign(
         change=train.mean[at], t=train.t[at], change_heldout=heldout.mean[at], t_heldout=heldout.t[at],
-        agreeing=100 * heldout.agreeing[at], holds=confirmed(train, heldout, np.full(len(train.t), limit))[at],
+        agreeing=heldout.agreeing[at], holds=confirmed(train, heldout, np.full(len(train.t), limit))[at],
         null_t=train.null_t, n_train=train.n_groups, n_heldout=heldout.n_groups,
     )  # fmt: skip
     rows = rows[~rows["is_dead"].astype(bool)].drop(columns="is_dead")
@@ -176,17 +177,18 @@ def _table(rows: pd.DataFrame, sae: dict[str, Any], name: str) -> int:
         "feature": column.NumberColumn("Feature", format="%d", width=65),
         "holds": column.CheckboxColumn("Holds up", width=70, help="On held-out groups too, beyond chance"),
         "label": column.TextColumn("Label", width=80),
-        "change": column.NumberColumn("Change", format="%+.2f", width=66, help="Mean over training groups"),
-        "t": column.NumberColumn("t", format="%+.1f", width=54, help="Over training groups: what it is ranked by"),
-        "change_heldout": column.NumberColumn("Held out", format="%+.2f", width=70, help="Mean over held-out groups"),
-        "t_heldout": column.NumberColumn("t", format="%+.1f", width=54, help="Over held-out groups"),
-        "agreeing": column.NumberColumn(
-            "Agree", format="%.0f %%", width=62, help="Held-out groups that change that way"
-        ),
+        "change": column.NumberColumn("Change", width=66, help="Mean over training groups"),
+        "t": column.NumberColumn("t", width=54, help="Over training groups: what it is ranked by"),
+        "change_heldout": column.NumberColumn("Held out", width=70, help="Mean over held-out groups"),
+        "t_heldout": column.NumberColumn("t", width=54, help="Over held-out groups"),
+        "agreeing": column.NumberColumn("Agree", width=62, help="Held-out groups that change that way"),
     }
+    written = {"feature": str, "change": signed, "t": one_decimal_signed, "change_heldout": signed,
+               "t_heldout": one_decimal_signed, "agreeing": percent}  # fmt: skip
     top = rows.head(ROWS)
     event = st.dataframe(
-        top, hide_index=True, placeholder="–", on_select="rerun", selection_mode=["single-row", "single-cell"],
+        as_read(top, written), hide_index=True, placeholder=MISSING, on_select="rerun",
+        selection_mode=["single-row", "single-cell"],
         column_config=columns, column_order=list(columns), height=36 * min(len(top), 12) + 38,
         key=visit_key(f"pairs-{sae['sae_id']}-{name}"),
     )  # fmt: skip

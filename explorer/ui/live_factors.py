@@ -11,12 +11,13 @@ from explorer.figures.theme import encoder_color
 from explorer.inference import Heard, with_predictions
 from explorer.queries.live import fetch_factor_histograms
 from explorer.store import Store
-from explorer.text import capitalised, count, r2_words, scored_on
+from explorer.text import MISSING, capitalised, count, number, r2_words, scored_on
 from explorer.ui.choices import chart, section
 from explorer.ui.context import cached, is_dark
 from explorer.ui.live_features import heard_name
 from explorer.ui.live_sounds import LiveSound
 from explorer.ui.style import caption, table_foot
+from explorer.ui.tables import as_read
 from explorer.ui.ticks import keep_ticks, ticked_at_first
 
 N_DRAWN, MAX_DRAWN = 6, 12
@@ -82,27 +83,28 @@ def _table(sound: LiveSound, rows: pd.DataFrame, heard: Heard, seconds: float) -
     columns = {
         "display_name": column.TextColumn("Factor", width=230),
         "unit": column.TextColumn("Unit", width=80),
-        "value": column.NumberColumn("Measured", format="%.4g", width=90, help="By openSMILE, at the sound's own rate"),
-        "predicted": column.NumberColumn("Predicted", format="%.4g", width=90, help="From the code, by Lasso"),
-        "r2": column.NumberColumn(r2_name, format="%.2f", width=100, help="How well the code predicts it at all"),
+        "value": column.NumberColumn("Measured", width=90, help="By openSMILE, at the sound's own rate"),
+        "predicted": column.NumberColumn("Predicted", width=90, help="From the code, by Lasso"),
+        "r2": column.NumberColumn(r2_name, width=100, help="How well the code predicts it at all"),
         "counts": column.AreaChartColumn("Corpus", width=90, y_min=0, help="From its 1st to its 99th percentile"),
-        "low": column.NumberColumn("5 %", format="%.4g", width=84, help="5th percentile of the corpus"),
-        "median": column.NumberColumn("Median", format="%.4g", width=84),
-        "high": column.NumberColumn("95 %", format="%.4g", width=84, help="95th percentile of the corpus"),
+        "low": column.NumberColumn("5 %", width=84, help="5th percentile of the corpus"),
+        "median": column.NumberColumn("Median", width=84),
+        "high": column.NumberColumn("95 %", width=84, help="95th percentile of the corpus"),
         "outside": column.TextColumn("Unusual", width=76, help="Outside the middle 90 % of the corpus"),
         "reason": column.TextColumn("Why missing", width=130),
     }
     key, ids = f"live-factors-{heard.sae['sae_id']}-{sound.sound_id}", [int(one) for one in rows["factor_index"]]
     event = st.dataframe(
-        rows, hide_index=True, placeholder="–", column_config=columns, column_order=list(columns), height=36 * 9 + 38,
+        as_read(rows, {"r2": number}), hide_index=True, placeholder=MISSING,
+        column_config=columns, column_order=list(columns), height=36 * 9 + 38,
         on_select="rerun", selection_mode="multi-row", key=key,
         selection_default=ticked_at_first("factors", key, ids),
     )  # fmt: skip
     n_outside, n_measured = int((rows["outside"] != "").sum()), int(rows["value"].notna().sum())
     table_foot(
         f"{count(n_outside, 'factor')} of {n_measured} measured lie outside the middle 90 % of the corpus; of a "
-        f"clip in it about {n_measured / 10:.0f} would. {_how_predicted(heard)}"
-        f"openSMILE took {seconds:.2f} s.",
+        f"clip in it about {number(n_measured / 10, 0)} would. {_how_predicted(heard)}"
+        f"openSMILE took {number(seconds, unit='s')}.",
         rows.drop(columns=["counts", "edges"]),
         f"live-factors-{heard.sae['sae_id']}",
     )

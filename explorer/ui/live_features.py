@@ -15,13 +15,14 @@ from explorer.figures.theme import on_picture
 from explorer.inference import Heard
 from explorer.queries.corpus import resolve_feature
 from explorer.store import Store
-from explorer.text import count, is_defined, number, percent, series_name, signed
+from explorer.text import MISSING, count, is_defined, number, percent, quantity, seconds, series_name, signed
 from explorer.ui.choices import chart_title, section
 from explorer.ui.feature_clips import inactive_note
 from explorer.ui.live_sounds import LiveSound
 from explorer.ui.live_source import keep_part
 from explorer.ui.player import PlayerClip, PlayerTrace, player
 from explorer.ui.style import caption, empty_state, notice, table_foot
+from explorer.ui.tables import as_read, one_decimal, percent_1
 from explorer.ui.ticks import keep_ticks, ticked_at_first
 from explorer.ui.url import get_int, go_to, visit_key
 
@@ -47,7 +48,7 @@ def draw_features(store: Store, sound: LiveSound, heard: Sequence[Heard]) -> lis
     place = st.container()
     part = marked_range(sound)
     pools_all = any(one.pooling.all_tokens for one in heard)
-    section("Strongest features" + (f" from {part[0]:.2f} to {part[1]:.2f} s" if part else ""))
+    section("Strongest features" + (f" from {number(part[0])} to {seconds(part[1])}" if part else ""))
     if part:
         caption(
             "Ranked by the code of the frames in the marked part alone; the encoder heard the rest too. "
@@ -59,7 +60,7 @@ def draw_features(store: Store, sound: LiveSound, heard: Sequence[Heard]) -> lis
     for one in heard:
         heard_s = one.reading.heard_s
         if one.pooling.first_window and heard_s + one.reading.hop_s < sound.wave.duration_s:
-            notice(f"{heard_name(one)} hears the first {heard_s:.1f} s alone, as the published protocol has it.")
+            notice(f"{heard_name(one)} hears the first {seconds(heard_s)} alone, as the published protocol has it.")
     has_dense = any(one.features["is_dense"].astype(bool).any() for one in heard)
     show_dense = st.toggle(
         "Dense features too" if has_dense else "Dense features too (none is active here)", key="live-dense",
@@ -108,21 +109,21 @@ def _ranking(heard: Heard, sound_id: str, part: Range, named: int | None, *, sho
     columns = {
         "feature": column.NumberColumn("Feature", format="%d", width=68),
         "label": column.TextColumn("Label", width=90),
-        "activation": column.NumberColumn("Activation", format="%.2f", width=84),
+        "activation": column.NumberColumn("Activation", width=84),
         "percentile": column.NumberColumn(
             "Percentile",
-            format="%.1f",
             width=80,
             help="The share of all corpus clips, whole ones, that activate this feature less",
         ),
-        "density": column.NumberColumn("Density", format="%.1f %%", width=74, help="Share of clips it is active in"),
+        "density": column.NumberColumn("Density", width=74, help="Share of clips it is active in"),
     }
     top = shown.head(ROWS).reset_index(drop=True)
     height: int | Literal["content"] = "content" if len(top) <= SHOWN_ROWS else 36 * SHOWN_ROWS + 38
     key = visit_key(f"live-{sae_id}-{sound_id}-{show_dense}-{part}")
     ids = [int(feature) for feature in top["feature"]]
     event = st.dataframe(
-        top, hide_index=True, placeholder="–", on_select="rerun", selection_mode=["multi-row", "single-cell"],
+        as_read(top, {"feature": str, "activation": number, "percentile": one_decimal, "density": percent_1}),
+        hide_index=True, placeholder=MISSING, on_select="rerun", selection_mode=["multi-row", "single-cell"],
         column_config=columns, column_order=[name for name in columns if name in top], height=height,
         key=key, selection_default=ticked_at_first(sae_id, key, ids),
     )  # fmt: skip
@@ -149,7 +150,7 @@ def _play(store: Store, sound: LiveSound, heard: Sequence[Heard], chosen: Sequen
     marks = [""] if len(lines) == 1 else MARKS
     traces = tuple(_trace(*line, mark=mark) for line, mark in zip(lines, marks, strict=False))
     clip = PlayerClip(
-        sound.sound_id, sound.title, sound.wave.duration_s, detail=f"{sound.wave.sample_rate_hz / 1000:g} kHz",
+        sound.sound_id, sound.title, sound.wave.duration_s, detail=f"{quantity(sound.wave.sample_rate_hz / 1000)} kHz",
         note="" if sound.clip_index is not None else sound.remarks, traces=traces,
     )  # fmt: skip
     event = player(store, [clip], f"live-{sound.sound_id}", height_px=150, can_open=False, can_mark=True, marked=part)
@@ -170,7 +171,9 @@ def _play(store: Store, sound: LiveSound, heard: Sequence[Heard], chosen: Sequen
     if (
         part
         and part[1] - part[0] >= MIN_CLIP_S
-        and st.button(f"Read only {part[0]:.2f} to {part[1]:.2f} s", key="live-cut", icon=":material/content_cut:")
+        and st.button(
+            f"Read only {number(part[0])} to {seconds(part[1])}", key="live-cut", icon=":material/content_cut:"
+        )
     ):
         keep_part(sound, *part)
 

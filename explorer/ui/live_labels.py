@@ -55,7 +55,7 @@ def draw_labels(heard: Heard, focus: int | None, *, is_far: bool) -> None:
 def _probabilities(probe: LabelProbe, rows: pd.DataFrame, heard: Heard) -> None:
     chart_title(f"{heard_name(heard)}: probability of each {probe.label_name}")
     shown = rows.head(N_CLASSES).assign(probability=100 * rows["probability"])
-    bar = st.column_config.ProgressColumn("Probability", format="%.1f %%", min_value=0, max_value=100)
+    bar = st.column_config.ProgressColumn("Probability", format="%.3g %%", min_value=0, max_value=100)
     st.dataframe(
         shown, hide_index=True, column_config={"probability": bar}, height="content",
         key=f"live-labels-{heard.sae['sae_id']}",

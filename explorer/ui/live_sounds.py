@@ -19,7 +19,7 @@ from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from explorer.audio import Waveform, flac_bytes
 from explorer.contours import Contours, clip_contours
-from explorer.text import sentence
+from explorer.text import number, percent, seconds, sentence
 from explorer.ui.spectrogram import mel_picture, picture_png
 
 GRACE_S, EVERY_S = 150.0, 10.0
@@ -58,7 +58,7 @@ class LiveSound:
         """Its name, and which part of it this is."""
         if self.start_s is None:
             return self.name
-        return f"{self.name} · {self.start_s:.2f} to {self.start_s + self.wave.duration_s:.2f} s"
+        return f"{self.name} · {number(self.start_s)} to {seconds(self.start_s + self.wave.duration_s)}"
 
     @property
     def remarks(self) -> str:
@@ -148,7 +148,7 @@ def clipping(wave: Waveform) -> str:
     share = float(np.mean(np.abs(wave.samples) >= PEAK_CLIPPED))
     if share <= SHARE_CLIPPED:
         return ""
-    return f"{100 * share:.2f} % of the samples are at full scale: it was recorded too loud, which adds harshness."
+    return f"{percent(share, 1)} of the samples are at full scale: it was recorded too loud, which adds harshness."
 
 
 def silence(wave: Waveform) -> str:
@@ -158,9 +158,9 @@ def silence(wave: Waveform) -> str:
     blocks = np.abs(wave.samples[: len(wave.samples) // n * n]).reshape(-1, n).max(axis=1)
     share, level_db = float(np.mean(blocks < SILENT_PEAK)), 20 * np.log10(max(wave.rms, 1e-9))
     if share > SHARE_SILENT:
-        return f"{100 * share:.0f} % of it is digital silence, to which features answer too."
+        return f"{percent(share)} of it is digital silence, to which features answer too."
     if level_db < QUIET_DB:
-        return f"It is very quiet ({level_db:.0f} dB of full scale): features may answer to its noise."
+        return f"It is very quiet ({number(level_db, 0)} dB of full scale): features may answer to its noise."
     return ""
 
 

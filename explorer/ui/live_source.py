@@ -14,6 +14,7 @@ from explorer.inference import MAX_LIVE_S, clip_sound
 from explorer.queries.corpus import resolve_clip
 from explorer.queries.live import fetch_clips_named
 from explorer.store import Store
+from explorer.text import number, seconds
 from explorer.ui.choices import choose_one
 from explorer.ui.live_sounds import LiveSound, forget, live_sound
 from explorer.ui.markup import as_written
@@ -82,7 +83,9 @@ def _from_file() -> LiveSound | None:
         "--start S --length S` reads a part, or convert it to flac or mp3.",
     )  # fmt: skip
     if file is None:
-        return _last(WAYS[0], "No sound yet.", f"Drop a recording here: up to {MAX_LIVE_S:g} s of it are read at once.")
+        return _last(
+            WAYS[0], "No sound yet.", f"Drop a recording here: up to {number(MAX_LIVE_S, 0)} s of it are read at once."
+        )
     return _from_bytes(SoundBytes(file.name, file.getvalue()), file.file_id, WAYS[0])
 
 
@@ -135,8 +138,9 @@ def _start_of(name: str, duration_s: float, key: str) -> float | None:
         return None
     is_known = math.isfinite(duration_s)
     last_s = (duration_s if is_known else MAX_FILE_S) - MAX_LIVE_S
-    length, choice = (f"{duration_s:.1f}", f" (0 to {last_s:.1f})") if is_known else (f"over {MAX_LIVE_S:g}", "")
-    notice(f"{name} lasts {length} s: {MAX_LIVE_S:g} s of it are read at once, from a second that you choose{choice}.")
+    most = number(MAX_LIVE_S, 0, unit="s")
+    length, choice = (seconds(duration_s), f" (0 to {number(last_s, 1)})") if is_known else (f"over {most}", "")
+    notice(f"{name} lasts {length}: {most} of it are read at once, from a second that you choose{choice}.")
     return float(st.number_input("From (s)", 0.0, last_s, 0.0, step=5.0, key=f"live-from-{key}"))
 
 

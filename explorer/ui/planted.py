@@ -112,7 +112,7 @@ def _read_on(scored: pd.DataFrame) -> str:
         return ""
     saes = scored[scored["sae_id"].notna()]
     which = (
-        f"SAEs at {percent(saes['sparsity'].iloc[0])} sparsity, seed {saes['seed'].iloc[0]:.0f}; " if len(saes) else ""
+        f"SAEs at {percent(saes['sparsity'].iloc[0])} sparsity, seed {int(saes['seed'].iloc[0])}; " if len(saes) else ""
     )
     return (
         f"{which}up to {count(scored['n_clips'].max(), 'clip')} of {count(scored['n_groups'].max(), 'unseen singer')}; "

@@ -9,7 +9,17 @@ function make(tag, className, text) {
   if (text !== undefined && text !== null) element.textContent = text;
   return element;
 }
-const fixed = (value, digits) => value.toFixed(digits).replace("-", "\u2212");
+// As explorer.text.number: a true minus, thousands apart, and nothing rounded to a zero that it is not.
+function fixed(value, digits) {
+  const size = Math.abs(value), isRounded = size >= 1e-12 && Number(size.toFixed(digits)) === 0;
+  const [ones, decimals] = size.toFixed(digits).split(".");
+  let text = ones.replace(/\B(?=(\d{3})+$)/g, ",") + (decimals ? `.${decimals}` : "");
+  if (isRounded) {
+    const [mantissa, exponent] = size.toExponential(1).split("e-");
+    text = size >= 1e-4 ? String(Number(size.toPrecision(2))) : `${mantissa.replace(".0", "")}e\u2212${exponent}`;
+  }
+  return (value < 0 && /[1-9]/.test(text) ? "\u2212" : "") + text;
+}
 const clock = (t, d) => `${t.toFixed(2)} / ${d.toFixed(2)} s`;
 
 function icon(path) {

@@ -12,7 +12,7 @@ import streamlit as st
 from explorer.errors import NotInStoreError
 from explorer.queries.corpus import fetch_saes, record, resolve_sae
 from explorer.store import Store
-from explorer.text import is_false, recipe_name, series_name
+from explorer.text import is_false, percent, recipe_name, series_name
 from explorer.ui.context import cached
 from explorer.ui.kept import kept
 from explorer.ui.url import get_param, set_params
@@ -23,7 +23,7 @@ _NAMED_BY = ["sae_id", "encoder_display", "layer", "is_trained", "n_epochs", "sp
 
 def sae_name(row: dict[str, Any]) -> str:
     """A short name for people of an SAE within its encoder and layer: '95 % of 2048 · seed 0 · paper'."""
-    parts = [f"{100 * row['sparsity']:.4g} % of {row['n_features']}", f"seed {row['seed']}"]
+    parts = [f"{percent(row['sparsity'])} of {row['n_features']}", f"seed {row['seed']}"]
     if row["level"] != "clip":
         parts.append(f"{row['level']}s")
     if row["protocol"] == "paper" or row["method"] == "paper":

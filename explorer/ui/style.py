@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Collection, Sequence
 from functools import cache
 from html import escape
@@ -16,11 +15,9 @@ from explorer.queries.corpus import CorpusFacts, fetch_corpus, fetch_encoders
 from explorer.queries.runs import fetch_unfinished
 from explorer.store import Store
 from explorer.store_lock import is_locked
-from explorer.text import is_false
+from explorer.text import count, is_false
 from explorer.ui.context import cached, get_store, is_dark
 from explorer.ui.markup import as_written
-
-MISSING = "–"
 
 
 @cache
@@ -137,31 +134,13 @@ def encoder_dot(name: str) -> str:
     return f'<i class="so-dot" style="background:{encoder_color(name)}"></i>'
 
 
-def number(value: float | None, digits: int = 2, *, signed: bool = False, unit: str = "") -> str:
-    """A number for people: aligned digits, a real minus sign, an en dash where it is missing."""
-    if value is None or not math.isfinite(value):
-        return MISSING
-    text = f"{value:{'+' if signed else ''},.{digits}f}"
-    return text.replace("-", "\u2212") + (f"\u202f{unit}" if unit else "")
-
-
-def percent(share: float | None, digits: int = 1) -> str:
-    """A share in 0..1 as a percentage, an en dash where it is missing; a share that would round to 0 says '< 0.1 %'."""
-    if share is None or not math.isfinite(share):
-        return MISSING
-    least = 10.0**-digits
-    if 0 < share * 100 < least:
-        return f"< {least:.{digits}f}\u202f%"
-    return f"{share * 100:.{digits}f}\u202f%"
-
-
 def download_csv(df: pd.DataFrame, name: str) -> None:
     """A small button that downloads `df` as NAME.csv (UTF-8, one header row). The text is made when it is asked for."""
     file_name = name if name.endswith(".csv") else f"{name}.csv"
     st.download_button(
         "CSV", lambda: df.to_csv(index=False), file_name=file_name, mime="text/csv", key=f"csv-{file_name}",
         icon=":material/download:", type="tertiary", on_click="ignore",
-        help=f"Download {as_written(file_name)}: {len(df):,} rows",
+        help=f"Download {as_written(file_name)}: {count(len(df), 'row')}",
     )  # fmt: skip
 
 
@@ -176,16 +155,9 @@ def sidebar_head(facts: CorpusFacts | None) -> None:
     """The name of the tool and one line on the store, at the top of the sidebar."""
     line = "no store"
     if facts is not None:
-        line = f"{facts.name} · {facts.n_clips:,} clips · {facts.n_groups:,} {plural(facts.group_name, facts.n_groups)}"
+        line = f"{facts.name} · {count(facts.n_clips, 'clip')} · {count(facts.n_groups, facts.group_name)}"
     with st.sidebar:
         st.html(f'<div class="so-brand"><b>Sonoscope</b><span>{escape(line)}</span></div>')
-
-
-def plural(word: str, n: int) -> str:
-    """The word for `n` things: 'singer', 'singers'."""
-    if n == 1 or word.endswith("s"):
-        return word
-    return f"{word[:-1]}ies" if word.endswith("y") and word[-2:-1] not in tuple("aeiou") else f"{word}s"
 
 
 def error_page(message: str, *, title: str = "This view cannot be shown") -> None:
