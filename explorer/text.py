@@ -171,8 +171,3 @@ def sentence(words: str) -> str:
 def recipe_name(n_epochs: object) -> str:
     """How an SAE was trained, in short: '40 epochs'."""
     return count(n_epochs, "epoch") if is_defined(n_epochs) else "epochs not stored"
-
-
-def sae_name(display_name: str, layer: object, sparsity: object, seed: object) -> str:
-    """'HuBERT L3 · 95 % · seed 0'."""
-    return f"{series_name(display_name, layer)} · {percent(sparsity)} · seed {int(seed)}"  # type: ignore[call-overload]

@@ -10,6 +10,7 @@ import streamlit as st
 from explorer.figures.compare import factor_pairs, match_scatter
 from explorer.figures.curves import layer_curves
 from explorer.figures.factors import above_permuted
+from explorer.naming import sae_names, sae_title
 from explorer.queries.compare import MIN_ACTIVE, fetch_factor_pairs, fetch_match_partners, fetch_matched_pairs
 from explorer.queries.corpus import fetch_corpus, fetch_saes, record, resolve_feature, resolve_sae
 from explorer.queries.curves import FACTOR_PROTOCOLS, fetch_layer_probes, fetch_probe_choices, fetch_sae_points
@@ -21,10 +22,8 @@ from explorer.text import (
     count,
     is_defined,
     number,
-    percent,
     r2_words,
     recipe_name,
-    series_name,
     signed,
 )
 from explorer.ui.choices import chart, section
@@ -35,7 +34,7 @@ from explorer.ui.kept import kept
 from explorer.ui.layer_probes import dense_protocols, group_spread, why_unscored
 from explorer.ui.markup import as_written
 from explorer.ui.pair_clips import draw_pair
-from explorer.ui.selectors import default_sae, sae_names
+from explorer.ui.selectors import default_sae
 from explorer.ui.style import caption, download_csv, empty_state, notice, page_header, plain_table
 from explorer.ui.tables import as_read
 from explorer.ui.url import get_int, get_param, go_to, set_params
@@ -113,10 +112,6 @@ def _choose(store: Store, saes: pd.DataFrame) -> tuple[dict[str, Any], dict[str,
 
 def _changed(side: str) -> None:
     set_params(**{side: st.session_state[f"so-compare-{side}"]}, fa=None, fb=None)
-
-
-def _short(sae: dict[str, Any]) -> str:
-    return f"{series_name(sae['encoder_display'], sae['layer'])}, {percent(sae['sparsity'])}"
 
 
 def _cautions(a: dict[str, Any], b: dict[str, Any]) -> list[str]:
@@ -228,7 +223,7 @@ def _factors(store: Store, a: dict[str, Any], b: dict[str, Any]) -> None:
     clips = [int(n) for n in dict.fromkeys([both["n_clips_a"].max(), both["n_clips_b"].max()]) if is_defined(n)]
     in_sample = ", where noise alone scores well" if protocol == "paper" else ""
     picked = chart(
-        kept_figure(factor_pairs, pairs, is_dark(), name_a=_short(a), name_b=_short(b)), "compare-factors", pairs,
+        kept_figure(factor_pairs, pairs, is_dark(), name_a=sae_title(a), name_b=sae_title(b)), "compare-factors", pairs,
         f"factors_{a['sae_id']}_{b['sae_id']}", title=f"{capitalised(r2_words(protocol))} of each acoustic factor",
         caption=f"{protocol.capitalize()}{in_sample}, {' and '.join(count(n, 'clip') for n in clips)}. Of "
         f"{count(len(sound), 'factor')} that beat permuted targets from A or B, {higher} are higher from A. "

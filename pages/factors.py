@@ -17,6 +17,7 @@ from explorer.figures.factors import (
     top_features,
 )
 from explorer.figures.theme import encoder_color
+from explorer.naming import sae_names, sae_title
 from explorer.queries.corpus import fetch_saes, resolve_clip
 from explorer.queries.factors import (
     fetch_factor_predictions,
@@ -37,7 +38,6 @@ from explorer.text import (
     quantity,
     scored_on,
     sentence,
-    series_name,
 )
 from explorer.ui.choices import chart, choose_one
 from explorer.ui.clip_list import draw_clips
@@ -46,7 +46,7 @@ from explorer.ui.explained import explain
 from explorer.ui.figure import kept_figure
 from explorer.ui.kept import kept
 from explorer.ui.markup import as_written
-from explorer.ui.selectors import choose_sae, sae_names
+from explorer.ui.selectors import choose_sae
 from explorer.ui.style import caption, download_csv, empty_state, page_header
 from explorer.ui.tables import as_read, one_decimal
 from explorer.ui.url import get_param, go_to, page_file, set_params
@@ -102,10 +102,7 @@ def _protocols(store: Store, sae_id: str) -> pd.DataFrame:
 
 
 def _name(sae: dict[str, Any]) -> str:
-    return (
-        f"{series_name(sae['encoder_display'], sae['layer'])} at {percent(sae['sparsity'])}, "
-        f"D = {sae['n_features']}, seed {sae['seed']}"
-    )
+    return f"{sae_title(sae)}, D = {sae['n_features']}, seed {sae['seed']}"
 
 
 def _summary(scores: pd.DataFrame, sae: dict[str, Any], protocol: str) -> None:

@@ -11,6 +11,7 @@ import streamlit as st
 from explorer.errors import EncoderError, ExplorerError, ModelProcessError, NotInStoreError
 from explorer.inference import nearness_of
 from explorer.inference.requests import Encoded
+from explorer.naming import sae_names
 from explorer.queries.corpus import fetch_corpus, fetch_saes
 from explorer.queries.nearness import fetch_usual_cosines
 from explorer.store import Store
@@ -25,7 +26,6 @@ from explorer.ui.live_models import at_hand, encoders_of, forget_failed, reading
 from explorer.ui.live_near import draw_nearest, draw_where
 from explorer.ui.live_source import choose_sound
 from explorer.ui.markup import as_written
-from explorer.ui.selectors import sae_names
 from explorer.ui.style import caption, empty_state, notice
 from explorer.ui.top_clips import draw_top_clips
 from explorer.ui.url import get_param, page_file, set_params

@@ -7,10 +7,11 @@ import streamlit as st
 
 from explorer.figures.sparsity import MEASURES, Measure, add_shares, legend_html, series_styles, sparsity_panel
 from explorer.figures.theme import encoder_color
+from explorer.naming import sae_names
 from explorer.queries.curves import fetch_dense_factor_means, fetch_sae_points
 from explorer.queries.selection import telling_layers
 from explorer.store import Store
-from explorer.text import MISSING, count, number, percent, r2_words, sae_name
+from explorer.text import MISSING, count, number, percent, r2_words
 from explorer.ui.choices import chart, chart_title, choose_label, choose_one
 from explorer.ui.context import cached, get_store, is_dark
 from explorer.ui.explained import explain
@@ -95,10 +96,7 @@ def _classes(store: Store, points: pd.DataFrame, label: str | None) -> None:
 
 
 def _classes_of(store: Store, probed: pd.DataFrame) -> None:
-    names = {
-        str(row["sae_id"]): sae_name(row["display_name"], row["layer"], row["sparsity"], row["seed"])
-        for row in probed.to_dict("records")
-    }
+    names = sae_names(probed, with_encoder=True)
     first = probed.sort_values("is_reference", ascending=False, kind="stable")["sae_id"].iloc[0]
     chosen = st.selectbox(
         "SAE", list(names), index=list(names).index(str(first)), key="classes", bind="query-params", width=360,

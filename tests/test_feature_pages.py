@@ -88,7 +88,7 @@ def test_a_link_to_an_sae_that_is_not_there_leads_on_to_those_that_are(
     offered = [link for link in links if link.query_string]
     assert len(offered) == 8
     assert "1 more can be chosen" in texts(test)
-    assert {link.query_string: link.label for link in offered}[f"sae={SAE}"].startswith("HuBERT L3 · 75 % of 4")
+    assert {link.query_string: link.label for link in offered}[f"sae={SAE}"].startswith("HuBERT L3 · k = ")
 
 
 def test_the_sidebar_carries_an_sae_that_is_there(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

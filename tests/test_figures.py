@@ -15,7 +15,7 @@ from explorer.figures.curves import chance_level, layer_curves
 from explorer.figures.factors import cluster_order, lasso_marks, predicted_measured, r2_completeness, top_features
 from explorer.figures.sparsity import MEASURES, add_shares, legend_html, series_styles, sparsity_panel, training_curve
 from explorer.figures.theme import encoder_color
-from explorer.text import MISSING, count, is_false, number, percent, sae_name, signed
+from explorer.text import MISSING, count, is_false, number, percent, signed
 
 NAN = float("nan")
 DEFAULT_BLUE = "#1f77b4"
@@ -50,7 +50,6 @@ def test_numbers_read_as_people_write_them() -> None:
     assert signed(-0.5) == "−0.50"
     assert count(1, "clip") == "1 clip"
     assert count(1234, "clip") == "1,234 clips"
-    assert sae_name("HuBERT", 3, 0.95, 0) == "HuBERT L3 · 95 % · seed 0"
     assert is_false(False)
     assert is_false(np.False_)
 

@@ -231,7 +231,7 @@ def test_an_sae_without_scores_links_those_with(tmp_path: Path, monkeypatch: pyt
     assert "2 other SAEs of this store have factor scores." in words(test)
     assert "preset" not in words(test).lower()
     links = [link.proto.label for link in test.get("page_link")]
-    assert "HuBERT (bbbbbbbb) L1 · 75 % of 240 · seed 0" in links
+    assert "HuBERT (bbbbbbbb) L1 · k = 60 of 240 · seed 0" in links
 
 
 # Compare -------------------------------------------------------------------------------------------------------------

@@ -11,9 +11,9 @@ import pytest
 from explorer.figures.classes import dense_factor_groups
 from explorer.figures.curves import layer_curves
 from explorer.figures.sparsity import MEASURES, add_shares, legend_html, series_styles, sparsity_panel
+from explorer.naming import sae_names, sae_title
 from explorer.queries import claims, corpus, curves, runs, selection
 from explorer.store import Store, open_store
-from explorer.ui.selectors import sae_names
 from tests.mixed_store import NEW_75, NEW_95, OLD_75, OLD_95, OTHER_75, mixed_tables, write_tables
 
 
@@ -89,13 +89,40 @@ def test_no_two_saes_share_a_name(store: Store) -> None:
     names = sae_names(saes, with_encoder=True)
     assert set(names) == set(saes["sae_id"])
     assert len(set(names.values())) == len(saes)
-    assert names[OLD_75] == "HuBERT (aaaaaaaa) L1 · 75 % of 240 · seed 0 · 40 epochs"
-    assert names[OTHER_75] == "HuBERT (bbbbbbbb) L1 · 75 % of 240 · seed 0"
+    assert names[OLD_75] == "HuBERT (aaaaaaaa) L1 · k = 60 of 240 · seed 0 · 40 epochs"
+    assert names[OTHER_75] == "HuBERT (bbbbbbbb) L1 · k = 60 of 240 · seed 0"
     twins = saes[saes["sae_id"].isin([OLD_75, NEW_75])].assign(n_epochs=40)
     assert sae_names(twins) == {
-        OLD_75: "75 % of 240 · seed 0 · 40 epochs · old75",
-        NEW_75: "75 % of 240 · seed 0 · 40 epochs · new75",
+        OLD_75: "k = 60 of 240 · seed 0 · old75",
+        NEW_75: "k = 60 of 240 · seed 0 · new75",
     }
+
+
+@pytest.mark.parametrize(
+    ("column", "values", "ends"),
+    [
+        ("n_features", (2048, 512), ("k = 60 of 2048 · seed 0", "k = 60 of 512 · seed 0")),
+        ("k", (60, 61), ("k = 60 of 240 · seed 0", "k = 61 of 240 · seed 0")),
+        ("seed", (0, 1), ("seed 0", "seed 1")),
+        ("layer", (1, 2), ("L1 · k = 60 of 240 · seed 0", "L2 · k = 60 of 240 · seed 0")),
+        ("level", ("clip", "frame"), ("seed 0", "seed 0 · frames")),
+        ("method", ("topk", "jumprelu"), ("seed 0 · topk", "seed 0 · jumprelu")),
+        ("protocol", ("held-out", "random"), ("seed 0 · protocol held-out", "seed 0 · protocol random")),
+        ("n_epochs", (40, 100), ("seed 0 · 40 epochs", "seed 0 · 100 epochs")),
+        ("encoder_display", ("HuBERT (aaaaaaaa)", "HuBERT (bbbbbbbb)"), ("seed 0", "seed 0")),
+    ],
+)
+def test_saes_that_differ_in_one_thing_are_told_apart_by_it(
+    store: Store, column: str, values: tuple[object, ...], ends: tuple[str, ...]
+) -> None:
+    saes = corpus.fetch_saes(store)
+    row = saes[saes["sae_id"] == OLD_75].iloc[0].to_dict() | {"n_epochs": 40, "protocol": "held-out"}
+    twins = pd.DataFrame([{**row, "sae_id": name, column: value} for name, value in zip("ab", values, strict=True)])
+    names = sae_names(twins, with_encoder=True)
+    assert names["a"] != names["b"]
+    assert all(name.endswith(end) for name, end in zip(names.values(), ends, strict=True))
+    if column in ("n_features", "k", "seed", "layer", "level", "encoder_display"):
+        assert {sae_title(one) for one in twins.to_dict("records")} == set(names.values())
 
 
 def test_the_newest_run_says_which_recipe_speaks(store: Store) -> None:

@@ -10,7 +10,8 @@ import plotly.graph_objects as go
 
 from explorer.chance import above_chance
 from explorer.figures.theme import base_layout, encoder_color, palette, shown, with_alpha
-from explorer.text import count, is_defined, number, sae_name, series_name
+from explorer.naming import sae_title
+from explorer.text import count, is_defined, number, series_name
 
 _KINDS = {"r2": "R²", "accuracy": "accuracy", "f1": "mean F1"}
 
@@ -128,7 +129,7 @@ def _words(cell: dict[str, Any] | None) -> str:
     if is_defined(cell["told"]):
         lines.append(f"technique and exercise alone {number(cell['told'])}")
     if is_defined(cell["sae_id"]):
-        lines.append(sae_name(cell["encoder_display"], cell["layer"], cell["sparsity"], cell["seed"]))
+        lines.append(sae_title(cell))
     if cell["kind"] == "feature":
         lines.append(f"feature {cell['feature']}, {shown(cell['direction'])}")
     elif is_defined(cell["n_weights"]):

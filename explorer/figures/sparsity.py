@@ -10,7 +10,8 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from explorer.figures.theme import SHARE_TICKS, base_layout, encoder_color, palette, shown, with_alpha
-from explorer.text import count, is_defined, is_false, number, percent, quantity, recipe_name, sae_name, series_name
+from explorer.naming import sae_title
+from explorer.text import count, is_defined, is_false, number, percent, quantity, recipe_name, series_name
 
 SERIES = ("encoder_id", "layer", "method", "level", "n_features", "recipe")
 _SYMBOLS = ("circle", "square", "triangle-up", "cross", "x", "star")
@@ -254,9 +255,9 @@ def _controls(
 def _point_words(row: dict[str, object], measure: Measure) -> str:
     value = percent(row[measure.column], 1) if measure.is_share else number(row[measure.column], 3)
     words = [
-        f"<b>{shown(sae_name(str(row['display_name']), row['layer'], row['sparsity'], row['seed']))}</b>",
+        f"<b>{shown(sae_title(row))}</b>",
         f"{measure.title} {value}",
-        f"k {row['k']} of D = {row['n_features']} · measured l0 {number(row['l0_mean'], 1)}",
+        f"measured l0 {number(row['l0_mean'], 1)} · {percent(row['sparsity'])} sparse",
     ]
     if measure.control is not None and is_defined(row[measure.control]):
         words.append(f"{measure.control_words} {number(row[measure.control], 3)}")

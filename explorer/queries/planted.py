@@ -20,7 +20,7 @@ def fetch_planted(store: Store, kind: str) -> pd.DataFrame:
     return store.query(
         f"""SELECT p.display_name AS parameter_name, p.unit, p.description, p.is_nuisance, s.*,
                    e.name AS encoder_name, e.display_name AS encoder_display, e.is_trained,
-                   saes.sae_id, saes.sparsity, saes.seed,
+                   saes.sae_id, saes.sparsity, saes.seed, saes.k, saes.n_features, saes.level, saes.method,
                    coalesce(saes.sae_id, (SELECT min(a.sae_id) FROM saes a WHERE a.encoder_id = s.encoder_id
                                           AND a.layer = s.layer AND a.is_reference)) AS linked_sae
             FROM planted_scores s JOIN planted_parameters p ON p.name = s.parameter

@@ -17,7 +17,7 @@ from explorer.ui.context import cached, get_store, is_dark
 from explorer.ui.figure import show_figure
 from explorer.ui.markup import as_written
 from explorer.ui.player import PlayerClip, PlayerTrace, player
-from explorer.ui.selectors import choose_sae, sae_name, sae_names
+from explorer.ui.selectors import choose_sae
 from explorer.ui.style import (
     caption,
     download_csv,
@@ -48,8 +48,6 @@ __all__ = [
     "notice",
     "page_header",
     "player",
-    "sae_name",
-    "sae_names",
     "set_params",
     "show_figure",
     "stat_cards",

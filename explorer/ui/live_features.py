@@ -13,9 +13,10 @@ import streamlit as st
 from explorer.audio import MIN_CLIP_S
 from explorer.figures.theme import on_picture
 from explorer.inference import Heard
+from explorer.naming import sae_title
 from explorer.queries.corpus import resolve_feature
 from explorer.store import Store
-from explorer.text import MISSING, count, is_defined, number, percent, quantity, seconds, series_name, signed
+from explorer.text import MISSING, count, is_defined, number, quantity, seconds, signed
 from explorer.ui.choices import chart_title, section
 from explorer.ui.feature_clips import inactive_note
 from explorer.ui.live_sounds import LiveSound
@@ -34,7 +35,7 @@ Range = tuple[float, float] | None
 
 def heard_name(heard: Heard) -> str:
     """'HuBERT layer 7, 95 %'."""
-    return f"{series_name(heard.sae['encoder_display'], heard.sae['layer'])}, {percent(heard.sae['sparsity'])}"
+    return sae_title(heard.sae)
 
 
 def marked_range(sound: LiveSound) -> Range:

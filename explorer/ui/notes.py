@@ -13,7 +13,7 @@ import pandas as pd
 import streamlit as st
 
 from explorer.annotations import LONGEST_LABEL, LONGEST_NOTE, Annotation, AnnotationError, Annotations
-from explorer.text import sae_name
+from explorer.naming import sae_title
 from explorer.ui.markup import as_written
 from explorer.ui.reader import NOT_KEPT, is_kept, reader_id
 
@@ -117,7 +117,7 @@ def _changed(sae: dict[str, Any], feature: int, written: Annotation, field: str)
 
 
 def _keep(sae: dict[str, Any], feature: int, written: Annotation, wanted: Annotation) -> None:
-    about = sae_name(str(sae["encoder_display"]), sae["layer"], sae["sparsity"], sae["seed"])
+    about = sae_title(sae)
     place = f"{sae['sae_id']}-{feature}"
     try:
         after = notebook().change(reader_id(), str(sae["sae_id"]), feature, written, wanted, about=about)

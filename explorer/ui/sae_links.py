@@ -5,9 +5,8 @@ from __future__ import annotations
 import pandas as pd
 import streamlit as st
 
-from explorer.text import is_false, series_name
+from explorer.naming import sae_names
 from explorer.ui.markup import as_written
-from explorer.ui.selectors import sae_name
 from explorer.ui.style import caption
 from explorer.ui.url import page_file
 
@@ -22,7 +21,8 @@ def sae_links(saes: pd.DataFrame, page: str) -> None:
     ranked = ranked.assign(turn=ranked.groupby("encoder_id").cumcount()).sort_values("turn", kind="stable")
     more = f" ({len(saes) - N_LINKS} more can be chosen once one is open)" if len(saes) > N_LINKS else ""
     caption(f"SAEs of this store{more}:")
+    names = sae_names(saes, with_encoder=True)
     for row in ranked.head(N_LINKS).to_dict("records"):
-        untrained = " · untrained" if is_false(row["is_trained"]) else ""
-        name = f"{series_name(row['encoder_display'], row['layer'])} · {sae_name(row)}{untrained}"
-        st.page_link(page_file(page), label=as_written(name), query_params={"sae": str(row["sae_id"])})
+        st.page_link(
+            page_file(page), label=as_written(names[str(row["sae_id"])]), query_params={"sae": str(row["sae_id"])}
+        )

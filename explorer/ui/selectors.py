@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -10,46 +9,13 @@ import pandas as pd
 import streamlit as st
 
 from explorer.errors import NotInStoreError
+from explorer.naming import sae_names
 from explorer.queries.corpus import fetch_saes, record, resolve_sae
 from explorer.store import Store
-from explorer.text import is_false, percent, recipe_name, series_name
+from explorer.text import is_false
 from explorer.ui.context import cached
 from explorer.ui.kept import kept
 from explorer.ui.url import get_param, set_params
-
-_NAMED_BY = ["sae_id", "encoder_display", "layer", "is_trained", "n_epochs", "sparsity", "n_features", "seed", "level",
-             "protocol", "method"]  # fmt: skip
-
-
-def sae_name(row: dict[str, Any]) -> str:
-    """A short name for people of an SAE within its encoder and layer: '95 % of 2048 · seed 0 · paper'."""
-    parts = [f"{percent(row['sparsity'])} of {row['n_features']}", f"seed {row['seed']}"]
-    if row["level"] != "clip":
-        parts.append(f"{row['level']}s")
-    if row["protocol"] == "paper" or row["method"] == "paper":
-        parts.append("paper")
-    return " · ".join(parts)
-
-
-def sae_names(saes: pd.DataFrame, *, with_encoder: bool = False) -> dict[str, str]:
-    """Names by sae_id, no two alike: where SAEs would share one, their epochs follow, then the sae_id's first digits.
-
-    `with_encoder` puts encoder and layer first and says which weights are untrained, for lists over a whole store.
-    """
-    rows = saes[_NAMED_BY].to_dict("records")
-    names = {str(row["sae_id"]): sae_name(row) for row in rows}
-    if with_encoder:
-        for row in rows:
-            untrained = " · untrained" if is_false(row["is_trained"]) else ""
-            names[row["sae_id"]] = (
-                f"{series_name(row['encoder_display'], row['layer'])} · {names[row['sae_id']]}{untrained}"
-            )
-    epochs = {str(row["sae_id"]): recipe_name(row["n_epochs"]) for row in rows}
-    digits = {sae_id: sae_id[:6] for sae_id in names}
-    for more in (epochs, digits, {sae_id: sae_id for sae_id in names}):
-        times = Counter(names.values())
-        names = {i: f"{name} · {more[i]}" if times[name] > 1 else name for i, name in names.items()}
-    return names
 
 
 def default_sae(saes: pd.DataFrame) -> dict[str, Any]:
