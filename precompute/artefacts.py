@@ -1,8 +1,9 @@
 """Artefacts: what a stage leaves behind, named by a hash of everything it depends on.
 
 A bundle is a folder `artefacts/<stage>/<key>/` of tables (parquet, named after the store's tables), arrays
-(safetensors), facts (JSON) and content files that the store lists as they are. It is written under another name and
-renamed when complete, so a bundle that exists is finished: a run that was killed repeats at most the one that was open.
+(safetensors), facts (JSON) and content files that the store lists as they are. It is written under a name of its
+writer's own, sealed with a list of its files and their hashes, and renamed, so a run that was killed repeats at most
+the one that was open. A bundle counts as finished when it is whole: one that is damaged is computed again.
 """
 
 from __future__ import annotations
@@ -10,37 +11,38 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
+import logging
 import os
+import secrets
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from pyarrow import ArrowException
 from safetensors import safe_open
 
 from explorer.errors import StoreError
 from explorer.store import ARTEFACTS
+from explorer.store.disk import read_small, sync
+from explorer.store.names import check_folder, is_content_name, is_file, is_folder, is_key, kind_of, shown
 from explorer.tensors import save_tensors
+from precompute.manifest import MANIFEST, UNSEALED, fault_of, seal
 
 PARTIAL = ".partial-"
-CONTENT_KINDS = ("preview", "sae", "codes", "traces", "states")
-_HASHES = "hashes.json"
+_MAX_FACTS_BYTES = 1 << 30
+RUN_AGAIN = "Run the same `python -m precompute` command again: it computes what is missing or damaged."
+log = logging.getLogger("precompute")
 
 
 def key_of(**parts: object) -> str:
     """16 hex digits: a hash of the named values, which must be plain (numbers, strings, lists, dicts)."""
     text = json.dumps(parts, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def sha256_of(path: Path) -> str:
-    """The SHA-256 of a file, read in blocks."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @dataclass(frozen=True)
@@ -54,9 +56,14 @@ class Bundle:
         rows.to_parquet(self.folder / f"{name}.parquet", index=False)
 
     def table(self, name: str) -> pd.DataFrame:
-        """The rows that `add_table` kept; an empty frame where there are none."""
+        """The rows that `add_table` kept; an empty frame where there are none. Raises StoreError for damage."""
         path = self.folder / f"{name}.parquet"
-        return pd.read_parquet(path) if path.is_file() else pd.DataFrame()
+        if not is_file(path):
+            return pd.DataFrame()
+        try:
+            return pd.read_parquet(path)
+        except (ArrowException, ValueError, OSError) as error:
+            raise StoreError(f"{path} is damaged ({shown(str(error))}). {RUN_AGAIN}") from error
 
     def tables(self) -> list[str]:
         """The names of the tables in this bundle."""
@@ -79,12 +86,19 @@ class Bundle:
 
     def facts(self) -> dict[str, Any]:
         """The plain values that `add_facts` kept."""
-        return json.loads((self.folder / "facts.json").read_text(encoding="utf-8"))
+        path = self.folder / "facts.json"
+        try:
+            facts = json.loads(read_small(path, _MAX_FACTS_BYTES).decode("utf-8"))
+        except (OSError, ValueError, RecursionError) as error:
+            raise StoreError(f"{path} is damaged ({shown(str(error))}). {RUN_AGAIN}") from error
+        if not isinstance(facts, dict):
+            raise StoreError(f"{path} holds no facts. {RUN_AGAIN}")
+        return facts
 
     def subject(self) -> str | None:
         """What the bundle is about, where a later one about the same replaces it; None where it stands for itself."""
-        path = self.folder / "facts.json"
-        return self.facts().get("subject") if path.is_file() else None
+        subject = self.facts().get("subject") if is_file(self.folder / "facts.json") else None
+        return subject if isinstance(subject, str) else None
 
     def path(self, name: str) -> Path:
         """The path of a file of this bundle."""
@@ -92,79 +106,155 @@ class Bundle:
 
     def content_files(self) -> list[tuple[str, Path]]:
         """(kind, path) of the files that the store lists as they are, by name: those named `<kind>-...`."""
-        named = ((path.name.partition("-"), path) for path in sorted(self.folder.iterdir()))
-        return [(kind, path) for (kind, dash, _), path in named if dash and kind in CONTENT_KINDS]
-
-    def seal(self) -> None:
-        """Record the SHA-256 of each content file, to tell later whether it is still what was computed."""
-        hashes = {path.name: sha256_of(path) for _, path in self.content_files()}
-        if hashes:
-            (self.folder / _HASHES).write_text(json.dumps(hashes, indent=1) + "\n", encoding="utf-8")
-
-    def hashes(self) -> dict[str, str]:
-        """The recorded SHA-256 of each content file by name; empty where none was recorded."""
-        path = self.folder / _HASHES
-        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        named = [path for path in sorted(self.folder.iterdir()) if is_content_name(path.name) and is_file(path)]
+        return [(kind_of(path.name), path) for path in named]
 
 
 @dataclass(frozen=True)
 class Artefacts:
-    """All artefacts of one store folder. A dry run writes to `scratch` instead, and finds what lies in either."""
+    """All artefacts of one store folder. A dry run writes to `scratch` instead, and finds what lies in either.
+
+    Each bundle is read and compared with its manifest once, when it is asked for first, and again only when another one
+    has taken its place.
+    """
 
     store: Path
     scratch: Path | None = None
+    _checked: dict[tuple[Path, int, int], str | None] = field(default_factory=dict, compare=False, repr=False)
+    _said: set[str] = field(default_factory=set, compare=False, repr=False)
 
     @property
     def folder(self) -> Path:
         return self.store / ARTEFACTS
 
     def find(self, stage: str, key: str) -> Bundle | None:
-        """The finished bundle, or None."""
-        roots = [self.folder] if self.scratch is None else [self.scratch, self.folder]
-        return next((Bundle(root / stage / key) for root in roots if (root / stage / key).is_dir()), None)
+        """The finished bundle, or None: also for one that is damaged, which the caller then computes again."""
+        bundle = self._there(stage, key)
+        fault = None if bundle is None else self.fault(bundle)
+        if fault is None:
+            return bundle
+        what = f"Artefacts in {stage} are" if fault == UNSEALED else f"The artefact {stage}/{key} is"
+        if what not in self._said:
+            self._said.add(what)
+            log.warning("%s computed again where needed: %s.", what, fault)
+        return None
 
-    def get(self, stage: str, key: str) -> Bundle:
-        """The finished bundle. Raises StoreError when it is gone."""
-        bundle = self.find(stage, key)
+    def get(self, stage: str, key: str, *, takes_unsealed: bool = False) -> Bundle:
+        """The finished bundle. Raises StoreError when it is gone or damaged.
+
+        `takes_unsealed`: also one of before bundles were sealed, whose tables cannot be checked.
+        """
+        bundle = self._there(stage, key)
         if bundle is None:
-            raise StoreError(
-                f"The artefact {stage}/{key} is missing from {self.folder}. "
-                "Run the same `python -m precompute run` again."
-            )
+            raise StoreError(f"The artefact {stage}/{key} is missing from {self.folder}. {RUN_AGAIN}")
+        fault = self.fault(bundle)
+        if fault is not None and not (takes_unsealed and fault == UNSEALED):
+            raise StoreError(f"The artefact {stage}/{key} of {self.store} is damaged: {fault}. {RUN_AGAIN}")
         return bundle
+
+    def _there(self, stage: str, key: str) -> Bundle | None:
+        if not (is_key(stage) and is_key(key)):
+            raise StoreError(
+                f"{self.store} names the artefact {shown(stage)}/{shown(key)}, which is no name of one. It was "
+                "changed, or not made by Sonoscope: use another copy."
+            )
+        for root in [self.folder] if self.scratch is None else [self.scratch, self.folder]:
+            for place in (root, root / stage, root / stage / key):
+                check_folder(place)
+            if is_folder(root / stage / key):
+                return Bundle(root / stage / key)
+        return None
+
+    def fault(self, bundle: Bundle) -> str | None:
+        """What is wrong with a bundle, as words that follow a colon; None where it is whole."""
+        mark = _mark(bundle.folder)
+        if mark not in self._checked:
+            self._checked[mark] = fault_of(bundle.folder)
+        return self._checked[mark]
+
+    def fault_now(self, bundle: Bundle) -> str | None:
+        """The same, read again: after something was put back."""
+        self._checked.pop(_mark(bundle.folder), None)
+        return self.fault(bundle)
 
     @contextmanager
     def writing(self, stage: str, key: str) -> Iterator[Bundle]:
-        """A bundle to fill; it appears under its name when the block ends without an error, whole."""
-        parent = (self.scratch or self.folder) / stage
-        final, partial = parent / key, parent / f"{PARTIAL}{key}"
+        """A bundle to fill; it appears under its name when the block ends without an error, whole and on the disk.
+
+        Takes the place of a damaged one. Where another writer has finished the same meanwhile, that one stays.
+        """
+        root = self.scratch or self.folder
+        parent, final = root / stage, root / stage / key
+        for place in (root, parent, final):
+            check_folder(place)
         with explained(self.store):
             parent.mkdir(parents=True, exist_ok=True)
-            shutil.rmtree(partial, ignore_errors=True)
+            partial = parent / _own_name(key)
             partial.mkdir()
             try:
                 yield Bundle(partial)
-                Bundle(partial).seal()
+                seal(partial)
+                self._put(partial, final)
             except BaseException:
                 shutil.rmtree(partial, ignore_errors=True)
                 raise
-            os.replace(partial, final)
+
+    def _put(self, partial: Path, final: Path) -> None:
+        if final.is_dir():
+            if fault_of(final) is None:  # another writer was quicker
+                shutil.rmtree(partial, ignore_errors=True)
+                return
+            self.remove(final.parent.name, final.name)
+        os.replace(partial, final)
+        sync(final.parent)
+        self._checked[_mark(final)] = None
 
     def remove(self, stage: str, key: str) -> None:
         """Delete a bundle that nothing needs any more; no error where there is none."""
-        folder = self.folder / stage / key
+        folder = (self.scratch or self.folder) / stage / key
+        for place in (folder.parent.parent, folder.parent, folder):
+            check_folder(place)
         if folder.is_dir():
-            doomed = folder.with_name(f"{PARTIAL}{key}")  # renamed first: a bundle that exists is whole
+            doomed = folder.with_name(_own_name(key))  # renamed first: a bundle that exists is whole
             with explained(self.store):
                 os.replace(folder, doomed)
             shutil.rmtree(doomed, ignore_errors=True)
 
     def sweep(self) -> int:
-        """Delete what a killed run left half-written. Returns how many."""
-        partials = list(self.folder.glob(f"*/{PARTIAL}*")) if self.folder.is_dir() else []
+        """Delete what killed processes left half-written; not what one still writes to. Returns how many."""
+        stages = [path for path in self.folder.iterdir() if is_folder(path)] if is_folder(self.folder) else []
+        partials = [path for stage in stages for path in stage.glob(f"{PARTIAL}*") if not _is_being_written(path.name)]
         for partial in partials:
             shutil.rmtree(partial, ignore_errors=True)
         return len(partials)
+
+
+def _mark(folder: Path) -> tuple[Path, int, int]:
+    """Tells a bundle from another one of the same name."""
+    try:
+        status = (folder / MANIFEST).lstat()
+    except OSError:
+        return folder, 0, 0
+    return folder, status.st_ino, status.st_mtime_ns
+
+
+def _own_name(key: str) -> str:
+    """A name to write a bundle under: this process's, and of this one writing."""
+    return f"{PARTIAL}{key}.{os.getpid()}.{secrets.token_hex(4)}"
+
+
+def _is_being_written(name: str) -> bool:
+    """Whether another process that lives writes under this name, as a worker does whose run was killed."""
+    process = name.split(".")[-2] if name.count(".") >= 3 else ""
+    if not process.isdigit() or int(process) == os.getpid():
+        return False
+    try:
+        os.kill(int(process), 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 @contextmanager

@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from explorer.encoders import ENCODERS
-from explorer.errors import ConfigError, NotInStoreError, StoreError
+from explorer.errors import ConfigError, NotInStoreError
 from explorer.sae import export_for_saelens, load_sae
 from explorer.store import ARTEFACTS, POINTER, current_generation, open_store
-from explorer.store_lock import is_locked
+from explorer.store.lock import is_locked
+from explorer.store.names import is_file, is_folder, printable
 from precompute import demo as demo_corpus
-from precompute.artefacts import Artefacts, explained, sha256_of
+from precompute.artefacts import Artefacts, explained
 from precompute.config import PRESET_NOTES, RunConfig
 from precompute.datasets import DATASETS, Skipped
 from precompute.datasets.base import REJECTED
@@ -25,9 +26,10 @@ from precompute.pipeline import RunSummary, open_job, run
 from precompute.places import check_places
 from precompute.plan import estimate
 from precompute.provenance import command_line
-from precompute.publish import load_runs, recorded_runs
 from precompute.publish import publish as publish_store
 from precompute.reporting import Reporter, log
+from precompute.run_records import load_runs, recorded_runs
+from precompute.verify import verify as verify_store
 
 
 def run_and_report(config: RunConfig) -> list[str]:
@@ -123,8 +125,8 @@ def status(store: Path) -> list[str]:
         state = (
             f"finished {record['finished_at']}" if record["finished_at"] else "not finished: run the same command again"
         )
-        lines.append(f"run {record['run_id']} ({record['preset']}): {state}; {record['summary']}")
-    if not (store / POINTER).is_file() and (is_at_work or (store / ARTEFACTS).is_dir()):
+        lines.append(printable(f"run {record['run_id']} ({record['preset']}): {state}; {record['summary']}"))
+    if not is_file(store / POINTER) and (is_at_work or is_folder(store / ARTEFACTS)):
         what_next = "comes when the first encoder is probed" if is_at_work else "needs the same run once more"
         return [*lines, f"nothing is published yet: the first generation {what_next}"]
     with_store = open_store(store)
@@ -132,7 +134,7 @@ def status(store: Path) -> list[str]:
         "SELECT (SELECT count(*) FROM clips) AS clips, (SELECT count(*) FROM encoders) AS encoders, "
         "(SELECT count(*) FROM saes) AS saes, (SELECT sum(n_bytes) FROM generation_files) AS n_bytes"
     ).iloc[0]
-    size = float(counts["n_bytes"]) / 1e6
+    size = float(counts["n_bytes"] if counts["n_bytes"] == counts["n_bytes"] else 0) / 1e6
     lines.append(
         f"generation {with_store.generation}: {counts['clips']:.0f} clips, {counts['encoders']:.0f} encoders, "
         f"{counts['saes']:.0f} SAEs, {size:.0f} MB of files"
@@ -141,27 +143,8 @@ def status(store: Path) -> list[str]:
 
 
 def verify(store: Path) -> list[str]:
-    """Check every listed file against its size and hash. Raises StoreError naming what is wrong."""
-    opened = open_store(store)
-    files = opened.query("SELECT path, n_bytes, sha256 FROM generation_files ORDER BY path")
-    wrong = []
-    for row in files.itertuples():
-        path = store / str(row.path)
-        if not path.is_file():
-            wrong.append(f"{row.path} is missing")
-        elif path.stat().st_size != row.n_bytes or sha256_of(path) != row.sha256:
-            wrong.append(f"{row.path} is not what was published")
-    dangling = opened.query(
-        "SELECT count(*) AS n FROM listed_clips l LEFT JOIN clips c USING (clip_index) WHERE c.clip_id IS NULL"
-    )
-    if int(dangling["n"].iloc[0]):
-        wrong.append(f"{dangling['n'].iloc[0]} listed clips are not in the corpus")
-    if wrong:
-        shown = "; ".join(wrong[:5])
-        raise StoreError(
-            f"{len(wrong)} fault(s) in {store}: {shown}. Mend it with `python -m precompute publish --store {store}`."
-        )
-    return [f"{store}: generation {opened.generation}, {len(files)} files, all as published."]
+    """Read the whole store and compare it with what was noted about it. Raises StoreError naming what is wrong."""
+    return verify_store(store)
 
 
 def publish(store: Path) -> list[str]:

@@ -11,15 +11,19 @@ from pathlib import Path
 
 from explorer.errors import ExplorerError, StoreError
 from explorer.store import POINTER, SCHEMA_VERSION, open_store
-from precompute.artefacts import key_of, sha256_of
+from explorer.store.disk import read_small
+from precompute.artefacts import key_of
 from precompute.config import PAPER_SPARSITIES, RunConfig, make_config
 from precompute.datasets.singing.corpus import CORPUS_VERSION, write_corpus
 from precompute.datasets.singing.parts import Part, crossed
+from precompute.manifest import sha256_of
 from precompute.reporting import Reporter, log
+from precompute.run_records import DEMO_SOURCES
+from precompute.verify import verify
 
 NAMES = ("hubert", "mert", "wavlm", "ast")
 ENCODERS = Path(__file__).parent / "demo_encoders"
-SOURCES, BUILT = "demo_sources", "built.json"
+BUILT = "built.json"
 APP = Path(__file__).parent.parent / "app.py"
 
 
@@ -37,7 +41,7 @@ def demo_config(store: Path) -> RunConfig:
     return make_config(
         {
             "dataset": "synthetic",
-            "root": store / SOURCES / "singing",
+            "root": store / DEMO_SOURCES / "singing",
             "store": store,
             "encoders": [f"{name}={ENCODERS / name}" for name in NAMES],
             "preset": "quick",
@@ -61,10 +65,27 @@ def write_generated(root: Path, part: Part, *, seed: int, n_workers: int, report
 
 def is_built(config: RunConfig) -> bool:
     """Whether the store holds this very demo, finished: the same options and encoders."""
-    path = config.store / SOURCES / BUILT
+    path = config.store / DEMO_SOURCES / BUILT
     if not path.is_file() or not (config.store / POINTER).is_file():
         return False
-    return json.loads(path.read_text(encoding="utf-8")) == _recipe(config)
+    return _read_recipe(path) == _recipe(config) and _is_whole(config.store)
+
+
+def _read_recipe(path: Path) -> object:
+    try:
+        return json.loads(read_small(path, 10_000).decode("utf-8"))
+    except (OSError, ValueError):
+        return None
+
+
+def _is_whole(store: Path) -> bool:
+    """Whether nothing of it is damaged: otherwise the demo computes again what is."""
+    try:
+        verify(store)
+    except StoreError as error:
+        log.warning("%s", error)
+        return False
+    return True
 
 
 def is_readable(store: Path) -> bool:
@@ -78,7 +99,7 @@ def is_readable(store: Path) -> bool:
 
 def remember_built(config: RunConfig) -> None:
     """Note that the store holds this demo whole."""
-    path = config.store / SOURCES / BUILT
+    path = config.store / DEMO_SOURCES / BUILT
     path.write_text(json.dumps(_recipe(config)) + "\n", encoding="utf-8")
 
 

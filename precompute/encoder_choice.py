@@ -10,7 +10,7 @@ from precompute.artefacts import Artefacts
 from precompute.encode_stage import ENCODER_STAGE, EncoderAtWork, open_encoder
 from precompute.job import Job
 from precompute.layer_choice import check_layer_names, named_layers
-from precompute.publish import load_runs
+from precompute.run_records import load_runs
 from precompute.sae_stage import planned
 
 

@@ -30,9 +30,10 @@ from precompute.plan import estimate
 from precompute.planted_stage import keep_planted, read_planted
 from precompute.probe_stage import probe_attributes
 from precompute.provenance import Sittings, hardware, versions
-from precompute.publish import load_runs, publish, save_run
+from precompute.publish import publish
 from precompute.references import dictionaries_of_other_runs
 from precompute.reporting import Reporter, log
+from precompute.run_records import load_runs, save_run
 
 NOT_IDENTITY = ("store", "root", "device", "n_workers", "strict", "offline", "frame_cache_gb", "shard_clips")
 
@@ -81,7 +82,7 @@ def run(config: RunConfig, *, command: str, on_published: Callable[[int], object
         def publish_now(choices: list[dict[str, Any]], what: str, *, is_finished: bool) -> int:
             with reporter.stage("publish", 1, "generation") as stage:
                 _record_run(job, config, command, sittings, choices, is_finished=is_finished)
-                generation = publish(config.store)
+                generation = publish(config.store, artefacts=artefacts)
                 stage.advance()
             log.info("%s in the store: generation %d can be browsed", what, generation)
             on_published(generation)

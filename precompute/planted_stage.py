@@ -8,11 +8,12 @@ from dataclasses import asdict, dataclass, replace
 import numpy as np
 import pandas as pd
 
-from precompute.artefacts import Bundle, key_of, sha256_of
+from precompute.artefacts import Bundle, key_of
 from precompute.datasets.singing.truth import PLANTED, TABLE, read_truth
 from precompute.encode_stage import EncoderAtWork, States
 from precompute.factor_fit import NAN, LassoSettings
 from precompute.job import Job
+from precompute.manifest import sha256_of
 from precompute.match_stage import Dictionary
 from precompute.planted import How, Recovery, Split, from_all, from_design, from_one
 from precompute.probe_result import is_known

@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import Any
 
 import explorer
+from explorer.store import RUNS
 from precompute.artefacts import Artefacts
 from precompute.config import RunConfig
-from precompute.publish import RUNS
 from precompute.reporting import Reporter, StageTime
 
 VERSIONED = (

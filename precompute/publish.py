@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,12 +14,23 @@ from typing import Any
 import pandas as pd
 
 from explorer.errors import StoreError
-from explorer.store import FILES, SCHEMA_VERSION, GenerationWriter, new_generation, remove_unlisted
-from precompute.artefacts import Artefacts, Bundle, explained, sha256_of
+from explorer.store import (
+    FILES,
+    SCHEMA_VERSION,
+    GenerationWriter,
+    new_generation,
+    remove_unlisted,
+    table_columns,
+)
+from explorer.store.disk import partial_name, sync
+from explorer.store.names import check_folder, is_content_name, is_file, is_folder, shown
+from precompute.artefacts import RUN_AGAIN, Artefacts, Bundle, explained
+from precompute.manifest import UNSEALED, content_hashes, sha256_of
 from precompute.references import current_references, mark_references
+from precompute.run_records import damage, recorded_runs
 from precompute.summary import finish_tables
 
-RUNS = "runs"
+NEEDED = {"clips": {"clip_id", "clip_index"}, "factor_values": {"clip_id", "factor_index"}}
 UNIQUE = {
     "encoders": ["encoder_id"],
     "representations": ["representation_id"],
@@ -52,51 +63,20 @@ NOT_TABLES = {"feature_stability"}
 CONTENT = ("codes-", "traces-")  # parquet files that are published as they are
 
 
-def save_run(artefacts: Artefacts, record: dict[str, Any]) -> None:
-    """Keep a run's record: its facts and the bundles it stands on. Replaces the record of the same run, atomically."""
-    folder = artefacts.folder / RUNS
-    with explained(artefacts.store):
-        folder.mkdir(parents=True, exist_ok=True)
-        partial = folder / f".{record['run_id']}.partial"
-        partial.write_text(json.dumps(record, indent=1, default=str), encoding="utf-8")
-        os.replace(partial, folder / f"{record['run_id']}.json")
-
-
-def load_runs(artefacts: Artefacts) -> list[dict[str, Any]]:
-    """The records of all runs, oldest first."""
-    folder = artefacts.folder / RUNS
-    records = (
-        [json.loads(path.read_text(encoding="utf-8")) for path in folder.glob("*.json")] if folder.is_dir() else []
-    )
-    return sorted(records, key=lambda record: (record["started_at"], record["run_id"]))
-
-
-def recorded_runs(store: Path) -> list[dict[str, Any]]:
-    """The records of all runs, oldest first. Raises StoreError when the folder holds none."""
-    runs = load_runs(Artefacts(store))
-    if not runs:
-        raise StoreError(
-            f"{store} holds no run to publish. Make one with `python -m precompute run --store {store} ...`."
-        )
-    return runs
-
-
-def publish(store: Path, *, mend: bool = False) -> int:
+def publish(store: Path, *, mend: bool = False, artefacts: Artefacts | None = None) -> int:
     """Write a new generation from the artefacts of all runs and make it current. Returns its number.
 
-    `mend` reads every published file and replaces those that are not what was computed. Raises StoreError when the
-    folder holds no run, or when a bundle that a run stands on is gone or, where it is needed to mend, damaged.
+    Every bundle is compared with its manifest first; `artefacts` of the run that asks knows which were. `mend` also
+    restores files of bundles from the published ones. Raises StoreError when the folder holds no run, or when a bundle
+    that a run stands on is gone or damaged: nothing is published then.
     """
-    artefacts = Artefacts(store)
+    artefacts = artefacts or Artefacts(store)
     runs = recorded_runs(store)
-    seen = dict.fromkeys((stage, key) for record in runs for stage, key in record["bundles"])
-    bundles = _latest([artefacts.get(stage, key) for stage, key in seen])
+    check_folder(store / FILES)
+    bundles = _latest(_whole_bundles(artefacts, runs, mend=mend))
     with explained(store), new_generation(store) as writer:
         tables = _collect(bundles)
-        if mend:
-            _mend(store, bundles, runs)
-        files = [row for bundle in bundles for row in _publish_files(store, bundle)]
-        tables["generation_files"] = pd.DataFrame(files).drop_duplicates("path")
+        tables["generation_files"] = _publish_files(store, bundles)
         tables["runs"] = pd.DataFrame([_run_row(record) for record in runs])
         timings = [{"run_id": record["run_id"], **timing} for record in runs for timing in record["timings"]]
         tables["run_timings"] = pd.DataFrame(timings)
@@ -112,6 +92,44 @@ def publish(store: Path, *, mend: bool = False) -> int:
     return number
 
 
+def _whole_bundles(artefacts: Artefacts, runs: Sequence[dict[str, Any]], *, mend: bool) -> list[Bundle]:
+    """The bundles that the runs stand on, each compared with its manifest.
+
+    Those of runs of before bundles were sealed are taken without, so that an older store can be published again.
+    """
+    sealed = {(stage, key): False for record in runs for stage, key in record["bundles"]}
+    for record in runs:
+        if record.get("is_sealed") is True:
+            sealed.update(dict.fromkeys(((stage, key) for stage, key in record["bundles"]), True))
+    bundles, damaged = [], {}
+    for (stage, key), is_sealed in sealed.items():
+        try:
+            bundles.append(artefacts.get(stage, key, takes_unsealed=not is_sealed))
+        except StoreError:
+            bundle = Bundle(artefacts.folder / stage / key)
+            if mend and is_folder(bundle.folder) and _restore(artefacts, bundle):
+                bundles.append(artefacts.get(stage, key, takes_unsealed=not is_sealed))
+                continue
+            fault = artefacts.fault(bundle) if is_folder(bundle.folder) else "it is missing"
+            damaged[stage, key] = fault
+    if damaged:
+        raise StoreError(damage(artefacts.store, damaged, runs))
+    return bundles
+
+
+def _restore(artefacts: Artefacts, bundle: Bundle) -> bool:
+    """Put back content files of a bundle that are gone or damaged and were published whole. Whether it is whole now."""
+    for name, sha256 in content_hashes(bundle.folder).items():
+        if not is_content_name(name):
+            continue
+        ours, published = bundle.folder / name, artefacts.store / FILES / name
+        if is_file(ours) and sha256_of(ours) == sha256:
+            continue
+        if is_file(published) and sha256_of(published) == sha256:
+            _place(published, ours)
+    return artefacts.fault_now(bundle) in (None, UNSEALED)
+
+
 def _latest(bundles: Sequence[Bundle]) -> list[Bundle]:
     """The bundles without those that a later one of the same stage about the same subject replaces."""
     last: dict[tuple[str, str], Bundle] = {}
@@ -122,6 +140,9 @@ def _latest(bundles: Sequence[Bundle]) -> list[Bundle]:
 
 def _collect(bundles: Sequence[Bundle]) -> dict[str, pd.DataFrame]:
     wanted = [(bundle, name) for bundle in bundles for name in bundle.tables() if not name.startswith(CONTENT)]
+    for bundle, name in wanted:
+        if name not in table_columns() and name not in NOT_TABLES:
+            raise StoreError(f"{bundle.folder} holds a table {shown(name)}, which no store has. {RUN_AGAIN}")
     parts: dict[str, list[pd.DataFrame]] = {}
     with ThreadPoolExecutor() as pool:  # many small files
         for (_, name), rows in zip(wanted, pool.map(lambda one: one[0].table(one[1]), wanted), strict=True):
@@ -130,6 +151,9 @@ def _collect(bundles: Sequence[Bundle]) -> dict[str, pd.DataFrame]:
     for name, frames in parts.items():
         rows = pd.concat(frames, ignore_index=True) if len(frames) > 1 else frames[0]
         tables[name] = rows.drop_duplicates(UNIQUE[name], keep="last") if name in UNIQUE else rows
+    for name, columns in NEEDED.items():
+        if name not in tables or not columns.issubset(tables[name].columns):
+            raise StoreError(f"The artefacts hold no table {name} as a run leaves it. {RUN_AGAIN}")
     values = tables["factor_values"]
     index = tables["clips"].set_index("clip_id")["clip_index"]
     values = values.assign(clip_index=values["clip_id"].map(index)).dropna(subset=["clip_index"])
@@ -137,54 +161,44 @@ def _collect(bundles: Sequence[Bundle]) -> dict[str, pd.DataFrame]:
     return tables
 
 
-def _publish_files(store: Path, bundle: Bundle) -> Iterable[dict[str, object]]:
-    """Put a bundle's content files beside the database (a hard link where the file system allows) and list them."""
-    hashes = bundle.hashes()
-    for kind, path in bundle.content_files():
-        target = store / FILES / path.name
-        if not target.exists() or target.stat().st_size != path.stat().st_size:
-            _place(path, target)
-        sha256 = hashes.get(path.name) or sha256_of(path)
-        yield {"path": f"{FILES}/{path.name}", "kind": kind, "n_bytes": path.stat().st_size, "sha256": sha256}
+def _publish_files(store: Path, bundles: Sequence[Bundle]) -> pd.DataFrame:
+    """Put the bundles' content files beside the database (a hard link where the file system allows) and list them."""
+    rows: dict[str, dict[str, object]] = {}
+    for bundle in bundles:
+        hashes = content_hashes(bundle.folder)
+        for kind, path in bundle.content_files():
+            sha256 = hashes.get(path.name) or sha256_of(path)
+            target = store / FILES / path.name
+            if not _is_same(path, target, sha256):
+                _place(path, target)
+            row = {"path": f"{FILES}/{path.name}", "kind": kind, "n_bytes": path.stat().st_size, "sha256": sha256}
+            rows[path.name] = row
+    return pd.DataFrame(list(rows.values()))
+
+
+def _is_same(path: Path, target: Path, sha256: str) -> bool:
+    """Whether a published file is the artefact's: one file on the disk, or a copy with the same content."""
+    if not is_file(target):
+        return False
+    return os.path.samefile(path, target) or (
+        target.stat().st_size == path.stat().st_size and sha256_of(target) == sha256
+    )
 
 
 def _place(path: Path, target: Path) -> None:
-    partial = target.with_name(f".{target.name}.partial")
-    partial.unlink(missing_ok=True)
+    """Put a file, or a copy of it, in the place of whatever is at `target`; nothing is written into what was there."""
+    if is_folder(target):
+        raise StoreError(f"{target} is a folder where a file belongs. Delete it, then try again.")
+    partial = target.with_name(partial_name(target.name))
     try:
-        os.link(path, partial)
-    except OSError:
-        shutil.copyfile(path, partial)
-    os.replace(partial, target)
-
-
-def _mend(store: Path, bundles: Sequence[Bundle], runs: Sequence[dict[str, Any]]) -> None:
-    """Replace published files that are not what was computed by the artefact's, or the other way round.
-
-    Raises StoreError when neither is: only a run can make them again.
-    """
-    damaged: dict[Path, str] = {}
-    for bundle in bundles:
-        for name, sha256 in bundle.hashes().items():
-            copies = [bundle.folder / name, store / FILES / name]
-            whole = [path for path in copies if path.is_file() and sha256_of(path) == sha256]
-            if not whole:
-                damaged[bundle.folder] = _command_of(bundle, runs)
-            for path in copies if len(whole) == 1 else ():
-                if path != whole[0]:
-                    _place(whole[0], path)
-    if damaged:
-        folders = " ".join(str(folder) for folder in damaged)
-        commands = " and ".join(f"`{command}`" for command in dict.fromkeys(damaged.values()))
-        raise StoreError(
-            f"{len(damaged)} artefact(s) of {store} are damaged themselves, so nothing was published. Delete them "
-            f"(rm -r {folders}), then compute them again with {commands}."
-        )
-
-
-def _command_of(bundle: Bundle, runs: Sequence[dict[str, Any]]) -> str:
-    entry = [bundle.folder.parent.name, bundle.folder.name]
-    return next(str(record["command"]) for record in reversed(runs) if entry in [list(it) for it in record["bundles"]])
+        try:
+            os.link(path, partial, follow_symlinks=False)
+        except OSError:
+            shutil.copyfile(path, partial, follow_symlinks=False)
+            sync(partial)
+        os.replace(partial, target)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def _run_row(record: dict[str, Any]) -> dict[str, Any]:

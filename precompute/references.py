@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from explorer.errors import StoreError
+from explorer.store.names import is_content_name, shown
 from precompute.artefacts import Artefacts, Bundle
 from precompute.match_stage import Dictionary
 from precompute.sae_stage import CODES_STAGE, codes_name
@@ -35,14 +37,14 @@ class Reference:
 def current_references(artefacts: Artefacts, records: Iterable[Mapping[str, Any]]) -> dict[Place, Reference]:
     """The reference SAE of every place, given the records of runs, oldest first; a later run's takes an earlier one's.
 
-    Raises StoreError when a bundle that a run stands on is gone.
+    Raises StoreError when a bundle that a run stands on is gone or damaged.
     """
     found: dict[Place, Reference] = {}
     for record in records:
         for stage, key in record["bundles"]:
             if stage != CODES_STAGE:
                 continue
-            bundle = artefacts.get(stage, key)
+            bundle = artefacts.get(stage, key, takes_unsealed=record.get("is_sealed") is not True)
             for row in bundle.table("saes").to_dict("records"):
                 if row["is_reference"]:
                     reference = Reference(row, bundle)
@@ -59,6 +61,8 @@ def load_dictionary(reference: Reference, n_clips: int) -> Dictionary:
     """A reference SAE with its codes over the corpus of `n_clips` clips, as its analysis left them."""
     sae = reference.sae
     name = codes_name("clip", reference.sae_id, reference.bundle.folder.name)
+    if not is_content_name(name):
+        raise StoreError(f"{reference.bundle.folder} names its SAE {shown(reference.sae_id)}, which is no name of one.")
     codes = pd.read_parquet(reference.bundle.path(name))
     codes_cf = np.zeros((n_clips, int(sae["n_features"])), dtype=np.float32)
     codes_cf[codes["clip_index"].to_numpy(), codes["feature"].to_numpy()] = codes["value"].to_numpy()

@@ -11,7 +11,7 @@ import pytest
 import soundfile as sf
 
 from explorer.store import open_store
-from explorer.store_lock import LOCK, is_locked
+from explorer.store.lock import LOCK, is_locked
 from precompute import commands
 from precompute.__main__ import EXIT_BUSY, EXIT_FAILED, EXIT_INTERRUPTED, EXIT_OK, EXIT_USAGE, main
 from precompute.datasets import Skipped

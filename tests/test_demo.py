@@ -53,7 +53,7 @@ def test_a_built_demo_is_known_until_an_encoder_changes(encoders: Path, tiny_sto
     shutil.copytree(tiny_store, store)
     config = demo.demo_config(store)
     assert not demo.is_built(config)
-    (store / demo.SOURCES).mkdir()
+    (store / demo.DEMO_SOURCES).mkdir()
     demo.remember_built(config)
     assert demo.is_built(config)
     write_random_checkpoint("hubert", encoders / "hubert", size="small", seed=5)
@@ -72,7 +72,7 @@ def test_a_stopped_demo_can_be_looked_at_once_it_has_a_generation(tiny_store: Pa
 def test_a_built_demo_opens_at_once_and_closes_with_its_command(tiny_store: Path, tmp_path: Path):
     store = tmp_path / "store"
     shutil.copytree(tiny_store, store)
-    (store / demo.SOURCES).mkdir()
+    (store / demo.DEMO_SOURCES).mkdir()
     demo.remember_built(demo.demo_config(store))
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

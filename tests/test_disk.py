@@ -16,7 +16,7 @@ import pytest
 from explorer.errors import StoreError
 from explorer.sae import SAE
 from explorer.store import SCHEMA_VERSION, current_generation, new_generation, open_store, write_parquet
-from explorer.store_lock import is_locked
+from explorer.store.lock import is_locked
 from explorer.tensors import save_tensors
 from precompute.artefacts import Artefacts
 from precompute.lock import locked

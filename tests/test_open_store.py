@@ -11,7 +11,7 @@ import pytest
 from explorer.errors import StoreError
 from explorer.queries.corpus import fetch_clips, fetch_saes
 from explorer.store import current_generation, open_store
-from explorer.store_lock import LOCK, is_locked
+from explorer.store.lock import LOCK, is_locked
 from explorer.ui.context import cached, get_store
 from precompute.pipeline import locked
 from tests.hand_features import SAE, write_feature_store
@@ -49,11 +49,11 @@ def test_a_first_run_at_work_is_said_and_no_other_is_advised(tmp_path: Path, mon
     folder = tmp_path / "store"
     with locked(folder):
         assert is_locked(folder)
-        with pytest.raises(StoreError, match="at work") as error:
+        with pytest.raises(StoreError, match="is running") as error:
             open_store(folder)
         assert "python -m precompute run" not in str(error.value)
         assert f"python -m precompute status --store {folder}" in str(error.value)
-        assert "at work" in texts(at_features(folder, monkeypatch))
+        assert "is running" in texts(at_features(folder, monkeypatch))
     assert not is_locked(folder)
     with pytest.raises(StoreError, match="python -m precompute run"):
         open_store(folder)

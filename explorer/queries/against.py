@@ -51,7 +51,7 @@ def fetch_against(store: Store, sae: Mapping[str, Any], feature: int, kind: str,
             LEFT JOIN (SELECT clip_index, max(value) AS value FROM read_parquet($file) WHERE feature = $feature
                        GROUP BY clip_index) a USING (clip_index)
             LEFT JOIN ({measured}) m USING (clip_index) ORDER BY c.clip_index""",  # noqa: S608 - fixed clauses
-        {"file": str(store.file(sae["codes_by_feature_file"])), "feature": int(feature), "name": name},
+        {"file": store.parquet(sae["codes_by_feature_file"]), "feature": int(feature), "name": name},
     )
     if rows["measured"].isna().all():
         raise NotInStoreError(f"This store has no measure {name!r}; choose one from the list.")

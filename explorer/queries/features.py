@@ -303,7 +303,7 @@ def fetch_label_errors(store: Store, sae: dict[str, Any], row: dict[str, Any], *
             FROM said WHERE is_said <> has_it
             QUALIFY rank <= {int(limit)} ORDER BY kind, rank""",  # noqa: S608 - a whole number
         {
-            "file": str(store.file(sae["codes_by_feature_file"])), "feature": int(row["feature"]),
+            "file": store.parquet(sae["codes_by_feature_file"]), "feature": int(row["feature"]),
             "name": row["label_name"], "label": row["label"], "direction": row["label_direction"],
             "threshold": float(row["label_threshold"]),
         },
@@ -316,7 +316,7 @@ def fetch_activation(store: Store, codes_file: str | None, feature: int, clip_in
         return None
     rows = store.query(
         "SELECT max(value) AS value FROM read_parquet(?) WHERE clip_index = ? AND feature = ?",
-        [str(store.file(codes_file)), int(clip_index), int(feature)],
+        [store.parquet(codes_file), int(clip_index), int(feature)],
     )
     value = record(rows)["value"]
     return 0.0 if value is None else float(value)

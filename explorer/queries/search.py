@@ -57,7 +57,7 @@ def fetch_codes(store: Store, sae: Mapping[str, Any]) -> NDArray[np.float32]:
     n_clips = int(store.query("SELECT count(*) AS n FROM clips")["n"].iloc[0])
     whole = "SELECT clip_index, feature, max(value) AS value FROM read_parquet(?) GROUP BY clip_index, feature"
     sql = "SELECT clip_index, feature, value FROM read_parquet(?)" if sae["level"] == "clip" else whole
-    rows = store.query(sql, [str(store.file(sae["codes_by_clip_file"]))])
+    rows = store.query(sql, [store.parquet(sae["codes_by_clip_file"])])
     codes = np.zeros((n_clips, int(sae["n_features"])), dtype=np.float32)
     codes[rows["clip_index"].to_numpy(), rows["feature"].to_numpy()] = rows["value"].to_numpy()
     return codes

@@ -46,7 +46,7 @@ def _stored(store: Store, traces_file: str | None, feature: int, wanted: Sequenc
         return {}
     rows = store.query(
         "SELECT * FROM read_parquet(?) WHERE feature = ? AND clip_index IN (SELECT unnest(?::INTEGER[]))",
-        [str(store.file(traces_file)), int(feature), wanted],
+        [store.parquet(traces_file), int(feature), wanted],
     )
     return {int(row["clip_index"]): _trace(row) for row in rows.to_dict("records")}
 

@@ -14,7 +14,7 @@ from explorer.figures.theme import encoder_color, palette
 from explorer.queries.corpus import CorpusFacts, fetch_corpus, fetch_encoders
 from explorer.queries.runs import fetch_unfinished
 from explorer.store import Store
-from explorer.store_lock import is_locked
+from explorer.store.lock import is_locked
 from explorer.text import count, is_false
 from explorer.ui.context import cached, get_store, is_dark
 from explorer.ui.markup import as_written
