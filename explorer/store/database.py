@@ -74,6 +74,7 @@ def open_for_writing(path: Path) -> duckdb.DuckDBPyConnection:
     except duckdb.Error as error:
         if not is_without_locks(error):
             raise
+        path.unlink(missing_ok=True)  # empty: made before the lock was refused
         return _attached(path, through_python=True)
 
 
