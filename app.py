@@ -17,7 +17,8 @@ from explorer.ui.guard import Guard, frame_ancestors_of_server
 from explorer.ui.hosts import hosts_of_server
 from explorer.ui.plotly_route import plotly_route
 from explorer.ui.reader import ReaderCookie
-from explorer.ui.routes import below_base, trouble
+from explorer.ui.routes import below_base
+from explorer.ui.visits import tidy
 
 try:
     guard = Middleware(Guard, hosts=hosts_of_server(), frame_ancestors=frame_ancestors_of_server())
@@ -28,5 +29,5 @@ app = st.App(
     Path(__file__).with_name("pages") / "main.py",
     routes=below_base([*clip_routes(get_store), plotly_route()]),
     middleware=[guard, Middleware(BelowAnyPath), Middleware(ReaderCookie)],
-    exception_handlers={Exception: trouble},
+    lifespan=tidy,
 )

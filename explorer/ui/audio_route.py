@@ -12,7 +12,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
-from functools import lru_cache
 from pathlib import Path
 from threading import Lock
 
@@ -22,20 +21,21 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, Response
 from starlette.routing import Route
 
-from explorer.audio import load_waveform
+from explorer.audio import Waveform, load_waveform
 from explorer.contours import Contours, clip_contours
 from explorer.errors import NotInStoreError
 from explorer.queries.corpus import fetch_preview
 from explorer.store import Store
 from explorer.ui.live_sounds import LiveSound, live_sound
 from explorer.ui.routes import Handler, read_only, refusal
+from explorer.ui.shelf import Shelf
 from explorer.ui.spectrogram import height_of, mel_picture, picture_png
 
 _CLIP_ID = re.compile(r"[0-9a-f]{6,64}")
 _HEADERS = {"Cache-Control": "private, max-age=86400"}
 _OWN_HEADERS = {"Cache-Control": "no-store"}
 _RANGE = re.compile(r"bytes=([0-9]{1,15})-([0-9]{0,15})")
-N_PICTURES_KEPT = 600
+PICTURES_BYTES, CONTOURS_BYTES = 24 * 2**20, 12 * 2**20
 _SMILE = Lock()  # openSMILE measures one sound at a time in a process
 
 
@@ -48,14 +48,16 @@ def clip_routes(get_store: Callable[[], Store]) -> list[Route]:
         store = get_store()
         return store.file(fetch_preview(store, clip_id)[0])
 
-    @lru_cache(maxsize=N_PICTURES_KEPT)
-    def picture(path: Path) -> bytes:
-        return picture_png(mel_picture(load_waveform(path)))
+    pictures, measured = Shelf[bytes](PICTURES_BYTES), Shelf[bytes](CONTOURS_BYTES)
 
-    @lru_cache(maxsize=N_PICTURES_KEPT)
+    def picture(path: Path) -> bytes:
+        return pictures.get(path, lambda: picture_png(mel_picture(load_waveform(path))))
+
     def contours(path: Path) -> bytes:
+        return measured.get(path, lambda: measure(load_waveform(path)))
+
+    def measure(wave: Waveform) -> bytes:
         with _SMILE:
-            wave = load_waveform(path)
             return contours_json(clip_contours(wave), wave.sample_rate_hz)
 
     def own_contours(sound: LiveSound) -> bytes:

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from threading import Lock
+from weakref import WeakValueDictionary
 
 import pandas as pd
 import streamlit as st
@@ -65,28 +66,39 @@ def _options(*arguments: str) -> argparse.Namespace:
 
 
 class _Opened:
-    """The generations this process has open: the newest ones, each once, whoever asks first."""
+    """The current generation of each store this process shows, opened once, whoever asks first.
+
+    An older one is not held here: who still reads it holds it, and its file is closed after them.
+    """
 
     def __init__(self, n_kept: int) -> None:
-        self._lock, self._n_kept, self._stores = Lock(), n_kept, OrderedDict[tuple[Path, int], Store]()
+        self._lock, self._n_kept, self._stores = Lock(), n_kept, OrderedDict[Path, Store]()
+        self._in_use = WeakValueDictionary[tuple[Path, int], Store]()
 
     def get(self, folder: Path) -> Store:
         with self._lock:
-            key = (folder, current_generation(folder))
-            old = self._stores.get(key)
-            if old is not None and old.edition != current_edition(*key):
+            generation = current_generation(folder)
+            edition = current_edition(folder, generation)
+            old = self._stores.get(folder)
+            if old is not None and (old.generation, old.edition) == (generation, edition):
+                self._stores.move_to_end(folder)
+                return old
+            if old is not None:
+                del self._stores[folder]
+                _forget_rows()
+            other = self._in_use.pop((folder, generation), None)
+            if other is not None and other.edition != edition:
                 # A process has one database of a path: while this one is open, its rows answer for the new file.
-                self._stores.pop(key).close()
-            if key not in self._stores:
-                self._stores[key] = open_store(folder, generation=key[1])
-                while len(self._stores) > self._n_kept:  # who still reads an old one holds it; it closes after them
-                    self._stores.popitem(last=False)
-            return self._stores[key]
+                other.close()
+            self._stores[folder] = self._in_use[folder, generation] = open_store(folder, generation=generation)
+            while len(self._stores) > self._n_kept:
+                self._stores.popitem(last=False)
+            return self._stores[folder]
 
 
 @cache
 def _opened() -> _Opened:
-    return _Opened(n_kept=3)
+    return _Opened(n_kept=2)
 
 
 def get_store() -> Store:
@@ -106,6 +118,11 @@ def _remembered() -> Callable[..., pd.DataFrame]:
         return _run()
 
     return st.cache_data(max_entries=400, show_spinner=False)(rows)
+
+
+def _forget_rows() -> None:
+    """Nobody asks for the rows of an older generation again."""
+    _remembered().clear()  # type: ignore[attr-defined]
 
 
 def cached(fetch: Callable[..., pd.DataFrame], store: Store, *args: str | int | float | bool | None) -> pd.DataFrame:

@@ -17,7 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from explorer.errors import ExplorerError
 from explorer.ui.context import named_frame_ancestors
 from explorer.ui.hosts import VARIABLE, Hosts, host_name, origin_name
-from explorer.ui.routes import refusal
+from explorer.ui.routes import refusal, trouble
 
 FRAMES_VARIABLE = "SONOSCOPE_FRAME_ANCESTORS"
 _SOURCE = re.compile(r"\*|https?:|(https?://)?(\*\.)?[A-Za-z0-9_.-]+(:([0-9]{1,5}|\*))?")
@@ -37,7 +37,11 @@ class Guard:
             await self._app(scope, receive, send)
             return
 
+        has_started = False
+
         async def answer(message: Message) -> None:
+            nonlocal has_started
+            has_started = True
             if message["type"] in ("http.response.start", "websocket.http.response.start"):
                 headers = MutableHeaders(scope=message)
                 for name, value in self._headers.items():
@@ -46,7 +50,12 @@ class Guard:
 
         refused = self._refused(Headers(scope=scope))
         if refused is None:
-            await self._app(_under_one_name(scope), receive, answer)
+            try:
+                await self._app(_under_one_name(scope), receive, answer)
+            except Exception:
+                if scope["type"] == "http" and not has_started:
+                    await trouble()(scope, receive, answer)
+                raise
         elif scope["type"] == "http" or "websocket.http.response" in scope.get("extensions", {}):
             await refused(scope, receive, answer)
         else:

@@ -8,21 +8,16 @@ from collections.abc import Callable
 from functools import cache
 from typing import Any, ParamSpec, TypeVar
 
-import streamlit as st
+from explorer.ui.shelf import Shelf
 
 P = ParamSpec("P")
 R = TypeVar("R")
-N_KEPT = 500
+MAX_BYTES = 64 * 2**20
 
 
 @cache
-def _shelf() -> Callable[..., Any]:
-    """The cache itself, made on first use: at import there is no server yet."""
-
-    def made(content: bytes, _make: Callable[[], Any]) -> Any:
-        return _make()
-
-    return st.cache_resource(max_entries=N_KEPT, show_spinner=False)(made)
+def _shelf() -> Shelf[Any]:
+    return Shelf(MAX_BYTES)
 
 
 def kept(make: Callable[P, R], *arguments: P.args, **options: P.kwargs) -> R:
@@ -31,4 +26,5 @@ def kept(make: Callable[P, R], *arguments: P.args, **options: P.kwargs) -> R:
     `make` is a pure function of a module. Its result is everybody's: change nothing in it.
     """
     content = pickle.dumps((make.__module__, make.__qualname__, arguments, options))
-    return _shelf()(hashlib.sha256(content).digest(), lambda: make(*arguments, **options))
+    result: R = _shelf().get(hashlib.sha256(content).digest(), lambda: make(*arguments, **options))
+    return result

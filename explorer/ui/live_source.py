@@ -23,7 +23,7 @@ from explorer.ui.url import get_param, set_params
 
 WAYS = ("a file", "the microphone", "a corpus clip")
 N_MATCHES = 30
-MAX_FILE_MB = 75  # a minute of stereo at 192 kHz and 24 bit is 69
+MAX_FILE_MB = 25  # as .streamlit/config.toml has it for the server, which refuses more whatever the page says
 _KEPT, _PART, _LAST, _TO_CORPUS = "so-live-sound", "so-live-part", "so-live-last", "so-live-to-corpus"
 
 
@@ -83,9 +83,7 @@ def _from_file() -> LiveSound | None:
         "--start S --length S` reads a part, or convert it to flac or mp3.",
     )  # fmt: skip
     if file is None:
-        return _last(
-            WAYS[0], "No sound yet.", f"Drop a recording here: up to {number(MAX_LIVE_S, 0)} s of it are read at once."
-        )
+        return _last(WAYS[0], f"No sound yet. At most {number(MAX_LIVE_S, 0)} s of a recording are analysed at once.")
     return _from_bytes(SoundBytes(file.name, file.getvalue()), file.file_id, WAYS[0])
 
 
@@ -95,16 +93,16 @@ def _from_microphone() -> LiveSound | None:
         help="It stays in memory and is gone after your visit.",
     )  # fmt: skip
     if file is None:
-        return _last(WAYS[1], "Nothing recorded yet.", "Press the microphone, sing, and press it again.")
+        return _last(WAYS[1], "Nothing recorded yet. Press the microphone, sing, and press it again.")
     return _from_bytes(SoundBytes("your recording", file.getvalue()), file.file_id, WAYS[1])
 
 
-def _last(way: str, nothing: str, next_step: str) -> LiveSound | None:
+def _last(way: str, nothing: str) -> LiveSound | None:
     """The sound that came this way before the reader went elsewhere, since a widget forgets its file when it is not
     drawn; where there is none, say so."""
     sound = live_sound(st.session_state.get(_LAST, {}).get(way))
     if sound is None:
-        empty_state(nothing, next_step)
+        caption(nothing)  # no box: beside the one that takes files, another would look as if it did
         return None
     with st.container(horizontal=True, vertical_alignment="center"):
         caption(f"{sound.title}, from before. Another one takes its place.")

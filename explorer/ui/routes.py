@@ -49,6 +49,6 @@ def below_base(routes: Iterable[Route]) -> list[Route]:
     return [*found, *below]
 
 
-async def trouble(_request: Request, _error: Exception) -> Response:
+def trouble() -> Response:
     """The answer where a request ended in a fault of ours; the log has its traceback."""
     return refusal("The server met a fault of its own in this request. Its log says more.", 500)
