@@ -81,16 +81,17 @@ def quantity(value: object, digits: int = 4) -> str:
     return text.rstrip("0").rstrip(".") if "." in text and "e" not in text else text
 
 
-def percent(value: object, digits: int = 0, *, signed: bool = False) -> str:
+def percent(value: object, digits: int | None = None, *, signed: bool = False) -> str:
     """A share in 0..1 as per cent ('95 %'); MISSING when it is None or NaN. 0.995 stays 99.5 %, 0.0004 is 0.04 %.
 
-    What `digits` decimals would round to 0 or to 100 without being it has more decimals.
+    Without `digits` it has one decimal where that says something.
+    What they would round to 0 or to 100 without being it has more decimals.
     """
     if not is_defined(value):
         return MISSING
     amount = 100.0 * float(value)  # type: ignore[arg-type]
-    if digits == 0 and math.isfinite(amount) and abs(amount - round(amount)) > 0.049:
-        digits = 1
+    if digits is None:
+        digits = int(math.isfinite(amount) and abs(amount - round(amount)) > 0.049)
     while digits < 4 and abs(amount - 100) > _ROUNDING * 100 and round(amount, digits) == 100:
         digits += 1
     return number(amount, digits, signed=signed, unit="%")

@@ -57,7 +57,8 @@ def main() -> None:
     at = 0
     if len(heard) > 1:  # by place: two seeds have one name
         at = st.segmented_control(
-            "Details of", range(len(heard)), format_func=lambda i: heard_name(heard[i]), default=0, required=True,
+            "Details of", range(len(heard)),
+            format_func=lambda i: as_written(heard_name(heard[i])), default=0, required=True,
             key=f"live-of-{','.join(sae_ids)}",
         ) or 0  # fmt: skip
     one, feature = heard[at], focus[at]

@@ -10,6 +10,7 @@ from explorer.notes_exchange import MOST_BYTES, exported, restore
 from explorer.queries.corpus import fetch_saes
 from explorer.store import Store
 from explorer.ui import cached, caption, empty_state, get_store, notice, page_header
+from explorer.ui.markup import as_written
 from explorer.ui.notes import notebook
 from explorer.ui.reader import NOT_KEPT, is_kept, reader_id
 from explorer.ui.tables import as_read
@@ -24,7 +25,7 @@ def draw_table(store: Store, rows: pd.DataFrame) -> None:
     lists = sorted({name for names in rows["lists"] for name in names})
     which = st.segmented_control(
         "Show", [EVERYTHING, BOOKMARKED, *lists], default=EVERYTHING, key="list", bind="query-params", required=True,
-        label_visibility="collapsed",
+        label_visibility="collapsed", format_func=as_written,
     )  # fmt: skip
     if which == BOOKMARKED:
         rows = rows[rows["is_bookmarked"]]
@@ -82,7 +83,7 @@ def draw_exchange(*, is_empty: bool) -> None:
                 except AnnotationError as error:
                     notice(str(error), kind="warning")
                 else:
-                    st.toast(taken.sentence(), icon=":material/check:")
+                    st.toast(as_written(taken.sentence()), icon=":material/check:")
                     st.rerun()
 
 

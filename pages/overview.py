@@ -191,7 +191,7 @@ def _diagnostics(store: Store) -> None:
     for (severity, code), part in list(groups)[:12]:
         where = sorted({series_name(r.display_name, r.layer) for r in part.itertuples() if not pd.isna(r.display_name)})
         head = f"{'▲' if severity == 'warning' else '·'} {code} · {count(len(part), 'case')}"
-        with st.expander(head):
+        with st.expander(as_written(head)):
             if where:
                 caption(", ".join(where))
             for row in part.head(6).to_dict("records"):

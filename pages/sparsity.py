@@ -86,7 +86,7 @@ def _classes(store: Store, points: pd.DataFrame, label: str | None) -> None:
     if probed.empty:
         return
     opened = st.expander(
-        f"Which {label} the codes still tell, class by class", key="so-classes", on_change="rerun",
+        f"Which {as_written(label)} the codes still tell, class by class", key="so-classes", on_change="rerun",
         expanded=get_param("classes") is not None,
     )  # fmt: skip
     if not opened.open:
@@ -100,7 +100,7 @@ def _classes_of(store: Store, probed: pd.DataFrame) -> None:
     first = probed.sort_values("is_reference", ascending=False, kind="stable")["sae_id"].iloc[0]
     chosen = st.selectbox(
         "SAE", list(names), index=list(names).index(str(first)), key="classes", bind="query-params", width=360,
-        format_func=lambda key: as_written(names.get(key, key)),
+        format_func=lambda key: names.get(key, key),
     )  # fmt: skip
     row = probed[probed["sae_id"] == chosen].iloc[0]
     caption(
@@ -123,7 +123,10 @@ def _choose_series(points: pd.DataFrame) -> pd.DataFrame:
     if len(there) == 1:
         return points
     first = list(dict.fromkeys(names[telling_layers(points).index])) if len(there) > N_READABLE else there
-    shown = st.pills("Encoder and layer", there, selection_mode="multi", default=first, key="show", bind="query-params")
+    shown = st.pills(
+        "Encoder and layer", there, selection_mode="multi", default=first, key="show", bind="query-params",
+        format_func=as_written,
+    )  # fmt: skip
     if len(first) < len(there):
         caption(
             f"{len(there)} layers hide each other: at first the two of each encoder whose codes' probes are best are "

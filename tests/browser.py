@@ -53,10 +53,15 @@ def chromium_path() -> str:
 
 @contextmanager
 def running_app(
-    store: Path | None, folder: Path, *, base: str = "", variables: Mapping[str, str] | None = None
+    store: Path | None,
+    folder: Path,
+    *,
+    base: str = "",
+    variables: Mapping[str, str] | None = None,
+    script: str = "app.py",
 ) -> Iterator[Server]:
-    """`streamlit run app.py` on a free port, below the path `base` ('/x/lab'), with `store` named on the command line
-    and these environment variables; its log lies in `folder`."""
+    """`streamlit run` of app.py or another script on a free port, below the path `base` ('/x/lab'), with
+    `store` named on the command line and these environment variables; its log lies in `folder`."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -66,7 +71,7 @@ def running_app(
         "-m",
         "streamlit",
         "run",
-        "app.py",
+        script,
         "--server.port",
         str(port),
         "--server.headless",

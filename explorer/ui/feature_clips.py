@@ -61,7 +61,8 @@ def choose_list(lists: list[ClipList], facts: CorpusFacts) -> tuple[ClipList, bo
     names = {item.key: item.name for item in lists}
     with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
         key = st.segmented_control(
-            "Clips", list(names), default=lists[0].key, key="clips", format_func=lambda key: names.get(key, key),
+            "Clips", list(names), default=lists[0].key, key="clips",
+            format_func=lambda key: as_written(names.get(key, key)),
             label_visibility="collapsed", bind="query-params", required=True,
         )  # fmt: skip
         folded = st.toggle(f"one per {as_written(facts.group_name)}", value=True, key="fold", bind="query-params")

@@ -67,7 +67,7 @@ def _one_of(title: str, options: list[str], key: str) -> str:
     asked = get_param(key)
     if asked is not None and asked not in options:
         raise NotInStoreError(f"The link asks for {key}={asked!r}; here there are {', '.join(options[:15])}.")
-    chosen = st.selectbox(title, options, key=key, bind="query-params", format_func=as_written, width=220)
+    chosen = st.selectbox(title, options, key=key, bind="query-params", width=220)
     return str(chosen if chosen is not None else options[0])
 
 

@@ -82,7 +82,7 @@ def _choose(title: str, options: list[str], key: str, first: int) -> str:
     asked = get_param(key)
     if asked is not None and asked not in options:
         raise NotInStoreError(f"The link asks for {key}={asked!r}; here there are {', '.join(options[:15])}.")
-    chosen = st.selectbox(title, options, index=first, key=key, bind="query-params", format_func=as_written, width=200)
+    chosen = st.selectbox(title, options, index=first, key=key, bind="query-params", width=200)
     return str(chosen if chosen is not None else options[first])
 
 

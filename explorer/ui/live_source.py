@@ -17,7 +17,6 @@ from explorer.store import Store
 from explorer.text import number, seconds
 from explorer.ui.choices import choose_one
 from explorer.ui.live_sounds import LiveSound, forget, live_sound
-from explorer.ui.markup import as_written
 from explorer.ui.style import caption, empty_state, notice
 from explorer.ui.url import get_param, set_params
 
@@ -174,7 +173,7 @@ def _from_corpus(store: Store) -> LiveSound | None:
             titles = {asked: clip["title"], **titles}
         chosen = st.selectbox(
             "Clip", list(titles), index=list(titles).index(asked) if asked else None, key=f"live-clip-{asked}-{text}",
-            format_func=lambda key: as_written(str(titles[key])), placeholder="choose one", width=420,
+            format_func=lambda key: str(titles[key]), placeholder="choose one", width=420,
         )  # fmt: skip
     if chosen and chosen != asked:
         set_params(clip=chosen)

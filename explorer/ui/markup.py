@@ -19,9 +19,12 @@ _WORD_JOINER = "\u2060"  # has no width
 def as_written(text: object) -> str:
     """`text` as a label (of a link, a switch, a button) that reads exactly so: no emphasis, links, colours or icons.
 
-    A name of letters, digits, spaces, hyphens and underscores between letters is its own label.
+    Streamlit reads as Markdown: labels of widgets, links and folds, options of buttons in a row, tooltips and toasts.
+    It does not read so what a selectbox or a multiselect offers, and cells of tables. Sentences belong into `caption`,
+    `notice` and `empty_state`, which take any text. Line ends become blanks. A name of
+    letters, digits, spaces, hyphens and underscores between letters is its own label.
     """
-    return _SIGNS.sub(_escaped, _REPLACED.sub(_WORD_JOINER, str(text).strip()))
+    return _SIGNS.sub(_escaped, _REPLACED.sub(_WORD_JOINER, " ".join(str(text).split())))
 
 
 def _escaped(sign: re.Match[str]) -> str:

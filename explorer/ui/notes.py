@@ -128,7 +128,8 @@ def _keep(sae: dict[str, Any], feature: int, written: Annotation, wanted: Annota
         st.session_state[f"so-replaced-{place}"] = after.replaced
         fields = " and ".join(name for name, _ in after.replaced)
         st.toast(
-            f"Your {fields} had been changed elsewhere meanwhile. The newest text was kept; Notes shows the other.",
+            f"Your {as_written(fields)} had been changed elsewhere meanwhile. The newest text was kept; Notes "
+            "shows the other.",
             icon=":material/info:", duration="infinite",
         )  # fmt: skip
 

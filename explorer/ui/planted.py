@@ -17,6 +17,7 @@ from explorer.ui.explained import how_measured
 from explorer.ui.feature_against import AGAINST
 from explorer.ui.figure import kept_figure
 from explorer.ui.find_features import MEASURE, planted_title
+from explorer.ui.markup import as_written
 from explorer.ui.style import caption
 from explorer.ui.url import go_to, link_to
 
@@ -47,7 +48,7 @@ def planted_section(store: Store) -> None:
         said = choose_one("Read from", list(KINDS.values()), "planted")
     kind = next(kind for kind, words in KINDS.items() if words == said)
     rows = dense if kind == "dense" else cached(fetch_planted, store, kind)
-    st.write(conclusion(rows, said))
+    st.write(as_written(conclusion(rows, said)))
     scored = rows[rows["score"].notna()]
     picked = chart(
         kept_figure(planted_map, rows, is_dark()),
