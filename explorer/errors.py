@@ -2,6 +2,15 @@
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable
+
+
+def nearest(text: str, known: Iterable[str]) -> str:
+    """A sentence with the known name that is most like a mistyped one, with a blank before it; empty where none is."""
+    found = difflib.get_close_matches(text, list(known), n=1)
+    return f" Did you mean {found[0]}?" if found else ""
+
 
 class ExplorerError(Exception):
     """Base of every error that is shown to a person as a sentence instead of a traceback."""
@@ -47,3 +56,7 @@ class MissingPackageError(ExplorerError):
         """The error with its sentence. used_for: what needs the package, in the plural. reason: why it fails."""
         what = f"does not load here ({reason})" if reason else "is not installed here"
         return cls(f"{package} {what}, and {used_for} need it. Install it with: pip install -r requirements.txt")
+
+
+class WorkerError(ExplorerError):
+    """A process that works for a run was ended from outside."""

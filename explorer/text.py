@@ -130,6 +130,18 @@ def plural_of(noun: str) -> str:
     return f"{noun[:-1]}ies" if noun.endswith("y") and noun[-2:-1] not in tuple("aeiou") else f"{noun}s"
 
 
+def size(n_bytes: float) -> str:
+    """'640 bytes', '1.2 MB', '83 GB': in the unit that shows the number, powers of 1000."""
+    amount, unit = max(0.0, float(n_bytes)), "bytes"
+    for larger in ("kB", "MB", "GB", "TB"):
+        if round(amount) < 1000:
+            break
+        amount, unit = amount / 1000, larger
+    digits = 1 if unit != "bytes" and amount < 9.95 else 0
+    text = f"{amount:.{digits}f}"
+    return "1 byte" if text == "1" and unit == "bytes" else f"{text} {unit}"
+
+
 def signed(value: object, digits: int = 2) -> str:
     """Like `number`, with a plus in front of what is above 0."""
     return number(value, digits, signed=True)

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from explorer.errors import ConfigError, ExplorerError, StoreBusyError
-from precompute.config import DATASETS, PRESETS, make_config, read_toml
+from precompute.config import RunConfig, make_config, read_toml
 from precompute.memory import keep_freed_memory
+from precompute.options import GROUPS, OPTIONS, Option, flag_of
+from precompute.options_page import help_of, types_of_options
+from precompute.processes import Stopped, stopped_by_signals
 
 EXIT_OK, EXIT_FAILED, EXIT_USAGE, EXIT_BUSY, EXIT_INTERRUPTED = 0, 1, 2, 3, 130
 
@@ -25,8 +29,10 @@ examples:
 Stop a run at any moment; the same command goes on where it stopped. Then browse:
   streamlit run app.py -- --store ~/stores/vocalset
 
+Every option in a table, with what the presets change: docs/options.md.
+
 exit codes: 0 done; 1 failed, with the reason in the last line; 2 wrong options; 3 another run is at work in the store;
-130 stopped with Ctrl-C.
+130 stopped with Ctrl-C, 143 by SIGTERM, 129 by SIGHUP.
 """
 
 
@@ -51,6 +57,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     _add_generate(commands.add_parser("generate", help="write generated singing with known truth, as VocalSet lies"))
     demo.add_argument("--open", action="store_true", help="open the app as soon as there is something to see")
+    demo.add_argument("--n-workers", type=int, default=0, help=help_of("n_workers"))
     for name, text in (
         ("status", "what the store holds and whether a run is at work"),
         ("verify", "check every file of the store against its hash, and the tables against each other"),
@@ -60,11 +67,12 @@ def build_parser() -> argparse.ArgumentParser:
             "--store", type=Path, required=True, help="folder of the store"
         )
     export = commands.add_parser("export-sae", help="write one SAE as a folder that SAELens opens")
-    export.add_argument("--store", type=Path, required=True)
+    export.add_argument("--store", type=Path, required=True, help="folder of the store")
     export.add_argument("--sae", required=True, help="the sae_id")
     export.add_argument("--out", type=Path, required=True, help="folder to write")
-    listing = commands.add_parser("list", help="the encoders, data sets or presets there are")
-    listing.add_argument("what", choices=("encoders", "datasets", "presets"))
+    listing = commands.add_parser("list", help="the encoders, data sets, presets or options there are")
+    listing.add_argument("what", choices=("encoders", "datasets", "presets", "options"), help="what to list")
+    listing.add_argument("--markdown", action="store_true", help="options: the page docs/options.md")
     return parser
 
 
@@ -88,50 +96,48 @@ def _words(text: str) -> tuple[str, ...]:
 
 
 def _add_run(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--config", type=Path, help="TOML file with the same names as these options")
-    what = parser.add_argument_group("what to read and where to write")
-    what.add_argument("--dataset", choices=DATASETS, help="how the recordings are laid out (see: list datasets)")
-    what.add_argument("--root", type=Path, help="folder of the recordings")
-    what.add_argument("--store", type=Path, help="folder of the store; made when it is not there")
-    what.add_argument("--label", help="metadata column to predict (default: the data set's own)")
-    what.add_argument("--group", help="metadata column that never crosses a split, such as singer")
-    what.add_argument("--clip-s", type=float, help="longest clip in seconds; longer files are cut (default: 10)")
-    models = parser.add_argument_group("models")
-    models.add_argument(
-        "--encoder",
-        dest="encoders",
-        action="append",
-        metavar="NAME[=HUB_ID[@REVISION]|FOLDER]",
-        help="ast, wavlm, hubert, mert, or any name with a hub id or folder of those model types; a commit, tag or "
-        "branch after @ pins a hub id; repeatable",
-    )
-    models.add_argument("--device", help="auto, cpu, cuda, cuda:1, mps (default: auto)")
-    models.add_argument("--offline", action="store_true", default=None, help="never ask the hub")
-    depth = parser.add_argument_group("how deep to go")
-    depth.add_argument("--preset", choices=sorted(PRESETS), help="see: list presets (default: default)")
-    depth.add_argument("--layers", help="best2, all, '6,12', or 'ast=6,12;hubert=3,12'")
-    depth.add_argument("--sparsities", type=_floats, help="such as 0.75,0.95: the share of features that are silent")
-    depth.add_argument(
-        "--n-features", type=int, help="features an SAE has (default: 2048 at width 768, else 8/3 x width)"
-    )
-    depth.add_argument("--seeds", type=_ints, help="such as 0,1,2")
-    depth.add_argument("--epochs", type=int)
-    depth.add_argument("--frame-cache-gb", type=float, help="disk that pass 1 may use to spare pass 2 (default: 6)")
-    depth.add_argument("--n-workers", type=int, help="processes for the parallel stages (default: all cores)")
-    how = parser.add_argument_group("how to run")
+    parser.add_argument("--config", type=Path, metavar="FILE", help="TOML file with the same names as these options")
+    for group in GROUPS:
+        part = parser.add_argument_group(group)
+        for name, option in OPTIONS.items():
+            if option.group == group and name != "faults":
+                _add_option(part, name, option)
+    how = parser.add_argument_group("this once")
     how.add_argument(
         "--dry-run", action="store_true", help="say what would be computed, how long and how large; write nothing"
     )
-    how.add_argument("--strict", action="store_true", default=None, help="a file that cannot be read is an error")
     how.add_argument("--quiet", action="store_true", help="only warnings and the last lines")
 
 
-def _floats(text: str) -> tuple[float, ...]:
-    return tuple(float(item) for item in text.split(","))
+def _add_option(part: argparse._ArgumentGroup, name: str, option: Option) -> None:
+    given: dict[str, Any] = {"dest": name, "help": help_of(name).replace("%", "%%"), "default": None}
+    kind = types_of_options()[name]
+    if kind == "bool":
+        given["action"] = argparse.BooleanOptionalAction
+    else:
+        given |= {"metavar": option.metavar, "choices": option.names or None, "type": _READERS.get(kind)}
+    if name == "encoders":
+        given |= {"action": "append", "type": str}
+    part.add_argument(flag_of(name), **{key: value for key, value in given.items() if key == "default" or value})
 
 
-def _ints(text: str) -> tuple[int, ...]:
-    return tuple(int(item) for item in text.split(","))
+def _numbers(read: Callable[[str], object], what: str) -> Callable[[str], tuple[object, ...]]:
+    def numbers(text: str) -> tuple[object, ...]:
+        try:
+            return tuple(read(item) for item in text.split(","))
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(f"{text!r} is no list of {what}, such as 1,2") from error
+
+    return numbers
+
+
+_READERS: Mapping[str, Callable[[str], object]] = {
+    "int": int,
+    "float": float,
+    "Path": Path,
+    "tuple[int, ...]": _numbers(int, "whole numbers"),
+    "tuple[float, ...]": _numbers(float, "numbers"),
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -143,44 +149,50 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.getLogger("precompute").setLevel(level)
     keep_freed_memory()
     try:
-        if command == "demo" and _show_built_demo(**options):
-            return EXIT_OK
-        from precompute import commands  # after --help and a finished demo: it imports torch
-
-        if command == "run":
-            given = {
-                name: value
-                for name, value in options.items()
-                if value is not None and name not in ("config", "dry_run")
-            }
-            from_file: dict[str, Any] = read_toml(options["config"]) if options["config"] else {}
-            if isinstance(from_file.get("encoder"), list | str):
-                encoders = from_file.pop("encoder")
-                from_file["encoders"] = [encoders] if isinstance(encoders, str) else encoders
-            config = make_config({**from_file, **given})
-            lines = commands.dry_run(config) if options["dry_run"] else commands.run_and_report(config)
-        elif command == "list":
-            lines = commands.list_things(options["what"])
-        else:
-            lines = getattr(commands, command.replace("-", "_"))(**options)
+        with stopped_by_signals():
+            lines = _lines_of(command, options)
     except StoreBusyError as error:
         return _fail(error, EXIT_BUSY)
     except ConfigError as error:
         return _fail(error, EXIT_USAGE)
     except ExplorerError as error:
         return _fail(error, EXIT_FAILED)
-    except KeyboardInterrupt:
-        sys.stderr.write("Stopped. Finished work is kept; the same command goes on from here.\n")
-        return EXIT_INTERRUPTED
-    sys.stdout.write("\n".join(lines) + "\n")
+    except KeyboardInterrupt as stop:
+        with contextlib.suppress(OSError):  # the terminal may be gone
+            sys.stderr.write("Interrupted. Finished work is kept; the same command goes on from here.\n")
+        return stop.code if isinstance(stop, Stopped) else EXIT_INTERRUPTED
+    sys.stdout.write("".join(f"{line}\n" for line in lines))
     return EXIT_OK
 
 
-def _show_built_demo(store: Path, *, open: bool) -> bool:
+def _lines_of(command: str, options: dict[str, Any]) -> list[str]:
+    """Do what the command says. Returns what there is to print when all is done."""
+    if command == "demo" and _show_built_demo(**options):
+        return []
+    from precompute import commands  # after --help and a finished demo: it imports torch
+
+    if command == "run":
+        config = _run_config(options)
+        return commands.dry_run(config) if options["dry_run"] else commands.run_and_report(config)
+    if command == "list":
+        return commands.list_things(**options)
+    return getattr(commands, command.replace("-", "_"))(**options)
+
+
+def _run_config(options: dict[str, Any]) -> RunConfig:
+    given = {name: value for name, value in options.items() if value is not None and name in OPTIONS}
+    from_file: dict[str, Any] = read_toml(options["config"]) if options["config"] else {}
+    if isinstance(from_file.get("encoder"), list | str):
+        encoders = from_file.pop("encoder")
+        from_file["encoders"] = [encoders] if isinstance(encoders, str) else encoders
+    return make_config({**from_file, **given})
+
+
+def _show_built_demo(store: Path, *, open: bool, n_workers: int) -> bool:
     """Whether the demo is built already; then say where, and with `open` stay with the app until it is closed."""
     from precompute import demo
 
-    if not demo.is_built(demo.demo_config(store)):
+    if not demo.is_built(demo.demo_config(store, n_workers=n_workers)):
         return False
     sys.stdout.write(f"The demo is in {store}. Browse it with:\n  streamlit run app.py -- --store {store}\n")
     sys.stdout.flush()

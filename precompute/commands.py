@@ -14,14 +14,16 @@ from explorer.sae import export_for_saelens, load_sae
 from explorer.store import ARTEFACTS, POINTER, current_generation, open_store
 from explorer.store.lock import is_locked
 from explorer.store.names import is_file, is_folder, printable
+from explorer.text import size
 from precompute import demo as demo_corpus
 from precompute.artefacts import Artefacts, explained
 from precompute.config import PRESET_NOTES, RunConfig
 from precompute.datasets import DATASETS, Skipped
 from precompute.datasets.base import REJECTED
 from precompute.datasets.singing.parts import crossed, vocalset_shaped
-from precompute.encoder_choice import open_encoders
+from precompute.encoder_choice import choose_encoders
 from precompute.lock import locked
+from precompute.options_page import option_lines, options_page
 from precompute.pipeline import RunSummary, open_job, run
 from precompute.places import check_places
 from precompute.plan import estimate
@@ -64,9 +66,10 @@ def skipped_lines(skipped: Sequence[Skipped]) -> list[str]:
 def dry_run(config: RunConfig) -> list[str]:
     """What a run would compute, how long it would take and how large it would get. Writes nothing to the store."""
     check_places(config.root, config.store)
+    choices = choose_encoders(config, Artefacts(config.store))
     with tempfile.TemporaryDirectory() as scratch:
         job = open_job(config, Artefacts(config.store, Path(scratch)), Reporter())
-        works = open_encoders(job)
+        works = [choice.at(job) for choice in choices]
         forecast = estimate(job, works, timed=True)
     names = ", ".join(f"{work.encoder_id} ({work.checkpoint.source})" for work in works)
     lines = [f"data set: {job.corpus.name}, {len(job.corpus.files)} files, {len(job.corpus.skipped)} not taken"]
@@ -75,9 +78,9 @@ def dry_run(config: RunConfig) -> list[str]:
     return [*lines, "Nothing was written. Run it without --dry-run."]
 
 
-def demo(store: Path, open: bool = False) -> list[str]:
+def demo(store: Path, open: bool = False, n_workers: int = 0) -> list[str]:
     """The demo, through the same pipeline as anything else; `open`: with the app, once there is something to see."""
-    config = demo_corpus.demo_config(store)
+    config = demo_corpus.demo_config(store, n_workers=n_workers)
     with demo_corpus.opened_app(store, is_wanted=open) as app:
         if demo_corpus.is_readable(store):
             app.open()
@@ -134,10 +137,10 @@ def status(store: Path) -> list[str]:
         "SELECT (SELECT count(*) FROM clips) AS clips, (SELECT count(*) FROM encoders) AS encoders, "
         "(SELECT count(*) FROM saes) AS saes, (SELECT sum(n_bytes) FROM generation_files) AS n_bytes"
     ).iloc[0]
-    size = float(counts["n_bytes"] if counts["n_bytes"] == counts["n_bytes"] else 0) / 1e6
+    n_bytes = counts["n_bytes"] if counts["n_bytes"] == counts["n_bytes"] else 0
     lines.append(
         f"generation {with_store.generation}: {counts['clips']:.0f} clips, {counts['encoders']:.0f} encoders, "
-        f"{counts['saes']:.0f} SAEs, {size:.0f} MB of files"
+        f"{counts['saes']:.0f} SAEs, {size(n_bytes)} of files"
     )
     return lines
 
@@ -167,8 +170,10 @@ def export_sae(store: Path, sae: str, out: Path) -> list[str]:
     return [f"{out}: cfg.json and sae_weights.safetensors of SAE {sae} (generation {current_generation(store)})."]
 
 
-def list_things(what: str) -> list[str]:
-    """The encoders, data sets or presets there are."""
+def list_things(what: str, markdown: bool = False) -> list[str]:
+    """The encoders, data sets, presets or options there are; `markdown`: the page of the options."""
+    if what == "options":
+        return options_page().splitlines() if markdown else option_lines()
     if what == "encoders":
         return [
             f"{spec.name:<8} {spec.hub_id} ({spec.sample_rate_hz} Hz, revision {spec.revision}), {spec.licence}"

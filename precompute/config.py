@@ -6,74 +6,61 @@ import dataclasses
 import math
 import os
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from explorer.errors import ConfigError
+from explorer.errors import ConfigError, nearest
 from precompute.option_types import checked
+from precompute.options import DATASETS, FAULTS, FEATURE_MAPS, LASSO_MODES, METHODS, OPTIONS, key_of_toml
 
-DATASETS = ("vocalset", "esc50", "folder", "synthetic")
 PAPER_SPARSITIES = (0.75, 0.80, 0.85, 0.90, 0.95, 0.99)
-_LEAST: Mapping[str, int] = {
-    "batch_size": 1,
-    "lasso_folds": 2,
-    "lasso_alphas": 1,
-    "lasso_permutations": 1,
-    "label_permutations": 1,
-    "n_top_clips": 1,
-    "n_playable_clips": 0,
-    "shard_clips": 1,
-    "n_workers": 0,
-    "split_seed": 0,
-    "n_crops": 1,
-}
 
 
 @dataclass(frozen=True)
 class PaperFaults:
-    """The published code's faults, each a switch: on in preset `paper`, off elsewhere."""
+    """The published code's faults, each a switch: on in preset `paper`, off elsewhere. `options.FAULTS` says which."""
 
-    wavlm_as_wav2vec2: bool = False  # WavLM without its gated relative position bias
-    encoders_in_training_mode: bool = False  # dropout while SAEs and probes train
-    drop_vibrado: bool = False  # files in a folder named vibrado are lost
-    pool_padding: bool = False  # zeros (and AST's special and padded tokens) are pooled as sound
+    wavlm_as_wav2vec2: bool = False
+    encoders_in_training_mode: bool = False
+    drop_vibrado: bool = False
+    pool_padding: bool = False
     completeness_one_without_weights: bool = False
-    last_batch_checkpoint: bool = False  # the SAE kept is the best on the last validation batch only
+    last_batch_checkpoint: bool = False
 
 
 @dataclass(frozen=True)
 class RunConfig:
-    """One run. Fields end in their units; the command line and a TOML file use the same names."""
+    """One run. Fields end in their units; the command line and a TOML file use the same names (see `options`)."""
 
     dataset: str
     root: Path
     store: Path
     encoders: tuple[str, ...]
     preset: str = "default"
-    label: str | None = None  # metadata column to use as label; None: the data set's own
+    label: str | None = None
     group: str | None = None
     clip_s: float = 10.0
-    layers: str = "best2"  # best2 | all | "6,12" | "ast=6,12;hubert=3"
+    layers: str = "best2"
     sparsities: tuple[float, ...] = PAPER_SPARSITIES
     reference_sparsity: float = 0.95
-    n_features: int | None = None  # None: 2048 at width 768, else round(8/3 x width)
+    n_features: int | None = None
     seeds: tuple[int, ...] = (0, 1, 2)
-    seeds_everywhere: bool = False  # False: the extra seeds at the reference sparsity only
+    seeds_everywhere: bool = False
     epochs: int = 100
     batch_size: int = 64
     learning_rate: float = 1e-3
-    method: str = "sound"  # sound | paper
+    method: str = "sound"
     probe_c_grid: tuple[float, ...] = (0.001, 0.01, 0.1, 1.0)
-    lasso: str = "cv-reference"  # cv-everywhere | cv-reference
+    lasso: str = "cv-reference"
     lasso_folds: int = 5
     lasso_alphas: int = 20
-    lasso_eps: float = 1e-3  # the lowest alpha tried, as a share of the highest
+    lasso_eps: float = 1e-3
     lasso_permutations: int = 5
-    lasso_counts_codes: bool = True  # how many codes reach 90 % of the best held-out R2 along the path
+    lasso_counts_codes: bool = True
     label_permutations: int = 100
-    feature_map: str = "umap"  # umap | pca
+    feature_map: str = "umap"
     maps_everywhere: bool = False
     dense_lasso_all_layers: bool = False
     n_top_clips: int = 12
@@ -81,45 +68,41 @@ class RunConfig:
     frame_cache_gb: float = 6.0
     shard_clips: int = 16
     device: str = "auto"
-    n_workers: int = 0  # 0: as many as there are cores
+    n_workers: int = 0
     split_seed: int = 0
     strict: bool = False
     offline: bool = False
     faults: PaperFaults = PaperFaults()
-    crop_s: float = 5.0  # preset paper: seconds of a training crop
-    n_crops: int = 8  # preset paper: fixed seeded crops a clip
+    crop_s: float = 5.0
+    n_crops: int = 8
 
     def __post_init__(self) -> None:
-        _check(self.dataset in DATASETS, "dataset", self.dataset, f"one of {', '.join(DATASETS)}")
-        _check(bool(self.encoders), "encoder", "none", "at least one, such as --encoder hubert")
+        _require("dataset", self.dataset in DATASETS, self.dataset)
         names = [encoder.split("=")[0] for encoder in self.encoders]
-        _check(
-            len(set(names)) == len(names), "encoder", ", ".join(names), "each name once; write NAME=FOLDER to rename"
-        )
-        _check(0.5 <= self.clip_s <= 600, "clip-s", self.clip_s, "seconds between 0.5 and 600")
-        _check(bool(self.sparsities), "sparsities", "none", "at least one between 0 and 1")
-        for sparsity in (*self.sparsities, self.reference_sparsity):
-            _check(0 < sparsity < 1, "sparsity", sparsity, "a share between 0 and 1, such as 0.95")
-        _check_once("sparsities", self.sparsities)
-        _check(bool(self.seeds), "seeds", "none", "at least one whole number")
+        _require("encoders", len(set(names)) == len(names) > 0, ", ".join(names) or "none")
+        _require("clip_s", 0.5 <= self.clip_s <= 600, self.clip_s)
+        for sparsity in self.sparsities:
+            _require("sparsities", 0 < sparsity < 1, sparsity)
+        _require("reference_sparsity", 0 < self.reference_sparsity < 1, self.reference_sparsity)
         for seed in self.seeds:
-            _check(0 <= seed < 2**32, "seeds", seed, "whole numbers from 0 on")
-        _check_once("seeds", self.seeds)
-        _check(bool(self.probe_c_grid), "probe-c-grid", "none", "at least one number above 0")
+            _require("seeds", 0 <= seed < 2**32, seed)
         for c in self.probe_c_grid:
-            _check(0 < c < math.inf, "probe-c-grid", c, "numbers above 0")
-        for name, least in _LEAST.items():
-            value = getattr(self, name)
-            _check(value >= least, name.replace("_", "-"), value, f"{least} or more")
-        _check(0 < self.learning_rate < math.inf, "learning-rate", self.learning_rate, "a number above 0")
-        _check(0 < self.lasso_eps < 1, "lasso-eps", self.lasso_eps, "a share between 0 and 1")
-        _check(0 < self.crop_s < math.inf, "crop-s", self.crop_s, "seconds above 0")
-        _check(self.n_features is None or 8 <= self.n_features <= 65536, "n-features", self.n_features, "8 to 65536")
-        _check(1 <= self.epochs <= 100_000, "epochs", self.epochs, "1 to 100000")
-        _check(self.method in ("sound", "paper"), "method", self.method, "sound or paper")
-        _check(self.lasso in ("cv-everywhere", "cv-reference"), "lasso", self.lasso, "cv-everywhere or cv-reference")
-        _check(self.feature_map in ("umap", "pca"), "feature-map", self.feature_map, "umap or pca")
-        _check(self.frame_cache_gb >= 0, "frame-cache-gb", self.frame_cache_gb, "0 or more gigabytes")
+            _require("probe_c_grid", 0 < c < math.inf, c)
+        for name in ("sparsities", "seeds", "probe_c_grid"):
+            values = getattr(self, name)
+            _require(name, len(set(values)) == len(values) > 0, ", ".join(f"{value:g}" for value in values) or "none")
+        for name, option in OPTIONS.items():
+            if option.least is not None:
+                _require(name, option.least <= getattr(self, name) < 2**32, getattr(self, name))
+        _require("learning_rate", 0 < self.learning_rate < math.inf, self.learning_rate)
+        _require("lasso_eps", 0 < self.lasso_eps < 1, self.lasso_eps)
+        _require("crop_s", 0 < self.crop_s < math.inf, self.crop_s)
+        _require("n_features", self.n_features is None or 8 <= self.n_features <= 65536, self.n_features)
+        _require("epochs", 1 <= self.epochs <= 100_000, self.epochs)
+        _require("method", self.method in METHODS, self.method)
+        _require("lasso", self.lasso in LASSO_MODES, self.lasso)
+        _require("feature_map", self.feature_map in FEATURE_MAPS, self.feature_map)
+        _require("frame_cache_gb", self.frame_cache_gb >= 0, self.frame_cache_gb)
 
     @property
     def is_paper(self) -> bool:
@@ -218,12 +201,11 @@ def make_config(options: Mapping[str, Any]) -> RunConfig:
 
     Raises ConfigError for an unknown name or value.
     """
-    known = {item.name for item in dataclasses.fields(RunConfig)}
-    unknown = sorted(set(options) - known)
-    _check(not unknown, "option", ", ".join(unknown), f"one of {', '.join(sorted(known))}")
+    unknown = sorted(set(options) - set(OPTIONS))
+    _check_known("option", unknown, OPTIONS)
     given = checked(RunConfig, {name: value for name, value in options.items() if value is not None})
     preset = given.get("preset") or "default"
-    _check(preset in PRESETS, "preset", preset, f"one of {', '.join(PRESETS)}")
+    _require("preset", preset in PRESETS, preset)
     values: dict[str, Any] = {**PRESETS[preset], **given, "preset": preset}
     for name in ("root", "store"):
         if name not in values:
@@ -244,13 +226,12 @@ def _switched(faults: PaperFaults, given: object) -> PaperFaults:
     """The preset's faults with those that are named in `given` switched; the others stay as the preset has them."""
     if isinstance(given, PaperFaults):
         return given
-    known = [item.name for item in dataclasses.fields(PaperFaults)]
     if not isinstance(given, Mapping):
-        raise ConfigError(f"faults: {given!r} is not allowed; give a table [faults] of {', '.join(known)}.")
-    unknown = sorted(set(given) - set(known))
-    _check(not unknown, "faults", ", ".join(unknown), f"some of {', '.join(known)}")
+        raise ConfigError(f"faults: {given!r} is not allowed; give a table [faults] of {', '.join(FAULTS)}.")
+    _check_known("faults", sorted(set(given) - set(FAULTS)), FAULTS)
     for name, value in given.items():
-        _check(isinstance(value, bool), f"faults.{name}", value, "true or false")
+        if not isinstance(value, bool):
+            raise ConfigError(f"faults.{name}: {value!r} is not allowed; give true or false.")
     return dataclasses.replace(faults, **given)
 
 
@@ -265,11 +246,6 @@ def read_toml(path: Path) -> dict[str, Any]:
         raise ConfigError(f"The configuration {path} is not TOML: {error}.") from error
 
 
-def _check_once(name: str, values: tuple[object, ...]) -> None:
-    twice = [value for value in values if values.count(value) > 1]
-    _check(not twice, name, twice[:1], "each value once")
-
-
 def _plain_names(table: Mapping[str, Any]) -> dict[str, Any]:
     """The same table with underscores for dashes in its names, tables inside it too."""
     return {
@@ -278,6 +254,17 @@ def _plain_names(table: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _check(condition: bool, name: str, value: object, allowed: str) -> None:
+def _require(name: str, condition: bool, value: object) -> None:
+    """Raise ConfigError with what the option may be, unless `condition`."""
     if not condition:
-        raise ConfigError(f"{name}: {value!r} is not allowed; give {allowed}.")
+        option = OPTIONS[name]
+        near = nearest(str(value), option.names)
+        raise ConfigError(f"{key_of_toml(name)}: {value!r} is not allowed; give {option.allowed}.{near}")
+
+
+def _check_known(what: str, unknown: Sequence[str], known: Iterable[str]) -> None:
+    if unknown:
+        raise ConfigError(
+            f"{what}: {', '.join(unknown)} is not allowed; there are {', '.join(sorted(known))}."
+            f"{nearest(unknown[0], known)}"
+        )

@@ -13,15 +13,15 @@ import numpy as np
 import pandas as pd
 
 from explorer.audio import AudioInfo
-from explorer.errors import DatasetError
 from explorer.factors import FACTORS
 from precompute.artefacts import Artefacts, Bundle, key_of
 from precompute.config import RunConfig
-from precompute.datasets import DATASETS, Clip, Corpus, Skipped, SourceFile, read_corpus
+from precompute.datasets import DATASETS, Clip, Corpus, Skipped, SourceFile, corpus_name, read_corpus
 from precompute.factor_worker import preview_name
+from precompute.job import Job
 from precompute.reporting import Reporter
 
-CORPUS_STAGE = "corpus"
+CORPUS_STAGE, NAMES_STAGE = "corpus", "names"
 VERSION = 2
 
 
@@ -30,8 +30,6 @@ def find_corpus(config: RunConfig, artefacts: Artefacts, reporter: Reporter) -> 
 
     One with files that were refused for a reason that may pass is read again each time, and stands for itself.
     """
-    if not config.root.is_dir():
-        raise DatasetError(f"The data set {config.root} is not there. Give the folder of recordings with --root.")
     key = key_of(
         version=VERSION,
         kind=config.dataset,
@@ -48,12 +46,13 @@ def find_corpus(config: RunConfig, artefacts: Artefacts, reporter: Reporter) -> 
     with reporter.stage("read the recordings", 0, "files") as stage:
         bundle = artefacts.find(CORPUS_STAGE, key)
         if bundle is not None:
-            stage.reuse()
-            return _from_facts(bundle.facts(), config.root), bundle
+            corpus = _from_facts(bundle.facts(), config.root)
+            stage.found(len(corpus.files), amount=0)
+            return corpus, bundle
 
         def on_file(n_done: int, n_total: int) -> None:
             stage.total = n_total
-            stage.advance(n_done - stage.done)
+            stage.made(amount=n_done - stage.done)
 
         corpus = read_corpus(
             config.dataset,
@@ -110,7 +109,7 @@ def _to_facts(corpus: Corpus) -> dict[str, Any]:
     facts = {
         field.name: getattr(corpus, field.name)
         for field in dataclasses.fields(corpus)
-        if field.name not in ("clips", "files", "skipped", "root")
+        if field.name not in ("clips", "files", "skipped", "root", "name")  # the last two say where it lies now
     }
     facts["skipped"] = [dataclasses.asdict(item) for item in corpus.skipped]
     facts["files"] = [
@@ -135,8 +134,9 @@ def _from_facts(facts: dict[str, Any], root: Path) -> Corpus:
     )
     clips = tuple(Clip(**{**item, "file": files[item["file"]]}) for item in facts.pop("clips"))
     skipped = tuple(Skipped(**item) for item in facts.pop("skipped"))
-    facts.pop("subject", None)
-    return Corpus(**facts, root=root, clips=clips, files=files, skipped=skipped)
+    for other in ("subject", "name"):
+        facts.pop(other, None)
+    return Corpus(**facts, name=corpus_name(root), root=root, clips=clips, files=files, skipped=skipped)
 
 
 def _tables(corpus: Corpus, config: RunConfig) -> dict[str, pd.DataFrame]:
@@ -184,8 +184,14 @@ def _tables(corpus: Corpus, config: RunConfig) -> dict[str, pd.DataFrame]:
         "skipped_files": pd.DataFrame(
             [(item.path, item.reason, item.kind) for item in corpus.skipped], columns=["path", "reason", "kind"]
         ),
-        "factors": pd.DataFrame([{"factor_index": i, **dataclasses.asdict(f)} for i, f in enumerate(FACTORS)]),
     }
+
+
+def keep_factor_names(job: Job) -> None:
+    """What the factors are called and described as."""
+    rows = pd.DataFrame([{"factor_index": i, **dataclasses.asdict(factor)} for i, factor in enumerate(FACTORS)])
+    with job.reporter.stage("names of factors", 0, "tables") as stage:
+        job.keep_rows(stage, NAMES_STAGE, "factors", "factors", rows)
 
 
 def playable_clips(corpus: Corpus, n_clips: int) -> set[int]:

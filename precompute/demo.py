@@ -27,7 +27,7 @@ BUILT = "built.json"
 APP = Path(__file__).parent.parent / "app.py"
 
 
-def demo_config(store: Path) -> RunConfig:
+def demo_config(store: Path, *, n_workers: int = 0) -> RunConfig:
     """The demo's run: every layer probed, the two best with SAEs at six sparsities, three seeds at 95 %.
 
     Lasso and labels are those of preset `quick`. Raises StoreError when the encoders are not there.
@@ -47,6 +47,7 @@ def demo_config(store: Path) -> RunConfig:
             "preset": "quick",
             "sparsities": PAPER_SPARSITIES,
             "seeds": (0, 1, 2),
+            "n_workers": n_workers,
             "probe_c_grid": (0.3,),  # trained states need a weaker penalty than the preset's
         }
     )
@@ -60,7 +61,9 @@ def write_demo_corpus(config: RunConfig) -> None:
 def write_generated(root: Path, part: Part, *, seed: int, n_workers: int, reporter: Reporter) -> None:
     """Write a generated corpus, with progress."""
     with reporter.stage("singing", len(part.cells), "clips") as stage:
-        write_corpus(root, part, seed=seed, n_workers=n_workers, progress=lambda *_: stage.advance())
+        write_corpus(root, part, seed=seed, n_workers=n_workers, progress=lambda *_: stage.made(amount=1))
+        if not stage.n_done:
+            stage.found(len(part.cells), amount=0)
 
 
 def is_built(config: RunConfig) -> bool:
@@ -104,7 +107,8 @@ def remember_built(config: RunConfig) -> None:
 
 
 def _recipe(config: RunConfig) -> dict[str, str]:
-    options = {name: value for name, value in config.as_dict().items() if name not in ("store", "root", "encoders")}
+    places = ("store", "root", "encoders", "n_workers")
+    options = {name: value for name, value in config.as_dict().items() if name not in places}
     files = [path for name in NAMES for path in sorted((ENCODERS / name).iterdir()) if path.is_file()]
     made_by = key_of(schema=SCHEMA_VERSION, corpus=CORPUS_VERSION)
     return {

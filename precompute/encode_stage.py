@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from explorer.encoders import AST_FAMILY, Checkpoint, Encoder, Loader, find_checkpoint, load_encoder
+from explorer.encoders import AST_FAMILY, Checkpoint, Encoder, Loader, load_encoder
 from explorer.pooling import Pooling
 from precompute.artefacts import Bundle, key_of
+from precompute.config import RunConfig
 from precompute.hidden_states import (
     CROPS_STAGE,
     FRAMES_STAGE,
@@ -30,7 +32,7 @@ from precompute.job import Job
 from precompute.reporting import Stage
 from precompute.shards import Shard
 
-ENCODER_STAGE, STATES_STAGE = "encoders", "states"
+ENCODER_STAGE, FRAME_RATE_STAGE, STATES_STAGE = "encoders", "frame_rates", "states"
 
 
 @dataclass(eq=False)
@@ -76,10 +78,10 @@ class EncoderAtWork:
                 self._encoder = load_encoder(
                     self.name,
                     device=self.job.config.device,
-                    loader=_loader(self.job),
+                    loader=loader_of(self.job.config),
                     offline=self.job.config.offline,
                 )
-                stage.advance()
+                stage.made()
         return self._encoder
 
     def prepare(self) -> None:
@@ -116,13 +118,9 @@ class States:
         return self.first_cld[:, layer], self.crops_cnld[:, :, layer]
 
 
-def open_encoder(job: Job, name: str) -> EncoderAtWork:
-    """Find and check a checkpoint without loading it."""
-    return EncoderAtWork(job, name, find_checkpoint(name, loader=_loader(job), offline=job.config.offline))
-
-
-def _loader(job: Job) -> Loader:
-    return "paper" if job.config.faults.wavlm_as_wav2vec2 else "own class"
+def loader_of(config: RunConfig) -> Loader:
+    """How the run loads WavLM."""
+    return "paper" if config.faults.wavlm_as_wav2vec2 else "own class"
 
 
 def encode_corpus(work: EncoderAtWork) -> np.ndarray:
@@ -133,7 +131,7 @@ def encode_corpus(work: EncoderAtWork) -> np.ndarray:
         todo = []
         for shard in job.shards:
             if work.is_encoded(shard):
-                stage.reuse(shard.duration_s)
+                stage.found(len(shard.clips), amount=shard.duration_s)
             else:
                 todo.append(shard)
         if todo:
@@ -142,7 +140,7 @@ def encode_corpus(work: EncoderAtWork) -> np.ndarray:
             frame_layers = tuple(layers) if size <= job.config.frame_cache_gb * 1e9 else ()
             tasks = [ShardTask(shard, tuple(layers), frame_layers) for shard in todo]
             _encode(work, tasks, stage, all_tokens=work.pools_all_tokens)
-    job.record.use(_encoder_bundle(work))
+        _keep_description(work, stage)
     return load_pooled(job.artefacts, work.states_name, job.shards, all_tokens=work.pools_all_tokens)
 
 
@@ -176,6 +174,7 @@ def _encode(work: EncoderAtWork, tasks: Sequence[ShardTask], stage: Stage, *, al
         n_workers=work.job.config.workers(),
         n_clips=len(work.job.corpus.clips),
         on_clip=stage.advance,
+        on_kept=lambda shard: stage.made(len(shard.clips)),
     )
 
 
@@ -208,7 +207,7 @@ def encode_training_crops(work: EncoderAtWork) -> tuple[np.ndarray, np.ndarray]:
                 in_training = in_training or load_encoder(
                     work.name,
                     device=config.device,
-                    loader=_loader(job),
+                    loader=loader_of(config),
                     offline=config.offline,
                     training_mode=training_mode,
                     seed=config.seeds[0],
@@ -216,8 +215,9 @@ def encode_training_crops(work: EncoderAtWork) -> tuple[np.ndarray, np.ndarray]:
                 encode_crops(
                     job.artefacts, work.network(), in_training, shard, key=key, on_clip=stage.advance, **arguments
                 )
+                stage.made(len(shard.clips))
             else:
-                stage.reuse(len(shard.clips) * config.crop_s * (1 + config.n_crops))
+                stage.found(len(shard.clips), amount=len(shard.clips) * config.crop_s * (1 + config.n_crops))
             arrays = job.artefacts.get(CROPS_STAGE, key).arrays("crops")
             firsts.append(arrays["first_cld"])
             crops.append(arrays["crops_cnld"])
@@ -229,45 +229,35 @@ def playable_key(work: EncoderAtWork, layer: int, playable: set[int]) -> str:
     return key_of(encoder=work.states_name, layer=layer, clips=sorted(playable), corpus=work.job.corpus.corpus_id)
 
 
-def keep_playable_states(work: EncoderAtWork, layer: int, playable: set[int]) -> None:
-    """Keep the frames of the playable clips at one layer as a file of the store, in half precision."""
+def keep_playable_states(work: EncoderAtWork, layers: Sequence[int], playable: set[int]) -> None:
+    """Keep the frames of the playable clips at some layers as files of the store, in half precision."""
     job = work.job
-    key = playable_key(work, layer, playable)
-    bundle = job.artefacts.find(STATES_STAGE, key)
-    if bundle is None:
-        arrays: dict[str, np.ndarray] = {}
-        for shard in job.shards:
-            wanted = [row for row, clip in enumerate(shard.clips) if clip.clip_index in playable]
-            if not wanted:
-                continue
-            frames = load_frames(job.artefacts, work.states_name, shard, layer)
-            for row in wanted:
-                clip_id = shard.clips[row].clip_id
-                mean_d = frames[row].values_td.mean(axis=0, dtype=np.float64).astype(np.float32)
-                arrays[f"{clip_id}.mean_d"] = mean_d
-                arrays[f"{clip_id}.delta_td"] = (frames[row].values_td - mean_d).astype(np.float16)
-                arrays[f"{clip_id}.times_s"] = frames[row].times_s
-        with job.artefacts.writing(STATES_STAGE, key) as bundle:
-            bundle.add_arrays(f"states-{work.encoder_id}-L{layer:02d}-{key[:8]}", arrays)
-        bundle = job.artefacts.get(STATES_STAGE, key)
-    job.record.use(bundle)
+    with job.reporter.stage(f"playable states of {work.checkpoint.spec.name}", len(layers), "layers") as stage:
+        for layer in layers:
+            key = playable_key(work, layer, playable)
+            make = partial(_add_playable, work, layer, playable, f"states-{work.encoder_id}-L{layer:02d}-{key[:8]}")
+            job.keep(stage, STATES_STAGE, key, make)
 
 
-def _encoder_bundle(work: EncoderAtWork) -> Bundle:
-    checkpoint, job = work.checkpoint, work.job
-    key = key_of(
-        fingerprint=checkpoint.fingerprint,
-        name=checkpoint.spec.name,
-        source=checkpoint.source,
-        revision=checkpoint.revision,
-        is_trained=checkpoint.is_trained,
-        is_published=checkpoint.is_published,
-        note=checkpoint.note,
-    )
-    bundle = job.artefacts.find(ENCODER_STAGE, key)
-    if bundle is not None:
-        return bundle
-    frame_rate_hz = work.network().frame_rate_hz
+def _add_playable(work: EncoderAtWork, layer: int, playable: set[int], name: str, bundle: Bundle) -> None:
+    arrays: dict[str, np.ndarray] = {}
+    for shard in work.job.shards:
+        wanted = [row for row, clip in enumerate(shard.clips) if clip.clip_index in playable]
+        if not wanted:
+            continue
+        frames = load_frames(work.job.artefacts, work.states_name, shard, layer)
+        for row in wanted:
+            clip_id = shard.clips[row].clip_id
+            mean_d = frames[row].values_td.mean(axis=0, dtype=np.float64).astype(np.float32)
+            arrays[f"{clip_id}.mean_d"] = mean_d
+            arrays[f"{clip_id}.delta_td"] = (frames[row].values_td - mean_d).astype(np.float16)
+            arrays[f"{clip_id}.times_s"] = frames[row].times_s
+    bundle.add_arrays(name, arrays)
+
+
+def _keep_description(work: EncoderAtWork, stage: Stage) -> None:
+    """The encoder's row. It says what the checkpoint says of itself now: whatever is in it is in the bundle's name."""
+    checkpoint = work.checkpoint
     row = {
         "encoder_id": checkpoint.encoder_id,
         "name": checkpoint.spec.name,
@@ -280,7 +270,7 @@ def _encoder_bundle(work: EncoderAtWork) -> Bundle:
         "weights_sha256": checkpoint.weights_sha256,
         "preprocessor_sha256": checkpoint.preprocessor_sha256,
         "sample_rate_hz": checkpoint.sample_rate_hz,
-        "frame_rate_hz": frame_rate_hz,
+        "frame_rate_hz": _frame_rate_hz(work, stage),
         "n_layers": checkpoint.n_layers,
         "d_model": checkpoint.d_model,
         "is_trained": checkpoint.is_trained,
@@ -288,8 +278,15 @@ def _encoder_bundle(work: EncoderAtWork) -> Bundle:
         "licence": checkpoint.spec.licence,
         "note": checkpoint.note,
     }
-    with job.artefacts.writing(ENCODER_STAGE, key) as bundle:
-        bundle.add_table(
-            "encoders", pd.DataFrame([row]).astype(dict.fromkeys(("is_trained", "is_published"), "boolean"))
-        )
-    return job.artefacts.get(ENCODER_STAGE, key)
+    rows = pd.DataFrame([row]).astype(dict.fromkeys(("is_trained", "is_published"), "boolean"))
+    work.job.keep_rows(stage, ENCODER_STAGE, checkpoint.encoder_id, "encoders", rows)
+
+
+def _frame_rate_hz(work: EncoderAtWork, stage: Stage) -> float:
+    """Frames a second; the network tells, and is loaded for it once."""
+
+    def ask(bundle: Bundle) -> None:
+        bundle.add_facts({"frame_rate_hz": work.network().frame_rate_hz})
+
+    key = key_of(fingerprint=work.fingerprint)
+    return float(work.job.keep(stage, FRAME_RATE_STAGE, key, ask, n=0, amount=0).facts()["frame_rate_hz"])

@@ -1,41 +1,72 @@
-"""The encoders of a run, found and checked before anything is computed."""
+"""The encoders of a run, found and checked with all that depends on them before a single recording is read."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
-from explorer.encoders import find_device
+from explorer.encoders import Checkpoint, find_checkpoint, find_device, parse_encoder
 from explorer.errors import ConfigError
 from precompute.artefacts import Artefacts
-from precompute.encode_stage import ENCODER_STAGE, EncoderAtWork, open_encoder
+from precompute.config import RunConfig
+from precompute.encode_stage import ENCODER_STAGE, EncoderAtWork, loader_of
 from precompute.job import Job
 from precompute.layer_choice import check_layer_names, named_layers
+from precompute.places import check_root
 from precompute.run_records import load_runs
 from precompute.sae_stage import planned
 
 
-def open_encoders(job: Job) -> list[EncoderAtWork]:
-    """Every encoder that the run names, in its order.
+@dataclass(frozen=True)
+class Choice:
+    """An encoder as the run names it, and the checkpoint that was found for it."""
 
-    Raises EncoderError for a checkpoint that is not there or not whole. Raises ConfigError for a device that is not
-    there, for layers that a checkpoint does not have, for a sparsity that its width cannot hold, and for one that has
-    another name already, in this run or in the store: an SAE belongs to a checkpoint, and would be shown under one.
+    text: str
+    checkpoint: Checkpoint
+
+    def at(self, job: Job) -> EncoderAtWork:
+        """The same, as a job works with it."""
+        return EncoderAtWork(job, self.text, self.checkpoint)
+
+
+def choose_encoders(config: RunConfig, artefacts: Artefacts) -> list[Choice]:
+    """Every encoder that the run names, in its order. Reads no recording and writes nothing.
+
+    What costs nothing to check comes first, then folders, then whether the recordings are there, and what may have to
+    be fetched last. Raises EncoderError for a name that is none and a checkpoint that is not there or not whole.
+    Raises DatasetError where there are no recordings. Raises ConfigError for a device that is not there, for layers
+    that a checkpoint does not have, for a sparsity that its width cannot hold, and for a checkpoint that has another
+    name already, in this run or in the store: an SAE belongs to a checkpoint, and would be shown under one.
     """
-    find_device(job.config.device)
-    works = [open_encoder(job, name) for name in job.config.encoders]
-    check_layer_names(job.config.layers, [work.checkpoint.spec.name for work in works])
-    known = dict(_recorded(job.artefacts))
-    for work in works:
-        name = work.checkpoint.spec.name
-        other = known.setdefault(work.fingerprint, name)
+    find_device(config.device)
+    named = {text: parse_encoder(text) for text in config.encoders}
+    check_layer_names(config.layers, [choice.name for choice in named.values()])
+    found = {text: _choose(config, text) for text, choice in named.items() if choice.folder is not None}
+    check_root(config.root)
+    found |= {text: _choose(config, text) for text, choice in named.items() if choice.folder is None}
+    choices = [found[text] for text in config.encoders]
+    _check_named_once(choices, artefacts)
+    return choices
+
+
+def _choose(config: RunConfig, text: str) -> Choice:
+    checkpoint = find_checkpoint(text, loader=loader_of(config), offline=config.offline)
+    planned(config, checkpoint.d_model)
+    named_layers(config.layers, checkpoint)
+    return Choice(text, checkpoint)
+
+
+def _check_named_once(choices: Sequence[Choice], artefacts: Artefacts) -> None:
+    known = dict(_recorded(artefacts))
+    for choice in choices:
+        checkpoint = choice.checkpoint
+        name = checkpoint.spec.name
+        other = known.setdefault(checkpoint.fingerprint, name)
         if other != name:
             raise ConfigError(
-                f"{name} and {other} are one checkpoint ({work.checkpoint.source}, fingerprint "
-                f"{work.fingerprint[:8]}). Name it once: --encoder {other}=..."
+                f"{name} and {other} are one checkpoint ({checkpoint.source}, fingerprint "
+                f"{checkpoint.fingerprint[:8]}). Name it once: --encoder {other}=..."
             )
-        planned(job, work.checkpoint.d_model)
-        named_layers(work)
-    return works
 
 
 def _recorded(artefacts: Artefacts) -> Iterator[tuple[str, str]]:

@@ -61,8 +61,7 @@ def process_encoder(
         find_planted(work, truth, states, references)
     if config.dense_lasso_all_layers:
         _predict_from_dense(work, states, [layer for layer in work.layers() if layer not in layers], factors_cg)
-    for layer in layers:
-        keep_playable_states(work, layer, playable)
+    keep_playable_states(work, layers, playable)
     drop_other_frames(work, layers)
     return references, choices
 
@@ -99,7 +98,7 @@ def analyse_saes(work: EncoderAtWork, states: States, trained: Sequence[TrainedS
         dictionary = Dictionary(
             item.sae_id, work.encoder_id, item.layer, item.sparsity, item.seed, item.is_reference, codes_cf
         )
-        return analyse(work, item, states), dictionary
+        return analyse(work, item, states, stage), dictionary
 
     reporter, n_workers = work.job.reporter, work.job.config.workers()
     bundles, dictionaries = [], []
@@ -110,13 +109,11 @@ def analyse_saes(work: EncoderAtWork, states: States, trained: Sequence[TrainedS
         for bundle, dictionary in pool.map(analyse_one, trained):
             bundles.append(bundle)
             dictionaries.append(dictionary)
-            stage.advance()
     layers = sorted({item.layer for item in trained})
-    with reporter.stage(f"traces of {work.checkpoint.spec.name}", len(layers), "layers") as stage:
+    with reporter.stage(f"traces of {work.checkpoint.spec.name}", len(trained), "SAEs") as stage:
         for layer in layers:
             of_layer = [(item, bundle) for item, bundle in zip(trained, bundles, strict=True) if item.layer == layer]
-            keep_traces(work, layer, [(item.sae_id, item.load(), bundle) for item, bundle in of_layer])
-            stage.advance()
+            keep_traces(work, layer, [(item.sae_id, item.load(), bundle) for item, bundle in of_layer], stage)
     return dictionaries
 
 
@@ -144,6 +141,7 @@ def _predict_factors(
                 given = None if is_chosen_anew or job.protocol != HELD_OUT else reference
                 bundle = lasso(
                     job,
+                    stage,
                     codes_of[item.sae_id],
                     factors_cg,
                     item.sae_id,
@@ -153,7 +151,6 @@ def _predict_factors(
                     protocol=job.protocol,
                 )
                 reference = bundle if item.is_reference else reference
-                stage.advance()
 
 
 def _predict_from_dense(work: EncoderAtWork, states: States, layers: Sequence[int], factors_cg: np.ndarray) -> None:
@@ -163,5 +160,4 @@ def _predict_from_dense(work: EncoderAtWork, states: States, layers: Sequence[in
         for layer in layers:
             x_cd = states.pooled_cld[:, layer]
             name = dense_id(work.encoder_id, layer)
-            lasso(job, x_cd, factors_cg, name, seed=0, pooling=work.pooling, protocol=job.protocol)
-            stage.advance()
+            lasso(job, stage, x_cd, factors_cg, name, seed=0, pooling=work.pooling, protocol=job.protocol)

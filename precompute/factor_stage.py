@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import multiprocessing
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from functools import partial
 
 import numpy as np
 
 from explorer.factors import FACTORS
+from precompute.artefacts import Artefacts
 from precompute.factor_worker import FACTOR_STAGE, factor_key, factor_shard
 from precompute.job import Job
+from precompute.processes import at_work
 from precompute.shards import Shard
 
 
@@ -26,8 +27,15 @@ def make_factors(job: Job, *, meanwhile: Callable[[], None] = lambda: None) -> n
             if job.artefacts.find(FACTOR_STAGE, factor_key(shard)) is None:
                 todo.append(shard)
             else:
-                stage.reuse(shard.duration_s)
-        _compute_factors(job, todo, stage.advance, meanwhile)
+                stage.found(len(shard.clips), amount=shard.duration_s, name=factor_key(shard))
+        if todo:
+            artefacts = Artefacts(job.artefacts.store, job.artefacts.scratch)  # without what this process checked
+            with at_work(partial(factor_shard, artefacts), todo, job.config.workers()) as results:
+                meanwhile()
+                for shard, _ in zip(todo, results, strict=True):
+                    stage.made(len(shard.clips), amount=shard.duration_s, name=factor_key(shard))
+        else:
+            meanwhile()
         values_cg = np.full((len(job.corpus.clips), len(FACTORS)), np.nan)
         for shard in job.shards:
             bundle = job.record.use(job.artefacts.get(FACTOR_STAGE, factor_key(shard)))
@@ -36,22 +44,3 @@ def make_factors(job: Job, *, meanwhile: Callable[[], None] = lambda: None) -> n
             at = rows["clip_id"].map(position).to_numpy(dtype=int)
             values_cg[at, rows["factor_index"].to_numpy(dtype=int)] = rows["value"].to_numpy(dtype=float)
     return values_cg
-
-
-def _compute_factors(
-    job: Job, todo: list[Shard], on_seconds: Callable[[float], None], meanwhile: Callable[[], None]
-) -> None:
-    if not todo:
-        meanwhile()
-        return
-    n_workers = min(job.config.workers(), len(todo))
-    with ProcessPoolExecutor(n_workers, mp_context=multiprocessing.get_context("spawn")) as pool:
-        futures = {pool.submit(factor_shard, job.artefacts, shard): shard for shard in todo}
-        try:
-            meanwhile()
-            for future in as_completed(futures):
-                future.result()
-                on_seconds(futures[future].duration_s)
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise

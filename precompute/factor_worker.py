@@ -25,6 +25,8 @@ def preview_name(clip_id: str) -> str:
 
 def factor_shard(artefacts: Artefacts, shard: Shard) -> None:
     """Measure every clip of the shard at its file's own rate, and keep the values beside the previews."""
+    if artefacts.find(FACTOR_STAGE, factor_key(shard)) is not None:  # made by one that was ended before it said so
+        return
     rows: list[tuple[str, int, float | None, str | None]] = []
     with artefacts.writing(FACTOR_STAGE, factor_key(shard)) as bundle, explained(artefacts.store):
         for clip in shard.clips:

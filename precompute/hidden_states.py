@@ -84,6 +84,7 @@ def encode_shards(
     n_workers: int,
     n_clips: int,
     on_clip: Callable[[float], None],
+    on_kept: Callable[[Shard], None],
     states_name: str,
     first_window: bool = False,
 ) -> None:
@@ -91,7 +92,8 @@ def encode_shards(
 
     On a CPU `n_workers` clips are encoded side by side, each on its share of the cores: quicker than one clip on all of
     them, since no core waits for work that cannot be divided. `n_clips` is the corpus's, so that the share, and with it
-    every last digit, is the same however many clips are left. `on_clip` gets the seconds of audio as they are done.
+    every last digit, is the same however many clips are left. `on_clip` gets the seconds of audio as they are done,
+    `on_kept` each shard once it is kept.
     `first_window` shows the network no more of a clip than it can look at in one pass (AST: 10.24 s), as the published
     code does; otherwise a longer clip is seen in chunks. What is kept is named by `states_name`.
     """
@@ -107,6 +109,7 @@ def encode_shards(
             on_clip(sum(clip.duration_s for clip in batch.clips))
             if batch.first + len(batch.clips) == len(batch.task.shard.clips):
                 _keep(artefacts, states_name, batch.task, done, all_tokens=all_tokens)
+                on_kept(batch.task.shard)
                 done = []
 
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+import pandas as pd
 
-from precompute.artefacts import Artefacts, Bundle
+from precompute.artefacts import Artefacts, Bundle, key_of
 from precompute.config import RunConfig
 from precompute.datasets import Corpus
-from precompute.reporting import Reporter
+from precompute.reporting import Reporter, Stage
 from precompute.shards import ClipSource, Shard, make_shards
 
 MAX_CATEGORIES = 60
@@ -70,12 +72,14 @@ class Record:
     """The bundles that a run is made of, in the order they were needed."""
 
     bundles: list[tuple[str, str]] = field(default_factory=list)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def use(self, bundle: Bundle) -> Bundle:
         """Note that the run stands on this bundle."""
         entry = (bundle.folder.parent.name, bundle.folder.name)
-        if entry not in self.bundles:
-            self.bundles.append(entry)
+        with self._lock:
+            if entry not in self.bundles:
+                self.bundles.append(entry)
         return bundle
 
 
@@ -90,6 +94,37 @@ class Job:
     arrays: CorpusArrays
     reporter: Reporter
     record: Record
+
+    def keep(
+        self, progress: Stage, stage: str, key: str, make: Callable[[Bundle], object], *, n: int = 1, amount: float = 1
+    ) -> Bundle:
+        """The bundle `stage`/`key`: as it was found, or filled by `make` now. The one place where work is counted.
+
+        It stands for `n` things and `amount` of the unit of `progress`, and is noted in the run's record.
+        """
+        name = (stage, key)
+        bundle = self.artefacts.find(stage, key)
+        if bundle is None:
+            with self.artefacts.writing(stage, key) as partial:
+                make(partial)
+            bundle = self.artefacts.get(stage, key)
+            progress.made(n, amount=amount, name=name)
+        else:
+            progress.found(n, amount=amount, name=name)
+        return self.record.use(bundle)
+
+    def keep_rows(self, progress: Stage, stage: str, subject: str, table: str, rows: pd.DataFrame) -> Bundle:
+        """A bundle of what `subject` is called and described as, named by its own rows: other words, another bundle.
+
+        Nothing is computed for it, so that words change without any work being done again.
+        """
+        key = key_of(table=table, subject=subject, rows=rows.to_dict("records"))
+
+        def make(bundle: Bundle) -> None:
+            bundle.add_facts({"subject": subject})
+            bundle.add_table(table, rows)
+
+        return self.keep(progress, stage, key, make, n=0, amount=0)
 
     @property
     def sources(self) -> list[ClipSource]:

@@ -12,6 +12,7 @@ from precompute.artefacts import Bundle, key_of
 from precompute.attribution import fit_factors, fit_factors_paper
 from precompute.factor_fit import FactorFit, LassoSettings
 from precompute.job import HELD_OUT, PAPER, Job
+from precompute.reporting import Stage
 
 LASSO_STAGE = "lasso"
 VERSION = 2
@@ -19,6 +20,7 @@ VERSION = 2
 
 def lasso(
     job: Job,
+    stage: Stage,
     x_cd: np.ndarray,
     factors_cg: np.ndarray,
     representation_id: str,
@@ -50,12 +52,29 @@ def lasso(
         protocol=protocol,
         fault=config.faults.completeness_one_without_weights,
     )
-    found = job.artefacts.find(LASSO_STAGE, key)
-    if found is not None:
-        return job.record.use(found)
+
+    def make(bundle: Bundle) -> None:
+        rows_c = np.flatnonzero(job.score_c) if protocol == PAPER else np.arange(len(x_cd))
+        fits = _fits(job, x_cd, factors_cg, rows_c, seed=seed, given=given, protocol=protocol)
+        bundle.add_facts({"subject": f"{representation_id} {protocol}"})
+        _add_tables(bundle, fits, representation_id, protocol, seed, rows_c)
+
+    return job.keep(stage, LASSO_STAGE, key, make)
+
+
+def _fits(
+    job: Job,
+    x_cd: np.ndarray,
+    factors_cg: np.ndarray,
+    rows_c: np.ndarray,
+    *,
+    seed: int,
+    given: Bundle | None,
+    protocol: str,
+) -> Sequence[FactorFit]:
+    config = job.config
     if protocol == PAPER:
-        rows_c = np.flatnonzero(job.score_c)
-        fits = fit_factors_paper(
+        return fit_factors_paper(
             x_cd[rows_c],
             factors_cg[rows_c],
             seed,
@@ -64,23 +83,17 @@ def lasso(
             completeness_of_no_weight=1.0 if config.faults.completeness_one_without_weights else None,
             n_jobs=config.workers(),
         )
-    else:
-        rows_c = np.arange(len(x_cd))
-        fits = fit_factors(
-            x_cd,
-            factors_cg,
-            job.arrays.groups_c,
-            train_mask=job.arrays.train_c,
-            heldout_mask=job.arrays.heldout_c,
-            folds_c=lasso_folds(job),
-            settings=replace(lasso_settings(job), mode="cv" if given is None else "given", seed=seed),
-            given_alphas_g=None if given is None else _alphas(given, factors_cg.shape[1]),
-            n_jobs=config.workers(),
-        )
-    with job.artefacts.writing(LASSO_STAGE, key) as bundle:
-        bundle.add_facts({"subject": f"{representation_id} {protocol}"})
-        _add_tables(bundle, fits, representation_id, protocol, seed, rows_c)
-    return job.record.use(job.artefacts.get(LASSO_STAGE, key))
+    return fit_factors(
+        x_cd,
+        factors_cg,
+        job.arrays.groups_c,
+        train_mask=job.arrays.train_c,
+        heldout_mask=job.arrays.heldout_c,
+        folds_c=lasso_folds(job),
+        settings=replace(lasso_settings(job), mode="cv" if given is None else "given", seed=seed),
+        given_alphas_g=None if given is None else _alphas(given, factors_cg.shape[1]),
+        n_jobs=config.workers(),
+    )
 
 
 def lasso_folds(job: Job) -> np.ndarray:

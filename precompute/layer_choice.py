@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from explorer.encoders import ENCODERS
-from explorer.errors import ConfigError
+from explorer.encoders import ENCODERS, Checkpoint
+from explorer.errors import ConfigError, nearest
 from precompute.encode_stage import EncoderAtWork
 from precompute.job import GROUP_FOLDS, RANDOM_FOLDS
 
@@ -23,7 +23,8 @@ def choose_layers(work: EncoderAtWork, probes: pd.DataFrame) -> tuple[list[int],
     there are no folds by group), and the best of the other half of the network.
     Raises ConfigError as `named_layers` does.
     """
-    layers, wish, named = work.layers(), work.job.config.layers, named_layers(work)
+    layers, wish = work.layers(), work.job.config.layers
+    named = named_layers(wish, work.checkpoint)
     scores, protocol = _choice_scores(work, probes)
     if named is not None:
         chosen, role, reason = named, "named", f"asked for: {wish}"
@@ -70,12 +71,12 @@ def _best_two(layers: Sequence[int], scores: np.ndarray) -> list[int]:
     return sorted({best, max(other, key=lambda layer: (known[layer], -layer))})
 
 
-def named_layers(work: EncoderAtWork) -> list[int] | None:
-    """The layers that the run names for this encoder, sorted; None where a rule chooses them.
+def named_layers(wish: str, checkpoint: Checkpoint) -> list[int] | None:
+    """The layers that a run names for this encoder, sorted; None where a rule chooses them.
 
     Raises ConfigError for a text that cannot be read, and for layers that the encoder does not have.
     """
-    wish, name, layers = work.job.config.layers, work.checkpoint.spec.name, work.layers()
+    name, last = checkpoint.spec.name, checkpoint.n_layers
     if wish in RULES:
         return None
     text = wish
@@ -84,24 +85,35 @@ def named_layers(work: EncoderAtWork) -> list[int] | None:
         if name not in parts:
             raise ConfigError(f"layers: {wish!r} names no layers for {name}; add ';{name}=6,12' or use best2.")
         text = parts[name]
+    chosen = _numbers(text, wish)
+    wrong = [layer for layer in chosen if not 0 <= layer <= last]
+    if wrong:
+        raise ConfigError(f"layers: {name} has no layer {wrong[0]}; it has 0 to {last}.")
+    return chosen
+
+
+def _numbers(text: str, wish: str) -> list[int]:
     try:
-        chosen = sorted({int(item) for item in text.split(",")})
+        return sorted({int(item) for item in text.split(",")})
     except ValueError as error:
         raise ConfigError(f"layers: {wish!r} is not {FORMS}.") from error
-    wrong = [layer for layer in chosen if layer not in layers]
-    if wrong:
-        raise ConfigError(f"layers: {name} has no layer {wrong[0]}; it has 0 to {layers[-1]}.")
-    return chosen
 
 
 def check_layer_names(wish: str, encoders: Sequence[str]) -> None:
     """Raise ConfigError when the layers cannot be read, or are of a name that is neither an encoder of the run nor one
     of the known ones (a list for all four may be given to a run with one)."""
-    if wish in RULES or "=" not in wish:
+    if wish in RULES:
         return
-    unknown = [name for name in _by_encoder(wish) if name not in encoders and name not in ENCODERS]
+    if "=" not in wish:
+        _numbers(wish, wish)
+        return
+    parts = _by_encoder(wish)
+    for text in parts.values():
+        _numbers(text, wish)
+    unknown = [name for name in parts if name not in encoders and name not in ENCODERS]
     if unknown:
-        raise ConfigError(f"layers: {unknown[0]} is not an encoder of this run; those are {', '.join(encoders)}.")
+        near = nearest(unknown[0], encoders)
+        raise ConfigError(f"layers: {unknown[0]} is not an encoder of this run; those are {', '.join(encoders)}.{near}")
 
 
 def _by_encoder(wish: str) -> dict[str, str]:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import pandas as pd
 
-from precompute.artefacts import key_of
+from precompute.artefacts import Bundle, key_of
 from precompute.job import Job
 from precompute.matching import match_features, stability
 from precompute.reporting import Stage
@@ -54,24 +55,18 @@ def match_seeds(job: Job, dictionaries: Sequence[Dictionary]) -> None:
     with job.reporter.stage("match features", len(pairs) + len(seeds), "pairs") as stage:
         _match(job, pairs, "seed", stage)
         for members in seeds:
-            _stability(job, members)
-            stage.advance()
+            _stability(job, members, stage)
 
 
 def _match(job: Job, pairs: Sequence[tuple[Dictionary, Dictionary]], kind: str, stage: Stage) -> None:
     for a, b in pairs:
         key = key_of(version=VERSION, a=a.sae_id, b=b.sae_id, kind=kind, corpus=job.corpus.corpus_id)
-        bundle = job.artefacts.find(MATCH_STAGE, key)
-        if bundle is None:
-            rows = _matches(job, a, b, 1 if kind == "seed" else N_MATCHES)
-            rows = rows.assign(sae_id=a.sae_id, other_sae_id=b.sae_id, kind=kind)
-            with job.artefacts.writing(MATCH_STAGE, key) as bundle:
-                bundle.add_table("feature_matches", rows)
-            bundle = job.artefacts.get(MATCH_STAGE, key)
-            stage.advance()
-        else:
-            stage.reuse()
-        job.record.use(bundle)
+        job.keep(stage, MATCH_STAGE, key, partial(_add_matches, job, a, b, kind))
+
+
+def _add_matches(job: Job, a: Dictionary, b: Dictionary, kind: str, bundle: Bundle) -> None:
+    rows = _matches(job, a, b, 1 if kind == "seed" else N_MATCHES)
+    bundle.add_table("feature_matches", rows.assign(sae_id=a.sae_id, other_sae_id=b.sae_id, kind=kind))
 
 
 def _matches(job: Job, a: Dictionary, b: Dictionary, n: int) -> pd.DataFrame:
@@ -88,18 +83,15 @@ def _matches(job: Job, a: Dictionary, b: Dictionary, n: int) -> pd.DataFrame:
     )
 
 
-def _stability(job: Job, members: Sequence[Dictionary]) -> None:
+def _stability(job: Job, members: Sequence[Dictionary], stage: Stage) -> None:
     key = key_of(version=VERSION, members=[item.sae_id for item in members], corpus=job.corpus.corpus_id)
-    bundle = job.artefacts.find(STABILITY_STAGE, key)
-    if bundle is None:
-        frames = []
-        for row, item in enumerate(members):
-            stability_f, n_seeds = stability(
-                [other.codes_cf for other in members], job.fit_c, job.score_c, reference=row
-            )
-            values = {"sae_id": item.sae_id, "feature": np.arange(len(stability_f)), "stability": stability_f}
-            frames.append(pd.DataFrame({**values, "stability_n_seeds": n_seeds}))
-        with job.artefacts.writing(STABILITY_STAGE, key) as bundle:
-            bundle.add_table("feature_stability", pd.concat(frames, ignore_index=True))
-        bundle = job.artefacts.get(STABILITY_STAGE, key)
-    job.record.use(bundle)
+    job.keep(stage, STABILITY_STAGE, key, partial(_add_stability, job, members))
+
+
+def _add_stability(job: Job, members: Sequence[Dictionary], bundle: Bundle) -> None:
+    frames = []
+    for row, item in enumerate(members):
+        stability_f, n_seeds = stability([other.codes_cf for other in members], job.fit_c, job.score_c, reference=row)
+        values = {"sae_id": item.sae_id, "feature": np.arange(len(stability_f)), "stability": stability_f}
+        frames.append(pd.DataFrame({**values, "stability_n_seeds": n_seeds}))
+    bundle.add_table("feature_stability", pd.concat(frames, ignore_index=True))

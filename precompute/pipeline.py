@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,9 +18,9 @@ from explorer.recent import remember_places, remember_store
 from explorer.store import POINTER
 from precompute.artefacts import Artefacts, key_of
 from precompute.config import RunConfig
-from precompute.corpus_stage import find_corpus
+from precompute.corpus_stage import find_corpus, keep_factor_names
 from precompute.datasets import Corpus
-from precompute.encoder_choice import open_encoders
+from precompute.encoder_choice import choose_encoders
 from precompute.encoder_run import process_encoder
 from precompute.factor_stage import make_factors
 from precompute.job import Job, Record, corpus_arrays
@@ -56,17 +57,19 @@ def run(config: RunConfig, *, command: str, on_published: Callable[[int], object
     Raises an ExplorerError for anything a person can mend; what was finished by then is kept.
     """
     check_places(config.root, config.store)
+    artefacts = Artefacts(config.store)
+    encoders = choose_encoders(config, artefacts)
     with (
         locked(config.store),
-        threadpool_limits(1, user_api="blas"),
-    ):  # small matrices: threads cost more than they give
+        _swept(artefacts),
+        threadpool_limits(1, user_api="blas"),  # small matrices: threads cost more than they give
+    ):
         reporter = Reporter()
-        artefacts = Artefacts(config.store)
-        artefacts.sweep()
         job = open_job(config, artefacts, reporter)
-        plans = open_encoders(job)
+        plans = [choice.at(job) for choice in encoders]
         check_space(config.store, estimate(job, plans))
         sittings = Sittings.of(artefacts, job.run_id, reporter)
+        keep_factor_names(job)
         factors_cg = make_factors(job, meanwhile=plans[0].prepare)
         probe_attributes(job)
         truth = read_planted(job)
@@ -83,7 +86,7 @@ def run(config: RunConfig, *, command: str, on_published: Callable[[int], object
             with reporter.stage("publish", 1, "generation") as stage:
                 _record_run(job, config, command, sittings, choices, is_finished=is_finished)
                 generation = publish(config.store, artefacts=artefacts)
-                stage.advance()
+                stage.made()
             log.info("%s in the store: generation %d can be browsed", what, generation)
             on_published(generation)
             return generation
@@ -105,6 +108,16 @@ def run(config: RunConfig, *, command: str, on_published: Callable[[int], object
             generation = publish_now(choices, f"{work.encoder_id} is", is_finished=is_last)
         _remember(config.store, config.encoders)
         return RunSummary(job.run_id, generation, job.corpus, reporter.where_the_time_went())
+
+
+@contextmanager
+def _swept(artefacts: Artefacts) -> Iterator[None]:
+    """Nothing half-written lies there before or afterwards, whatever ended the work."""
+    artefacts.sweep()
+    try:
+        yield
+    finally:
+        artefacts.sweep()
 
 
 def open_job(config: RunConfig, artefacts: Artefacts, reporter: Reporter) -> Job:
@@ -155,6 +168,7 @@ def _record_run(
         {
             "run_id": job.run_id,
             "started_at": sittings.started_at,
+            "recorded_at": datetime.now(UTC).isoformat(),
             "finished_at": datetime.now(UTC).isoformat(timespec="seconds") if is_finished else None,
             "preset": config.preset,
             "command": command,

@@ -5,8 +5,9 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from explorer.errors import ConfigError, StoreError
+from explorer.errors import ConfigError, DatasetError, StoreError
 from explorer.store import ARTEFACTS, FILES
+from explorer.text import size
 from precompute.datasets.base import is_store
 from precompute.plan import Estimate
 
@@ -28,13 +29,19 @@ def check_places(root: Path, store: Path) -> None:
             )
 
 
+def check_root(root: Path) -> None:
+    """Raise DatasetError where there is no folder of recordings."""
+    if not root.is_dir():
+        raise DatasetError(f"The data set {root} is not there. Give the folder of recordings with --root.")
+
+
 def check_space(store: Path, expected: Estimate) -> None:
     """Raise StoreError when the run would not fit on the disk."""
     free = shutil.disk_usage(_existing(store)).free
     if expected.disk_bytes > free:
         raise StoreError(
-            f"{store} would need about {expected.disk_bytes / 1e9:.1f} GB more and its disk has {free / 1e9:.1f} GB "
-            "free. Free some space, choose another --store, or lower --frame-cache-gb, --seeds or --sparsities."
+            f"{store} would need about {size(expected.disk_bytes)} more and its disk has {size(free)} free. "
+            "Free some space, choose another --store, or lower --frame-cache-gb, --seeds or --sparsities."
         )
 
 

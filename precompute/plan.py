@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from explorer.audio import Waveform
+from explorer.text import size
 from precompute.config import RunConfig, n_features_for
 from precompute.encode_stage import EncoderAtWork
 from precompute.hidden_states import estimated_frame_bytes
@@ -45,7 +46,7 @@ class Estimate:
             f"clips: {self.n_clips}, {clock(self.audio_s)} of audio",
             f"layers probed: {self.n_layers_probed}; SAEs trained: {self.n_saes}",
             f"time: encoding {encode}, the rest about {clock(self.other_s)}{total}",
-            f"disk: about {self.disk_bytes / 1e9:.2f} GB more at most while it runs",
+            f"disk: about {size(self.disk_bytes)} more at most while it runs",
         ]
 
 

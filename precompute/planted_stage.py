@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from precompute.artefacts import Bundle, key_of
+from precompute.corpus_stage import NAMES_STAGE
 from precompute.datasets.singing.truth import PLANTED, TABLE, read_truth
 from precompute.encode_stage import EncoderAtWork, States
 from precompute.factor_fit import NAN, LassoSettings
@@ -18,6 +19,7 @@ from precompute.match_stage import Dictionary
 from precompute.planted import How, Recovery, Split, from_all, from_design, from_one
 from precompute.probe_result import is_known
 from precompute.probe_stage import dense_id
+from precompute.reporting import Stage
 
 PLANTED_STAGE = "planted"
 FACTORS_ID = "factors"
@@ -64,19 +66,18 @@ def read_planted(job: Job) -> Truth | None:
 
 def keep_planted(job: Job, truth: Truth, factors_cg: np.ndarray) -> Bundle:
     """What was planted, and how well openSMILE's factors recover it: what a score of an encoder is held against."""
-    key = _key(job, truth, representations=[FACTORS_ID])
-    found = job.artefacts.find(PLANTED_STAGE, key)
-    if found is not None:
-        return job.record.use(found)
-    filled = np.where(np.isfinite(factors_cg), factors_cg, np.nanmean(factors_cg[job.arrays.train_c], axis=0))
-    recovered = from_all(np.nan_to_num(filled), truth.numbers, truth.words, _split(job), _how(job))
-    rows = _rows(recovered, truth, kind="factors", id_=FACTORS_ID)
-    with job.artefacts.writing(PLANTED_STAGE, key) as bundle:
+
+    def make(bundle: Bundle) -> None:
+        filled = np.where(np.isfinite(factors_cg), factors_cg, np.nanmean(factors_cg[job.arrays.train_c], axis=0))
+        recovered = from_all(np.nan_to_num(filled), truth.numbers, truth.words, _split(job), _how(job))
         bundle.add_facts({"subject": "planted values"})
-        bundle.add_table("planted_parameters", pd.DataFrame([asdict(item) for item in PLANTED]))
         bundle.add_table("planted_values", _values(truth))
-        bundle.add_table("planted_scores", _scores(rows))
-    return job.record.use(job.artefacts.get(PLANTED_STAGE, key))
+        bundle.add_table("planted_scores", _scores(_rows(recovered, truth, kind="factors", id_=FACTORS_ID)))
+
+    with job.reporter.stage("planted in factors", 1, "tables") as stage:
+        names = pd.DataFrame([asdict(item) for item in PLANTED])
+        job.keep_rows(stage, NAMES_STAGE, "planted parameters", "planted_parameters", names)
+        return job.keep(stage, PLANTED_STAGE, _key(job, truth, representations=[FACTORS_ID]), make)
 
 
 def find_planted(work: EncoderAtWork, truth: Truth, states: States, references: Sequence[Dictionary]) -> Bundle:
@@ -88,31 +89,37 @@ def find_planted(work: EncoderAtWork, truth: Truth, states: States, references: 
         representations=[work.encoder_id, work.pooling, *(item.sae_id for item in references)],
         carried=work.checkpoint.teacher_carries,
     )
-    found = job.artefacts.find(PLANTED_STAGE, key)
-    if found is not None:
-        return job.record.use(found)
+    n_tables = len(work.layers()) + len(references)
+    with job.reporter.stage(f"planted in {work.checkpoint.spec.name}", n_tables, "tables") as stage:
+
+        def make(bundle: Bundle) -> None:
+            rows = _recovered_rows(work, truth, states, references, stage)
+            bundle.add_facts({"subject": f"planted {work.encoder_id}"})
+            bundle.add_table("planted_scores", _scores(rows))
+
+        return job.keep(stage, PLANTED_STAGE, key, make, n=n_tables, amount=0)
+
+
+def _recovered_rows(
+    work: EncoderAtWork, truth: Truth, states: States, references: Sequence[Dictionary], stage: Stage
+) -> list[dict[str, object]]:
+    job = work.job
     given = truth.numbers, truth.words, _split(job)
     rows: list[dict[str, object]] = []
-    layers = work.layers()
-    n_tables = len(layers) + len(references)
-    with job.reporter.stage(f"planted in {work.checkpoint.spec.name}", n_tables, "tables") as stage:
-        for layer in layers:
-            recovered = from_all(states.pooled_cld[:, layer], *given, _how(job))
-            rows += _rows(recovered, truth, kind="dense", id_=dense_id(work.encoder_id, layer), layer=layer)
-            stage.advance()
-        for item in references:
-            recovered = from_all(item.codes_cf, *given, _how(job))
-            rows += _rows(recovered, truth, kind="lasso", id_=item.sae_id, layer=item.layer)
-            single = from_one(item.codes_cf, *given, n_permutations=SETTINGS.n_permutations, seed=item.seed)
-            rows += _rows(single, truth, kind="feature", id_=item.sae_id, layer=item.layer)
-            stage.advance()
+    for layer in work.layers():
+        recovered = from_all(states.pooled_cld[:, layer], *given, _how(job))
+        rows += _rows(recovered, truth, kind="dense", id_=dense_id(work.encoder_id, layer), layer=layer)
+        stage.advance()
+    for item in references:
+        recovered = from_all(item.codes_cf, *given, _how(job))
+        rows += _rows(recovered, truth, kind="lasso", id_=item.sae_id, layer=item.layer)
+        single = from_one(item.codes_cf, *given, n_permutations=SETTINGS.n_permutations, seed=item.seed)
+        rows += _rows(single, truth, kind="feature", id_=item.sae_id, layer=item.layer)
+        stage.advance()
     for row in rows:
         row["encoder_id"] = work.encoder_id
         row["in_teacher"] = row["parameter"] in work.checkpoint.teacher_carries
-    with job.artefacts.writing(PLANTED_STAGE, key) as bundle:
-        bundle.add_facts({"subject": f"planted {work.encoder_id}"})
-        bundle.add_table("planted_scores", _scores(rows))
-    return job.record.use(job.artefacts.get(PLANTED_STAGE, key))
+    return rows
 
 
 def _key(job: Job, truth: Truth, *, representations: Sequence[str], carried: Sequence[str] = ()) -> str:

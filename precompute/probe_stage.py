@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -153,7 +154,7 @@ def probe_layers(work: EncoderAtWork, states: States) -> pd.DataFrame:
     """Probe every layer's pooled states. Returns the `probes` rows, with a column `layer`."""
     job, config = work.job, work.job.config
 
-    def probe(layer: int) -> tuple[Bundle, bool]:
+    def probe(layer: int) -> pd.DataFrame:
         representation_id = dense_id(work.encoder_id, layer)
         key = key_of(
             version=VERSION,
@@ -165,64 +166,64 @@ def probe_layers(work: EncoderAtWork, states: States) -> pd.DataFrame:
             seed=config.seeds[0],
             paper=[config.crop_s, config.n_crops, config.faults.encoders_in_training_mode] if config.is_paper else None,
         )
-        found = job.artefacts.find(PROBE_STAGE, key)
-        if found is not None:
-            return found, True
-        results = probe_representation(job, states.pooled_cld[:, layer], seed=config.seeds[0])
-        if config.is_paper:
-            results += paper_probe(job, *states.crops(layer), seed=config.seeds[0])
-        with job.artefacts.writing(PROBE_STAGE, key) as bundle:
+
+        def make(bundle: Bundle) -> None:
+            results = probe_representation(job, states.pooled_cld[:, layer], seed=config.seeds[0])
+            if config.is_paper:
+                results += paper_probe(job, *states.crops(layer), seed=config.seeds[0])
             bundle.add_facts({"subject": representation_id})
             add_probe_tables(bundle, representation_id, results, is_codes=False)
             row = [(representation_id, "dense", work.encoder_id, layer, work.checkpoint.d_model)]
             names = ["representation_id", "kind", "encoder_id", "layer", "n_dims"]
             bundle.add_table("representations", pd.DataFrame(row, columns=names))
-        return job.artefacts.get(PROBE_STAGE, key), False
 
-    frames = []
+        return job.keep(stage, PROBE_STAGE, key, make).table("probes").assign(layer=layer)
+
     stage_name = f"probe the layers of {work.checkpoint.spec.name}"
     with (
         job.reporter.stage(stage_name, len(work.layers()), "layers") as stage,
         ThreadPoolExecutor(config.workers()) as pool,
     ):
-        for layer, (bundle, was_there) in zip(work.layers(), pool.map(probe, work.layers()), strict=True):
-            (stage.reuse if was_there else stage.advance)()
-            frames.append(job.record.use(bundle).table("probes").assign(layer=layer))
-    return pd.concat(frames, ignore_index=True)
+        return pd.concat(list(pool.map(probe, work.layers())), ignore_index=True)
 
 
 def probe_attributes(job: Job) -> None:
     """The attribute-only baseline: what each column gives away about each label without any sound."""
+    usable = {name: values for name, values in job.arrays.attributes.items() if is_categorical(values)}
+    with job.reporter.stage("probe attributes alone", len(usable), "columns") as stage:
+        for name, values in usable.items():
+            key = key_of(
+                version=VERSION,
+                representation=f"attribute.{name}",
+                corpus=job.corpus.corpus_id,
+                labels=list(job.arrays.labels),
+                c=job.config.probe_c_grid,
+                seed=job.config.seeds[0],
+            )
+            job.keep(stage, BASELINE_STAGE, key, partial(_add_baseline, job, name, values))
+
+
+def _add_baseline(job: Job, name: str, values: np.ndarray, bundle: Bundle) -> None:
     arrays, config = job.arrays, job.config
-    usable = {name: values for name, values in arrays.attributes.items() if is_categorical(values)}
-    for name, values in usable.items():
-        representation_id = f"attribute.{name}"
-        key = key_of(
-            version=VERSION, representation=representation_id, corpus=job.corpus.corpus_id, c=config.probe_c_grid
+    representation_id = f"attribute.{name}"
+    results = [
+        (
+            label_name,
+            attribute_baseline(
+                [values],
+                labels_c,
+                arrays.groups_c,
+                protocol=HELD_OUT,
+                train_mask_c=arrays.train_c,
+                heldout_mask_c=arrays.heldout_c,
+                folds_c=arrays.fold_group_c,
+                c_grid=config.probe_c_grid,
+                seed=config.seeds[0],
+            ),
         )
-        bundle = job.artefacts.find(BASELINE_STAGE, key)
-        if bundle is None:
-            results = [
-                (
-                    label_name,
-                    attribute_baseline(
-                        [values],
-                        labels_c,
-                        arrays.groups_c,
-                        protocol=HELD_OUT,
-                        train_mask_c=arrays.train_c,
-                        heldout_mask_c=arrays.heldout_c,
-                        folds_c=arrays.fold_group_c,
-                        c_grid=config.probe_c_grid,
-                        seed=config.seeds[0],
-                    ),
-                )
-                for label_name, labels_c in arrays.labels.items()
-            ]
-            with job.artefacts.writing(BASELINE_STAGE, key) as bundle:
-                bundle.add_facts({"subject": representation_id})
-                add_probe_tables(bundle, representation_id, results, is_codes=False)
-                row = [(representation_id, "attribute", len({v for v in values if v is not None}))]
-                bundle.add_table("representations", pd.DataFrame(row, columns=["representation_id", "kind", "n_dims"]))
-            bundle = job.artefacts.get(BASELINE_STAGE, key)
-        job.record.use(bundle)
+        for label_name, labels_c in arrays.labels.items()
+    ]
+    bundle.add_facts({"subject": representation_id})
+    add_probe_tables(bundle, representation_id, results, is_codes=False)
+    row = [(representation_id, "attribute", len({value for value in values if value is not None}))]
+    bundle.add_table("representations", pd.DataFrame(row, columns=["representation_id", "kind", "n_dims"]))

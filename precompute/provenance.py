@@ -8,6 +8,7 @@ import importlib.metadata
 import json
 import os
 import platform
+import shlex
 import shutil
 import subprocess
 import sys
@@ -69,7 +70,7 @@ def hardware(config: RunConfig) -> dict[str, Any]:
 
 def command_line() -> str:
     """The command as it was typed, for the record."""
-    return " ".join(["python -m precompute", *sys.argv[1:]])
+    return shlex.join(["python", "-m", "precompute", *sys.argv[1:]])
 
 
 @dataclass(frozen=True, eq=False)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
+import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -14,7 +15,7 @@ EVERY_S = 10.0
 
 @dataclass
 class StageTime:
-    """One stage's share of the run."""
+    """One stage's share of the run: seconds, and how many things it made (`n_done`) and found finished (`n_reused`)."""
 
     stage: str
     seconds: float
@@ -24,7 +25,10 @@ class StageTime:
 
 @dataclass
 class Stage:
-    """Progress within a stage; `advance` counts work done, `reuse` work found finished."""
+    """Progress within a stage, in its unit, and what was made and what was found finished, in things. For threads.
+
+    A thing that has a name counts once in a run, however often it is asked for.
+    """
 
     name: str
     total: float
@@ -33,25 +37,45 @@ class Stage:
     n_done: int = 0
     n_reused: int = 0
     started: float = field(default_factory=time.monotonic)
+    known: set[Hashable] = field(default_factory=set)  # the names that were counted in this sitting
     _last: float = field(default_factory=time.monotonic)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def advance(self, amount: float = 1.0) -> None:
-        """Count `amount` of the stage's unit as done now."""
-        self.done += amount
-        self.n_done += 1
-        now = time.monotonic()
-        if now - self._last >= EVERY_S:
-            self._last = now
+        """`amount` of the stage's unit is done: for the estimate alone."""
+        with self._lock:
+            self.done += amount
+            now = time.monotonic()
+            is_due = now - self._last >= EVERY_S
+            if is_due:
+                self._last = now
+        if is_due:
             spent = now - self.started
             left = spent / self.done * max(0.0, self.total - self.done) if self.done else 0.0
             log.info(
                 "%s: %s of %s %s, %s left", self.name, _short(self.done), _short(self.total), self.unit, clock(left)
             )
 
-    def reuse(self, amount: float = 1.0) -> None:
-        """Take `amount` off what is left to do: a finished artefact was found."""
-        self.total -= amount
-        self.n_reused += 1
+    def made(self, n: int = 1, *, amount: float = 0.0, name: Hashable = None) -> None:
+        """Count `n` things as made and kept now, and with `amount` as progress; `name`: what they are called."""
+        with self._lock:
+            if self._is_new(name):
+                self.n_done += n
+        if amount:
+            self.advance(amount)
+
+    def found(self, n: int = 1, *, amount: float = 1.0, name: Hashable = None) -> None:
+        """Count `n` things as found finished, and take `amount` off what is left to do."""
+        with self._lock:
+            self.total -= amount
+            if self._is_new(name):
+                self.n_reused += n
+
+    def _is_new(self, name: Hashable) -> bool:
+        is_new = name is None or name not in self.known
+        if name is not None:
+            self.known.add(name)
+        return is_new
 
 
 class Reporter:
@@ -61,20 +85,21 @@ class Reporter:
         self.times: list[StageTime] = []
         self.on_stage: Callable[[], None] = lambda: None
         self.started = time.monotonic()
+        self._counted: set[Hashable] = set()
 
     @contextmanager
     def stage(self, name: str, total: float, unit: str) -> Iterator[Stage]:
         """A stage of the run; its time is kept also when it fails."""
-        stage = Stage(name, total, unit)
+        stage = Stage(name, total, unit, known=self._counted)
         try:
             yield stage
         finally:
             seconds = time.monotonic() - stage.started
             self.times.append(StageTime(name, seconds, stage.n_done, stage.n_reused))
             self.on_stage()
-            reused = f", {stage.n_reused} found finished" if stage.n_reused else ""
-            if stage.n_done or seconds > 1:
-                log.info("%s: %d done%s in %s", name, stage.n_done, reused, clock(seconds))
+            if stage.n_done or stage.n_reused or seconds > 1:
+                found = f"{stage.n_reused} found finished"
+                log.info("%s: %d done, %s in %s", name, stage.n_done, found, clock(seconds))
 
     def where_the_time_went(self) -> str:
         """A table of the stages, longest first."""

@@ -35,12 +35,20 @@ def save_run(artefacts: Artefacts, record: dict[str, Any]) -> None:
 
 
 def load_runs(artefacts: Artefacts) -> list[dict[str, Any]]:
-    """The records of all runs, oldest first. Raises StoreError for one that is damaged."""
+    """The records of all runs, the one that was at work last at the end: what it says holds.
+
+    Raises StoreError for one that is damaged.
+    """
     folder = artefacts.folder / RUNS
     if not (is_folder(artefacts.folder) and is_folder(folder)):
         return []
     paths = [path for path in folder.glob("*.json") if is_key(path.stem)]
-    return sorted((_record(path) for path in paths), key=lambda record: (record["started_at"], record["run_id"]))
+    return sorted((_record(path) for path in paths), key=_when)
+
+
+def _when(record: dict[str, Any]) -> tuple[str, str]:
+    recorded_at = record.get("recorded_at")
+    return recorded_at if isinstance(recorded_at, str) else record["started_at"], record["run_id"]
 
 
 def recorded_runs(store: Path) -> list[dict[str, Any]]:

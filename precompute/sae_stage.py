@@ -6,18 +6,21 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
+from functools import partial
 
 import pandas as pd
 import torch
 
+from explorer.errors import ConfigError
 from explorer.sae import SAE, load_sae, make_sae_id
 from explorer.store import write_parquet
 from precompute.artefacts import Bundle, key_of
-from precompute.config import k_for, n_features_for
+from precompute.config import RunConfig, k_for, n_features_for
 from precompute.encode_stage import EncoderAtWork, States
 from precompute.feature_tables import AnalysedSAE, sae_tables
 from precompute.job import Job
 from precompute.probe_stage import add_probe_tables, paper_probe, probe_representation
+from precompute.reporting import Stage
 from precompute.trace_stage import traces_name
 from precompute.train_sae import CurvePoint, TrainSettings, train_paper, train_sound
 
@@ -59,18 +62,25 @@ def codes_name(by: str, sae_id: str, analysis_key: str) -> str:
     return f"codes-by-{by}-{sae_id}-{analysis_key[:8]}.parquet"
 
 
-def planned(job: Job, d_model: int) -> list[tuple[float, int]]:
-    """(sparsity, seed) of every SAE that a layer gets. Raises ConfigError for a sparsity that the width cannot hold."""
-    n_features = n_features_for(d_model, job.config.n_features)
-    for sparsity in job.config.sparsities:
-        k_for(sparsity, n_features, d_model, paper=job.config.is_paper)
-    return [(sparsity, seed) for sparsity in job.config.sparsities for seed in job.config.seeds_at(sparsity)]
+def planned(config: RunConfig, d_model: int) -> list[tuple[float, int]]:
+    """(sparsity, seed) of every SAE that a layer gets. Raises ConfigError for a sparsity that the width cannot hold,
+    and for two that mean the same k: they would be one SAE."""
+    n_features = n_features_for(d_model, config.n_features)
+    by_k: dict[int, float] = {}
+    for sparsity in config.sparsities:
+        k = k_for(sparsity, n_features, d_model, paper=config.is_paper)
+        other = by_k.setdefault(k, sparsity)
+        if other != sparsity:
+            raise ConfigError(
+                f"sparsities: {other:g} and {sparsity:g} both mean k = {k} of {n_features} features. Give one of them."
+            )
+    return [(sparsity, seed) for sparsity in config.sparsities for seed in config.seeds_at(sparsity)]
 
 
 def train_saes(work: EncoderAtWork, states: States, layers: Sequence[int]) -> list[TrainedSAE]:
     """Train (or find) every SAE of the encoder's chosen layers; on a CPU as many at a time as there are workers."""
     job = work.job
-    plan = planned(job, work.checkpoint.d_model)
+    plan = planned(job.config, work.checkpoint.d_model)
     groups = [tuple(layers)] if job.config.is_paper else [(layer,) for layer in layers]
     tasks = [(members, sparsity, seed) for members in groups for sparsity, seed in plan]
     trained: list[TrainedSAE] = []
@@ -78,47 +88,44 @@ def train_saes(work: EncoderAtWork, states: States, layers: Sequence[int]) -> li
         job.reporter.stage(f"train SAEs on {work.checkpoint.spec.name}", len(plan) * len(layers), "SAEs") as stage,
         ThreadPoolExecutor(1 if _has_cuda(job.config.device) else job.config.workers()) as pool,
     ):
-        for found, was_there in pool.map(lambda task: _train(work, states, *task), tasks):
-            for item in found:
-                job.record.use(item.bundle)
-                (stage.reuse if was_there else stage.advance)()
-            trained.extend(found)
+        for members in pool.map(lambda task: _train(work, states, stage, *task), tasks):
+            trained.extend(members)
     return trained
 
 
 def _train(
-    work: EncoderAtWork, states: States, layers: tuple[int, ...], sparsity: float, seed: int
-) -> tuple[list[TrainedSAE], bool]:
-    """The SAEs of one sparsity and seed, and whether they were there already."""
+    work: EncoderAtWork, states: States, stage: Stage, layers: tuple[int, ...], sparsity: float, seed: int
+) -> list[TrainedSAE]:
+    """The SAEs of one sparsity and seed."""
     job, config = work.job, work.job.config
     settings = train_settings(work, sparsity, seed)
     ids = sae_ids(work, layers, settings)
-    key = key_of(ids=list(ids.values()))
-    bundle = job.artefacts.find(TRAIN_STAGE, key)
-    if bundle is None:
+
+    def make(bundle: Bundle) -> None:
         torch.set_num_threads(1)  # of this thread: one SAE a core is quicker than one SAE on all, and always the same
         started = time.monotonic()
         fitted = _fit(work, states, layers, settings)
         seconds = (time.monotonic() - started) / len(layers)
-        with job.artefacts.writing(TRAIN_STAGE, key) as made:
-            for layer, (sae, _) in fitted.items():
-                metadata = {
-                    "sae_id": ids[layer],
-                    "encoder": work.encoder_id,
-                    "layer": str(layer),
-                    "pooling": work.pooling,
-                }
-                named = SAE(sae.w_enc_df, sae.b_enc_f, sae.w_dec_fd, sae.b_dec_d, sae.k, metadata)
-                named.save(made.path(weights_name(ids[layer])))
-            curves = [{"sae_id": ids[la], **asdict(point)} for la, (_, curve) in fitted.items() for point in curve]
-            made.add_table("sae_curves", pd.DataFrame(curves))
-            made.add_facts({"train_seconds": seconds})
-    whole = job.artefacts.get(TRAIN_STAGE, key)
+        for layer, (sae, _) in fitted.items():
+            metadata = {
+                "sae_id": ids[layer],
+                "encoder": work.encoder_id,
+                "layer": str(layer),
+                "pooling": work.pooling,
+            }
+            named = SAE(sae.w_enc_df, sae.b_enc_f, sae.w_dec_fd, sae.b_dec_d, sae.k, metadata)
+            named.save(bundle.path(weights_name(ids[layer])))
+        curves = [{"sae_id": ids[la], **asdict(point)} for la, (_, curve) in fitted.items() for point in curve]
+        bundle.add_table("sae_curves", pd.DataFrame(curves))
+        bundle.add_facts({"train_seconds": seconds})
+
+    n = len(layers)
+    whole = job.keep(stage, TRAIN_STAGE, key_of(ids=list(ids.values())), make, n=n, amount=n)
     is_reference = sparsity == config.reference and seed == config.seeds[0]
     return [
         TrainedSAE(ids[layer], settings.n_features, layer, settings.k, sparsity, seed, is_reference, whole)
         for layer in layers
-    ], bundle is not None
+    ]
 
 
 def train_settings(work: EncoderAtWork, sparsity: float, seed: int) -> TrainSettings:
@@ -186,6 +193,7 @@ def analysis_key(job: Job, trained: TrainedSAE) -> str:
     return key_of(
         version=ANALYSIS_VERSION,
         sae=trained.sae_id,
+        sparsity=trained.sparsity,
         corpus=job.corpus.corpus_id,
         run=[
             config.n_top_clips,
@@ -204,13 +212,14 @@ def makes_map(job: Job, trained: TrainedSAE) -> bool:
     return trained.is_reference or job.config.maps_everywhere
 
 
-def analyse(work: EncoderAtWork, trained: TrainedSAE, states: States) -> Bundle:
+def analyse(work: EncoderAtWork, trained: TrainedSAE, states: States, stage: Stage) -> Bundle:
     """Everything about one SAE that needs its codes but no frames: the bundle of its tables and code files."""
+    key = analysis_key(work.job, trained)
+    return work.job.keep(stage, CODES_STAGE, key, partial(_add_analysis, work, trained, states, key))
+
+
+def _add_analysis(work: EncoderAtWork, trained: TrainedSAE, states: States, key: str, bundle: Bundle) -> None:
     job, config = work.job, work.job.config
-    key = analysis_key(job, trained)
-    found = job.artefacts.find(CODES_STAGE, key)
-    if found is not None:
-        return job.record.use(found)
     sae = trained.load()
     analysed = AnalysedSAE.of(sae, states.pooled_cld[:, trained.layer])
     head = {
@@ -243,18 +252,16 @@ def analyse(work: EncoderAtWork, trained: TrainedSAE, states: States) -> Bundle:
         results = paper_probe(job, sae.encode(first_cd).dense(), crops_codes, seed=trained.seed)
     else:
         results = probe_representation(job, analysed.codes_cf, seed=trained.seed)
-    with job.artefacts.writing(CODES_STAGE, key) as bundle:
-        bundle.add_facts({"subject": trained.sae_id})
-        for name, rows in sae_tables(job, sae, analysed, head, makes_map=makes_map(job, trained)).items():
-            if len(rows):
-                bundle.add_table(name, rows)
-        add_probe_tables(bundle, trained.sae_id, results, is_codes=True)
-        columns = ["representation_id", "kind", "encoder_id", "layer", "n_dims"]
-        row = [(trained.sae_id, "codes", work.encoder_id, trained.layer, sae.n_features)]
-        bundle.add_table("representations", pd.DataFrame(row, columns=columns))
-        codes = analysed.sparse_rows()
-        for by in ("feature", "clip"):
-            first, second = ("feature", "clip_index") if by == "feature" else ("clip_index", "feature")
-            path = bundle.path(codes_name(by, trained.sae_id, key))
-            write_parquet(codes, path, order_by=[first, second])
-    return job.record.use(job.artefacts.get(CODES_STAGE, key))
+    bundle.add_facts({"subject": trained.sae_id})
+    for name, rows in sae_tables(job, sae, analysed, head, makes_map=makes_map(job, trained)).items():
+        if len(rows):
+            bundle.add_table(name, rows)
+    add_probe_tables(bundle, trained.sae_id, results, is_codes=True)
+    columns = ["representation_id", "kind", "encoder_id", "layer", "n_dims"]
+    row = [(trained.sae_id, "codes", work.encoder_id, trained.layer, sae.n_features)]
+    bundle.add_table("representations", pd.DataFrame(row, columns=columns))
+    codes = analysed.sparse_rows()
+    for by in ("feature", "clip"):
+        first, second = ("feature", "clip_index") if by == "feature" else ("clip_index", "feature")
+        path = bundle.path(codes_name(by, trained.sae_id, key))
+        write_parquet(codes, path, order_by=[first, second])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -15,6 +16,7 @@ from explorer.store import write_parquet
 from precompute.artefacts import Bundle, key_of
 from precompute.encode_stage import EncoderAtWork
 from precompute.hidden_states import load_frames
+from precompute.reporting import Stage
 from precompute.shards import Shard
 
 TRACE_STAGE = "traces"
@@ -98,7 +100,7 @@ def trace_key(analysis_key: str) -> str:
     return key_of(version=VERSION, analysis=analysis_key)
 
 
-def keep_traces(work: EncoderAtWork, layer: int, analysed: Sequence[tuple[str, SAE, Bundle]]) -> None:
+def keep_traces(work: EncoderAtWork, layer: int, analysed: Sequence[tuple[str, SAE, Bundle]], stage: Stage) -> None:
     """Find or make the traces of SAEs of one layer, given as (sae_id, SAE, the bundle of its analysis)."""
     job = work.job
     keys = {sae_id: trace_key(bundle.folder.name) for sae_id, _, bundle in analysed}
@@ -107,13 +109,18 @@ def keep_traces(work: EncoderAtWork, layer: int, analysed: Sequence[tuple[str, S
         for sae_id, sae, bundle in analysed
         if job.artefacts.find(TRACE_STAGE, keys[sae_id]) is None
     ]
+    parts: list[list[list[Columns]]] = []
     if wanted:
         with ThreadPoolExecutor(job.config.workers()) as pool:
             parts = list(pool.map(lambda shard: _traces_of_shard(work, layer, shard, wanted), job.shards))
-        for row, item in enumerate(wanted):
-            _write(work, item, [columns for part in parts for columns in part[row]])
+    row_of = {item.key: row for row, item in enumerate(wanted)}
+
+    def make(key: str, bundle: Bundle) -> None:
+        row = row_of[key]
+        _add_traces(bundle, wanted[row], [columns for part in parts for columns in part[row]])
+
     for key in keys.values():
-        job.record.use(job.artefacts.get(TRACE_STAGE, key))
+        job.keep(stage, TRACE_STAGE, key, partial(make, key))
 
 
 def _wanted(sae_id: str, sae: SAE, analysis: Bundle, key: str) -> _Wanted:
@@ -143,10 +150,9 @@ def _traces_of_shard(work: EncoderAtWork, layer: int, shard: Shard, wanted: Sequ
     return parts
 
 
-def _write(work: EncoderAtWork, item: _Wanted, parts: Sequence[Columns]) -> None:
+def _add_traces(bundle: Bundle, item: _Wanted, parts: Sequence[Columns]) -> None:
     joined = {name: np.concatenate([part[name] for part in parts]) if parts else np.zeros(0) for name in TYPES}
     rows = pd.DataFrame(joined).astype(TYPES)
-    with work.job.artefacts.writing(TRACE_STAGE, item.key) as bundle:
-        bundle.add_facts({"subject": item.sae_id})
-        path = bundle.path(traces_name(item.sae_id, item.analysis_key))
-        write_parquet(rows, path, order_by=["feature", "clip_index"], row_group_size=2048)
+    bundle.add_facts({"subject": item.sae_id})
+    path = bundle.path(traces_name(item.sae_id, item.analysis_key))
+    write_parquet(rows, path, order_by=["feature", "clip_index"], row_group_size=2048)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -132,6 +133,12 @@ def test_strict_makes_a_refused_file_an_error(say: Say, recordings: Path, tiny_s
         (["--device", "gpu"], "no device 'gpu'"),
         (["--layers", "99"], "no layer 99"),
         (["--layers", "deep"], "'deep' is not best2"),
+        (["--layers", "none"], "'none' is not best2"),
+        (["--layers", "hubrt=1"], "Did you mean hubert"),
+        (["--device", "cuda:99"], "cuda"),
+        (["--sparsities", "0.9,0.9001"], "both mean k = 13"),
+        (["--sparsities", "0.999"], "k = 0"),
+        (["--n-features", "4"], "8 to 65536"),
     ],
 )
 def test_a_value_that_is_not_allowed_is_a_usage_error(
@@ -139,7 +146,40 @@ def test_a_value_that_is_not_allowed_is_a_usage_error(
 ) -> None:
     code, _, err = say(*run_words(recordings, tmp_path / "store", tiny_sources, *words))
     assert code == EXIT_USAGE and says in err and err.count("\n") == 1
-    assert not list(tmp_path.glob("store/artefacts/factors"))
+    assert not (tmp_path / "store").exists()  # told before a recording was read
+
+
+@pytest.mark.parametrize(
+    ("encoder", "says"),
+    [
+        ("hubrt", "Did you mean hubert?"),
+        ("mine=/nowhere/at/all", "no folder with a checkpoint"),
+        ("mine={empty}", "holds no config.json"),
+        ("mine={strange}", "model_type 'bert'"),
+        ("mine=nobody/of-this-name", "offline was asked for"),
+        ("hubert", "offline was asked for"),
+    ],
+)
+def test_an_encoder_that_is_none_is_told_before_anything_is_read(
+    say: Say, recordings: Path, tmp_path: Path, encoder: str, says: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "cache"))
+    places = {"empty": tmp_path / "empty", "strange": tmp_path / "strange"}
+    for place in places.values():
+        place.mkdir()
+    (places["strange"] / "config.json").write_text('{"model_type": "bert"}')
+    words = ["run", "--dataset", "folder", "--root", recordings, "--store", tmp_path / "store", "--offline"]
+    code, _, err = say(*words, "--encoder", encoder.format(**places))
+    assert code == EXIT_FAILED and says in err and err.count("\n") == 1
+    assert not (tmp_path / "store").exists()
+
+
+def test_a_wrong_name_is_told_before_missing_recordings(say: Say, tiny_sources: Path, tmp_path: Path) -> None:
+    gone = run_words(tmp_path / "gone", tmp_path / "store", tiny_sources)
+    assert "'hubrt'" in say(*gone, "--encoder", "hubrt")[2]
+    assert "no layer 9" in say(*gone, "--layers", "9")[2]
+    code, _, err = say(*gone)
+    assert code == EXIT_FAILED and "is not there" in err and not (tmp_path / "store").exists()
 
 
 @pytest.mark.parametrize("words", [["run", "--epochs", "many"], ["walk"], [], ["status"], ["list", "colours"]])
@@ -156,12 +196,18 @@ def test_a_second_run_leaves_with_its_own_code(say: Say, recordings: Path, tiny_
 
 
 def test_ctrl_c_has_its_own_code(say: Say, monkeypatch: pytest.MonkeyPatch) -> None:
-    def stopped(_: str) -> list[str]:
-        raise KeyboardInterrupt
+    numbers = iter((signal.SIGINT, signal.SIGTERM, signal.SIGHUP))
+
+    def stopped(**_: object) -> list[str]:
+        signal.raise_signal(next(numbers))
+        return []
 
     monkeypatch.setattr(commands, "list_things", stopped)
-    code, _, err = say("list", "presets")
-    assert code == EXIT_INTERRUPTED and "goes on from here" in err
+    before = signal.getsignal(signal.SIGTERM)
+    for expected in (EXIT_INTERRUPTED, 143, 129):
+        code, _, err = say("list", "presets")
+        assert code == expected and "goes on from here" in err and err.count("\n") == 1
+    assert signal.getsignal(signal.SIGTERM) == before
 
 
 def test_the_store_is_no_place_for_its_own_recordings(

@@ -58,6 +58,7 @@ def encode(folder: Path, encoder: Encoder, shards: list[Shard], n_workers: int) 
         n_workers=n_workers,
         n_clips=7,
         on_clip=seconds.append,
+        on_kept=lambda shard: None,
         states_name=encoder.fingerprint,
     )
     return artefacts, seconds

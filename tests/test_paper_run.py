@@ -27,7 +27,8 @@ from precompute.config import RunConfig
 from precompute.datasets.singing.corpus import write_corpus
 from precompute.datasets.singing.parts import crossed
 from precompute.datasets.singing.voice import RATE_HZ
-from precompute.encode_stage import States, open_encoder
+from precompute.encode_stage import States
+from precompute.encoder_choice import choose_encoders
 from precompute.hidden_states import CROPS_STAGE, ClipSource, Shard, crops_key, encode_crops
 from precompute.lasso_stage import lasso
 from precompute.pipeline import open_job, run
@@ -253,7 +254,7 @@ def test_an_sae_is_named_by_what_made_it_and_nothing_else(
     def ids(**options: object) -> set[str]:
         config = paper_config(sources, tmp_path / "store", **options)
         job = open_job(config, Artefacts(config.store, tmp_path / "scratch"), Reporter())
-        work = open_encoder(job, config.encoders[1])
+        work = choose_encoders(config, job.artefacts)[1].at(job)
         return set(sae_stage.sae_ids(work, (1, 4), sae_stage.train_settings(work, 0.9, 42)).values())
 
     assert (ids() != ids(**options)) == changes
@@ -267,7 +268,7 @@ def test_probes_and_lasso_are_named_by_the_states_they_stand_on(sources: Path, t
             sources, tmp_path / "store", faults=faults, encoders=[f"hubert={sources / 'random-hubert'}"]
         )
         job = open_job(config, Artefacts(config.store), Reporter())
-        work = open_encoder(job, config.encoders[0])
+        work = choose_encoders(config, job.artefacts)[0].at(job)
         rng = np.random.default_rng(0)
         n_clips, n_layers, d_model = len(job.corpus.clips), len(work.layers()), work.checkpoint.d_model
         pooled_cld = rng.normal(size=(n_clips, n_layers, d_model)).astype(np.float32)
@@ -276,7 +277,9 @@ def test_probes_and_lasso_are_named_by_the_states_they_stand_on(sources: Path, t
             probe_layers(work, states)
         else:
             factors_cg = rng.normal(size=(n_clips, 2))
-            lasso(job, pooled_cld[:, 1], factors_cg, "dense", seed=0, pooling=work.pooling, protocol=job.protocol)
+            with job.reporter.stage("lasso", 1, "representations") as done:
+                dense_cd = pooled_cld[:, 1]
+                lasso(job, done, dense_cd, factors_cg, "x", seed=0, pooling=work.pooling, protocol=job.protocol)
         return {key for found, key in job.record.bundles if found == stage}
 
     for stage, fault in (

@@ -49,15 +49,15 @@ def test_a_sitting_that_was_killed_is_remembered(tmp_path: Path) -> None:
     reporter = Reporter()
     killed = Sittings.of(artefacts, "run", reporter)
     with reporter.stage("encode", 1, "s") as stage:
-        stage.advance()
+        stage.made()
     with pytest.raises(KeyboardInterrupt), reporter.stage("train", 2, "SAEs") as stage:
-        stage.advance()
+        stage.made()
         raise KeyboardInterrupt
     later = Reporter()
     resumed = Sittings.of(artefacts, "run", later)
     with later.stage("train", 2, "SAEs") as stage:
-        stage.reuse()
-        stage.advance()
+        stage.found()
+        stage.made()
     assert resumed.started_at == killed.started_at
     assert [(item.stage, item.n_done, item.n_reused) for item in resumed.timings()] == [
         ("encode", 1, 0), ("train", 2, 0),

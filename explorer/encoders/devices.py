@@ -27,9 +27,13 @@ def find_device(name: str) -> torch.device:
     if not is_there:
         raise ConfigError(f"This machine has no {kind} device that PyTorch can use. Use --device cpu.")
     try:
-        return torch.device(name)
+        device = torch.device(name)
     except RuntimeError as error:
         raise ConfigError(f"There is no device {name!r}: allowed are {', '.join(DEVICES)} and cuda:NUMBER.") from error
+    n_devices = torch.cuda.device_count() if kind == "cuda" else 1
+    if (device.index or 0) >= n_devices:
+        raise ConfigError(f"There is no device {name!r}: this machine has {n_devices} of that kind, counted from 0.")
+    return device
 
 
 @contextmanager

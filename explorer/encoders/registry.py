@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
-from explorer.errors import EncoderError
+from explorer.errors import EncoderError, nearest
 
 AST_FAMILY, WAVLM_FAMILY, HUBERT_FAMILY, MERT_FAMILY = "audio-spectrogram-transformer", "wavlm", "hubert", "mert_model"
 
@@ -119,7 +119,7 @@ def parse_encoder(text: str, *, revision: str | None = None) -> EncoderChoice:
     if not equals:
         if name not in ENCODERS:
             raise EncoderError(
-                f"There is no encoder {name!r}: known are {', '.join(ENCODERS)}. "
+                f"There is no encoder {name!r}: known are {', '.join(ENCODERS)}.{nearest(name, ENCODERS)} "
                 f"For another checkpoint say where it is: --encoder {name}=HUB_ID_OR_FOLDER"
             )
         spec = ENCODERS[name]

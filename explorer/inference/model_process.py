@@ -34,6 +34,7 @@ class ModelProcess:
     ) -> None:
         self._command, self._limit_s = command, limit_s
         self._process: subprocess.Popen[bytes] | None = None
+        self._lifeline: int | None = None  # held open as long as the process shall live; the system closes it for us
 
     @property
     def pid(self) -> int | None:
@@ -75,6 +76,7 @@ class ModelProcess:
     def stop(self) -> None:
         """End the process; the next request starts another."""
         process, self._process = self._process, None
+        self._let_go()
         if process is not None:
             process.kill()
             process.wait()
@@ -85,10 +87,23 @@ class ModelProcess:
     def _running(self) -> Any:
         if self._process is None or self._process.poll() is not None:
             path = os.pathsep.join(filter(None, [str(_ROOT), os.environ.get("PYTHONPATH")]))
+            self._let_go()
+            lifeline, self._lifeline = os.pipe()
             self._process = subprocess.Popen(  # noqa: S603 - this program itself
-                self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env={**os.environ, "PYTHONPATH": path}
+                [*self._command, "--lifeline", str(lifeline)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                env={**os.environ, "PYTHONPATH": path},
+                pass_fds=(lifeline,),
             )
+            os.close(lifeline)
         return self._process
+
+    def _let_go(self) -> None:
+        """Close the lifeline: a process that still lives ends by itself."""
+        if self._lifeline is not None:
+            os.close(self._lifeline)
+            self._lifeline = None
 
 
 def _close_quietly(pipe: Any) -> None:

@@ -6,6 +6,7 @@ used for longest leaves first.
 
 from __future__ import annotations
 
+import argparse
 import os
 import pickle
 import sys
@@ -15,6 +16,7 @@ from typing import Any, BinaryIO
 from explorer.errors import ExplorerError
 from explorer.inference.models import Models
 from explorer.inference.requests import Failure, Request
+from explorer.lifeline import end_with
 
 MEMORY_VARIABLE = "SONOSCOPE_LIVE_MEMORY_GB"
 DEFAULT_MEMORY_GB = 4.0
@@ -45,6 +47,11 @@ def _serve_next(requests: BinaryIO, replies: BinaryIO, answer: Callable[[Request
 
 def main() -> None:
     """Serve on stdin and stdout; what libraries print goes to stderr, so that it never mixes with replies."""
+    parser = argparse.ArgumentParser(prog="python -m explorer.inference.worker")
+    parser.add_argument("--lifeline", type=int, help="a pipe that closes when the app ends; this process ends with it")
+    lifeline = parser.parse_args().lifeline
+    if lifeline is not None:
+        end_with(lifeline)
     memory_gb = float(os.environ.get(MEMORY_VARIABLE) or DEFAULT_MEMORY_GB)
     with os.fdopen(os.dup(sys.stdout.fileno()), "wb") as replies:
         os.dup2(sys.stderr.fileno(), sys.stdout.fileno())

@@ -9,10 +9,10 @@ from pathlib import Path
 
 from explorer.errors import ConfigError, DatasetError
 from precompute.datasets import esc50, folder, synthetic, vocalset
-from precompute.datasets.base import REJECTED, Clip, Corpus, Entry, Listing, Skipped, SourceFile
+from precompute.datasets.base import REJECTED, Clip, Corpus, Entry, Listing, Skipped, SourceFile, corpus_name
 from precompute.datasets.scan import Progress, build_corpus
 
-__all__ = ["DATASETS", "Clip", "Corpus", "DatasetKind", "Skipped", "SourceFile", "read_corpus"]
+__all__ = ["DATASETS", "Clip", "Corpus", "DatasetKind", "Skipped", "SourceFile", "corpus_name", "read_corpus"]
 
 
 @dataclass(frozen=True)

@@ -132,6 +132,11 @@ class Corpus:
         return tuple(item for item in self.skipped if item.kind == REJECTED)
 
 
+def corpus_name(root: Path) -> str:
+    """What a corpus is called: its folder's own name."""
+    return root.resolve().name
+
+
 def short_hash(text: str, n_digits: int) -> str:
     """The first hex digits of a text's SHA-256."""
     return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:n_digits]

@@ -13,7 +13,17 @@ from pathlib import Path
 from explorer.audio import Cut, scan_audio
 from explorer.errors import AudioError, ConfigError, DatasetError
 from explorer.sound_checks import MIN_CLIP_S
-from precompute.datasets.base import REJECTED, Clip, Corpus, Entry, Listing, Skipped, SourceFile, short_hash
+from precompute.datasets.base import (
+    REJECTED,
+    Clip,
+    Corpus,
+    Entry,
+    Listing,
+    Skipped,
+    SourceFile,
+    corpus_name,
+    short_hash,
+)
 from precompute.splits import SplitItem, Splits, split_files
 
 Progress = Callable[[int, int], None]
@@ -61,7 +71,7 @@ def build_corpus(
     if copies:
         notes.append(f"{len(copies)} files are left out as copies of files of another group")
     return Corpus(
-        name=root.resolve().name,
+        name=corpus_name(root),
         kind=kind,
         root=root,
         corpus_id=_fingerprint(kind, listing, clips),

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
 from typing import TypeVar
+
+from precompute.processes import at_work
 
 Item = TypeVar("Item")
 Made = TypeVar("Made")
@@ -16,5 +16,5 @@ def mapped(make: Callable[[Item], Made], items: Iterable[Item], n_workers: int) 
     if n_workers < 2:
         yield from map(make, items)
         return
-    with ProcessPoolExecutor(n_workers, mp_context=get_context("spawn")) as pool:
-        yield from pool.map(make, items, chunksize=16)
+    with at_work(make, list(items), n_workers) as results:
+        yield from results
