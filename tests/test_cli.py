@@ -192,7 +192,7 @@ def test_words_that_are_none_are_a_usage_error(words: list[str]) -> None:
 def test_a_second_run_leaves_with_its_own_code(say: Say, recordings: Path, tiny_sources: Path, tmp_path: Path) -> None:
     with locked(tmp_path / "store"):
         code, _, err = say(*run_words(recordings, tmp_path / "store", tiny_sources))
-    assert code == EXIT_BUSY and "at work" in err
+    assert code == EXIT_BUSY and "is running" in err
 
 
 def test_ctrl_c_has_its_own_code(say: Say, monkeypatch: pytest.MonkeyPatch) -> None:
