@@ -17,6 +17,7 @@ import io
 import math
 import os
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -131,23 +132,28 @@ def announced_s(sound: str | os.PathLike[str] | SoundBytes) -> float | None:
         return _announced_s(decoder)
 
 
+Each = Callable[[np.ndarray, np.ndarray, int], None]
+"""Gets every block of a file as it is decoded: samples by channel, the mean of the channels, the rate in Hz."""
+
+
 def scan_audio(
-    sound: str | os.PathLike[str] | SoundBytes, *, clip_s: float = math.inf
+    sound: str | os.PathLike[str] | SoundBytes, *, clip_s: float = math.inf, each: Each | None = None
 ) -> tuple[AudioInfo, tuple[Cut, ...]]:
     """`audio_info`, and the file's consecutive cuts of at most `clip_s` seconds with their levels, in one decoding.
 
-    A remainder shorter than MIN_CLIP_S is left out and noted. Cut edges lie on samples: `load_waveform` with a cut's
-    start_s and duration_s reads exactly it. Raises as `audio_info` does, and where a cut is over MAX_LOAD_SAMPLES.
+    `each` is given every block. A remainder shorter than MIN_CLIP_S is left out and noted. Cut edges lie on samples:
+    `load_waveform` with a cut's start_s and duration_s reads exactly it. Raises as `audio_info` does, and where a cut
+    is over MAX_LOAD_SAMPLES.
     """
     source = as_source(sound)
-    info, cuts = _scan(source, clip_s)
+    info, cuts = _scan(source, clip_s, each)
     longest_s = max(cut.duration_s for cut in cuts)
     if round(longest_s * info.sample_rate_hz) > MAX_LOAD_SAMPLES:
         raise AudioError(f"{source.name!r} would give a clip of {longest_s:.0f} s. Cut into shorter clips.")
     return info, cuts
 
 
-def _scan(source: Source, clip_s: float) -> tuple[AudioInfo, tuple[Cut, ...]]:
+def _scan(source: Source, clip_s: float, each: Each | None = None) -> tuple[AudioInfo, tuple[Cut, ...]]:
     with open_decoder(source) as decoder:
         rate_hz, n_channels = decoder.header.sample_rate_hz, decoder.header.n_channels
         cuts: list[tuple[int, Levels]] = []
@@ -160,7 +166,10 @@ def _scan(source: Source, clip_s: float) -> tuple[AudioInfo, tuple[Cut, ...]]:
                     cuts.append((position, Levels(n_channels)))
                     edge = _edge(len(cuts), clip_s, rate_hz)
                 part, block_tc = block_tc[: edge - position], block_tc[edge - position :]
-                _measure(source, cuts[-1][1], part, _mean(part), position, rate_hz)
+                mono_t = _mean(part)
+                _measure(source, cuts[-1][1], part, mono_t, position, rate_hz)
+                if each is not None:
+                    each(part, mono_t, rate_hz)
                 position += len(part)
     if position < round(MIN_CLIP_S * rate_hz):
         raise too_short(source, n_bytes(source), position, rate_hz, decoder.header)

@@ -33,6 +33,7 @@ _LIBSNDFILE_SAYS = {  # in words for a person
     "Format not recognised": "this is no kind of sound file that is known here",
     "SF_INFO struct incomplete": "its header contradicts itself or names no sample rate",
     "unimplemented format": "its encoding is not one that can be decoded here",
+    "Malformed 'fmt ' chunk": "its header is cut short or damaged",
     "No 'data' chunk marker": "no samples follow its header",
     "File does not exist or is not a regular file": "this is no kind of sound file that is known here",
 }
@@ -124,11 +125,10 @@ def _without_libsndfile(source: Source, handle: BinaryIO, error: Exception) -> D
     said = str(getattr(error, "error_string", "")).strip().rstrip(".")
     known = next((words for theirs, words in _LIBSNDFILE_SAYS.items() if theirs in said), None)
     reason = known or said or "it is damaged or cut short"
+    advice = "Get a whole copy, or convert it to WAV or FLAC."
     if not head:
-        reason = "it is empty (0 bytes)"
-    raise AudioError(
-        f"{source.name!r} cannot be read as sound: {reason}. Get a whole copy, or convert it to WAV or FLAC."
-    ) from error
+        reason, advice = "it is empty (0 bytes)", "Get a whole copy."
+    raise AudioError(f"{source.name!r} cannot be read as sound: {reason}. {advice}") from error
 
 
 def _libsndfile_decoder(source: Source, handle: BinaryIO, file: _SoundFile) -> Decoder:

@@ -19,7 +19,7 @@ from precompute import demo as demo_corpus
 from precompute.artefacts import Artefacts, explained
 from precompute.config import PRESET_NOTES, RunConfig
 from precompute.datasets import DATASETS, Skipped
-from precompute.datasets.base import REJECTED
+from precompute.datasets.base import COPY, REJECTED
 from precompute.datasets.singing.parts import crossed, vocalset_shaped
 from precompute.encoder_choice import choose_encoders
 from precompute.lock import locked
@@ -58,7 +58,9 @@ def skipped_lines(skipped: Sequence[Skipped]) -> list[str]:
     lines = [f"{len(skipped)} file(s) not taken:"]
     refused = sorted((item for item in skipped if item.kind == REJECTED), key=lambda item: item.path)
     lines += [f"  {item.kind}: {item.path}: {item.reason}" for item in refused]
-    others = Counter(item.reason for item in skipped if item.kind != REJECTED)
+    others = Counter(
+        "a copy of another file" if item.kind == COPY else item.reason for item in skipped if item.kind != REJECTED
+    )
     lines += [f"  not taken: {n} x {reason}" for reason, n in sorted(others.items(), key=lambda it: (-it[1], it[0]))]
     return [*lines, "  The page Runs names each of them."] if others else lines
 

@@ -95,6 +95,50 @@ def test_audio_beside_the_recordings_is_listed(tmp_path: Path, kind: str, inside
     assert [item.path for item in corpus.rejected] == ["gone.wav"]
 
 
+def make_vocalset_12(root: Path) -> Path:
+    """Version 1.2: the recordings by singer, and the same again by technique and by vowel."""
+    for singer in ("female1", "female2", "male1", "male3"):
+        short = singer.replace("female", "f").replace("male", "m")
+        for technique in ("belt", "vibrato"):
+            path = root / "data_by_singer" / singer / "scales" / technique / f"{short}_scales_{technique}_a.wav"
+            data = sound(path, seed=zlib.crc32(path.name.encode())).read_bytes()
+            for again in (f"data_by_technique/{technique}", "data_by_vowel/a"):
+                (root / again).mkdir(parents=True, exist_ok=True)
+                (root / again / path.name).write_bytes(data)
+                (root / again / f"._{path.name}").write_bytes(b"\0\5\x16\7")
+    (root / ".DS_Store").touch()
+    (root.parent / "__MACOSX" / "data_by_singer" / "female1").mkdir(parents=True)
+    (root / "test_singers_technique.txt").write_text("female2\nmale3\n")
+    (root / "train_singers_technique.txt").write_text("female1\nmale1\n")
+    return root
+
+
+@pytest.mark.parametrize("given", [".", "data_by_singer", "data_by_technique", "data_by_vowel", "..", "../.."])
+def test_vocalset_12_is_read_once_from_wherever_it_is_named(tmp_path: Path, given: str):
+    root = make_vocalset_12(tmp_path / "download" / "VocalSet1-2")
+    corpus = read_corpus("vocalset", (root / given).resolve())
+    assert len(corpus.clips) == 8 and {clip.label for clip in corpus.clips} == {"belt", "vibrato"}
+    assert {clip.group for clip in corpus.clips} == {"female1", "female2", "male1", "male3"}
+    assert {clip.group for clip in corpus.clips if clip.split == "held-out"} == {"female2", "male3"}
+    assert not corpus.rejected and all(item.kind == "not audio" for item in corpus.skipped)
+
+
+def test_vocalset_12_is_never_read_thrice_and_folder_is_not_advised(tmp_path: Path):
+    root = make_vocalset_12(tmp_path / "VocalSet")
+    note = read_corpus("folder", root).note
+    assert "--dataset vocalset reads each once" in note and "under more than one label" in note
+    (root / "data_by_singer").rename(root / "singers")
+    for singer in (root / "singers").iterdir():
+        singer.rename(singer.with_name(f"nobody {singer.name}"))
+    with pytest.raises(DatasetError, match="is no VocalSet") as caught:
+        read_corpus("vocalset", root)
+    assert "--dataset folder" not in str(caught.value)
+    for name in ("a", "b"):
+        (tmp_path / "two" / name / "FULL" / "female1").mkdir(parents=True)
+    with pytest.raises(DatasetError, match=r"more than one VocalSet \('a/FULL', 'b/FULL'\)"):
+        read_corpus("vocalset", tmp_path / "two")
+
+
 def test_both_layouts_give_the_same_paper_split(tmp_path: Path):
     parts = []
     for layout in ("split", "lists"):

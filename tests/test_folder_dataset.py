@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import unicodedata
 from pathlib import Path
 
 import pytest
@@ -58,7 +59,13 @@ def test_quoted_cells_and_subfolders(tmp_path: Path):
     ("content", "message"),
     [
         ("name,label\n0.wav,a\n", r"no column 'file'; it has name, label"),
-        ("", r"no column 'file'; it has none"),
+        ("", r"metadata\.csv is empty"),
+        ("file,label,group\n", r"names columns but no files"),
+        ("filename,label\n0.wav,a\n", r"no column 'file'; it has filename, label.*Rename 'filename' to 'file'"),
+        (
+            "file,label\nsub/0.wav,a\nsub/1.wav,b\n",
+            r"No row of metadata.csv names an audio file.*nearest file is '0\.wav'",
+        ),
         ("file,label\n0.wav,a\n0.wav,b\n", r"'0\.wav' in line 2 and in line 3"),
         ("file,label\n0.wav,a,b\n", r"line 2: 3 cells for 2 columns"),
         ("file,label\n0.wav\n", r"line 2: 1 cells for 2 columns"),
@@ -81,7 +88,7 @@ def test_a_table_that_cannot_be_understood_is_refused_with_its_line(tmp_path: Pa
 def test_a_column_without_a_name_is_left_out_and_said(tmp_path: Path):
     table(make(tmp_path, 2), ",file,label\n0,0.wav,a\n1,1.wav,b\n")
     corpus = read_corpus("folder", tmp_path)
-    assert "1 columns of metadata.csv without a name" in corpus.note
+    assert "1 column of metadata.csv without a name" in corpus.note
     assert corpus.clips[0].file.attributes == {}
 
 
@@ -100,7 +107,7 @@ def test_without_groups_unlisted_files_stay_and_that_is_said(tmp_path: Path):
     table(make(tmp_path, 4), "file,label\n0.wav,a\n1.wav,b\n")
     corpus = read_corpus("folder", tmp_path)
     assert [clip.label for clip in corpus.clips] == ["a", "b", None, None]
-    assert "2 files are not in metadata.csv: kept, without labels" in corpus.note
+    assert "2 files not in metadata.csv: kept, without labels" in corpus.note
     assert corpus.group_name == "file"
     assert "each file is its own group" in corpus.note
 
@@ -147,16 +154,125 @@ def test_a_file_without_a_value_for_the_chosen_group_is_rejected(tmp_path: Path)
     assert reasons(corpus)["2.wav"] == ("rejected", "no value in the group column 'singer'")
 
 
-def test_copies_never_stand_on_both_sides(tmp_path: Path):
-    for n in range(8):
-        sound(tmp_path / f"{n}.wav", seed=n // 2)  # four sounds, twice each
-    alone = read_corpus("folder", tmp_path)
-    assert [clip.group for clip in alone.clips] == [f"{n // 2 * 2}.wav" for n in range(8)]
-    rows = "".join(f"{n}.wav,{'pq'[n % 2]}\n" for n in range(8))
-    grouped = read_corpus("folder", table(tmp_path, f"file,group\n{rows}"))
-    assert [file.relative for file in grouped.files] == ["0.wav", "2.wav", "4.wav", "6.wav"]
-    assert "a copy, byte by byte, of '0.wav' in the group 'p'" in reasons(grouped)["1.wav"][1]
-    assert "4 files are left out as copies" in grouped.note
+@pytest.mark.parametrize(
+    "text",
+    [
+        "file;label;group;notes (a, b, c, d)\n{0}.wav;low;g{0};x\n",
+        'sep=;\n"file";"label";"group";"more, of, it"\n{0}.wav;low;g{0};"a, b; c"\n',
+        "File,LABEL, Group \n{0}.wav,low,g{0}\n",
+        "file|label|group\n{0}.wav|low|g{0}\n",
+    ],
+)
+def test_the_delimiter_is_the_one_that_parses_and_headers_are_read_in_any_case(tmp_path: Path, text: str):
+    head, row = text.rsplit("\n", 2)[:2]
+    table(make(tmp_path, 6), "\n".join([head, *(row.format(n) for n in range(6))]))
+    corpus = read_corpus("folder", tmp_path)
+    assert {clip.label for clip in corpus.clips} == {"low"}
+    assert {clip.group for clip in corpus.clips} == {f"g{n}" for n in range(6)}
+
+
+@pytest.mark.parametrize("name", ["{}.WAV", "{}", "{}.flac", ".\\{}.wav", "{root}/{}.wav"])
+def test_names_that_can_mean_one_file_alone_are_matched(tmp_path: Path, name: str):
+    rows = "".join(f"{name.format(n, root=tmp_path.as_posix())},l{n % 2}\n" for n in range(4))
+    corpus = read_corpus("folder", table(make(tmp_path, 4), f"file,label\n{rows}"))
+    assert [clip.label for clip in corpus.clips] == ["l0", "l1", "l0", "l1"] and not corpus.rejected
+    assert ("4 names in metadata.csv matched to a file though case or ending differ" in corpus.note) == (
+        name in ("{}.WAV", "{}", "{}.flac")
+    )
+
+
+def test_a_name_that_could_mean_two_files_means_none_and_the_nearest_is_named(tmp_path: Path):
+    for n, name in enumerate(("a.wav", "A.wav", "b.wav", "c.wav")):
+        sound(tmp_path / name, seed=n)
+    table(tmp_path, "file,label,group\na.WAV,x,1\nb.wav,x,2\nd/c.wav,y,3\n")
+    corpus = read_corpus("folder", tmp_path)
+    assert [file.relative for file in corpus.files] == ["b.wav"]
+    assert reasons(corpus)["a.WAV"][1].endswith("but not there; the nearest is 'A.wav'")
+    assert reasons(corpus)["d/c.wav"][1].endswith("but not there; the nearest is 'c.wav'")
+
+
+def test_a_table_in_another_case_is_read_and_others_are_named(tmp_path: Path):
+    make(tmp_path, 4)
+    (tmp_path / "Metadata.CSV").write_text("file,label\n" + "".join(f"{n}.wav,l{n % 2}\n" for n in range(4)))
+    assert {clip.label for clip in read_corpus("folder", tmp_path).clips} == {"l0", "l1"}
+    table(tmp_path, "file,speaker,lable\n" + "".join(f"{n}.wav,s{n},m\n" for n in range(4)))
+    sound(tmp_path / "below" / "x.wav")
+    (tmp_path / "below" / "metadata.csv").write_text("file\nx.wav\n")
+    corpus = read_corpus("folder", tmp_path)
+    assert "metadata.csv is read, 'Metadata.CSV' is not" in corpus.note
+    assert "not 'below/metadata.csv'" in corpus.note
+    assert "no column 'label': should 'lable' be it, name it with --label" in corpus.note
+    assert "no column 'group': should 'speaker' be it, name it with --group" in corpus.note
+    assert "is not read: a table of labels must be named metadata.csv" in (
+        read_corpus("folder", renamed(tmp_path / "metadata.csv", "labels.csv")).note
+    )
+
+
+def renamed(path: Path, name: str) -> Path:
+    path.rename(path.with_name(name))
+    path.with_name("Metadata.CSV").unlink()
+    return path.parent
+
+
+SPELLINGS = {  # of one singer, two by two
+    "unicode": ("Zo\u00e9", "Zoe\u0301"),
+    "case": ("zoe", "ZOE"),
+    "blank": ("zoe b", "zoe  b"),
+    "no-break": ("zoe b", "zoe\u00a0b"),
+    "zero width": ("zoeb", "zoe\u200bb"),
+    "at the end": ("zoe", "zoe\u00a0\ufeff"),
+    "number": ("7", "7.0"),
+}
+
+
+@pytest.mark.parametrize("kind", SPELLINGS)
+def test_one_singer_in_two_spellings_is_one_group_and_stands_on_one_side(tmp_path: Path, kind: str):
+    names = [SPELLINGS[kind][n % 2] for n in range(16)]
+    rows = "".join(f"{n}.wav,l{n % 2},{n // 4}{name}\n" for n, name in enumerate(names))
+    corpus = read_corpus("folder", table(make(tmp_path, 16), f"file,label,group\n{rows}"))
+    groups = [clip.group for clip in sorted(corpus.clips, key=lambda clip: int(clip.file.relative[:-4]))]
+    assert len(set(groups)) == 4 and all(len(set(groups[n : n + 4])) == 1 for n in range(0, 16, 4))
+    sides = {clip.group: {other.split for other in corpus.clips if other.group == clip.group} for clip in corpus.clips}
+    assert all(len(split) == 1 for split in sides.values())
+    if kind == "at the end":
+        assert "blanks around values in metadata.csv are ignored: " in corpus.note
+    elif kind != "unicode":
+        assert "groups that differ only by case, blanks or a final .0 are read as one: '" in corpus.note
+    assert len(corpus.note) < 400
+
+
+def test_labels_that_look_alike_stay_apart_and_are_named(tmp_path: Path):
+    labels = ["Belt", "belt", "NA", "x"]
+    rows = "".join(f"{n}.wav,{labels[n % 4]},g{n // 2}\n" for n in range(8))
+    corpus = read_corpus("folder", table(make(tmp_path), f"file,label,group\n{rows}"))
+    assert {clip.label for clip in corpus.clips} == set(labels)
+    assert "labels that differ only by case, blanks or a final .0 are kept apart: 'Belt' = 'belt'" in corpus.note
+    assert "'NA' are read as labels" in corpus.note
+
+
+def test_a_label_that_is_the_group_is_named(tmp_path: Path):
+    rows = "".join(f"{n}.wav,l{n // 2},g{n // 2}\n" for n in range(8))
+    note = read_corpus("folder", table(make(tmp_path), f"file,label,group\n{rows}")).note
+    assert "label and group tell the same apart" in note
+
+
+def test_text_from_outside_is_nfc_and_two_forms_of_a_name_are_two_files(tmp_path: Path):
+    loose, one = "Zoe\u0301", "Zo\u00e9"
+    for n, name in enumerate((f"{loose}/a.wav", f"{one}/a.wav", f"{loose}.wav", f"{one}.wav", f"{loose}2.wav")):
+        sound(tmp_path / name, seed=n)
+    corpus = read_corpus("folder", tmp_path)
+    texts = [text for clip in corpus.clips for text in (clip.file.relative, clip.title, clip.group, clip.label or "")]
+    assert all(unicodedata.is_normalized("NFC", text) for text in texts)
+    assert {file.relative: file.path.relative_to(tmp_path).as_posix() for file in corpus.files} == {
+        f"{one}/a.wav": f"{one}/a.wav",
+        f"{one}/a (2).wav": f"{loose}/a.wav",
+        f"{one}.wav": f"{one}.wav",
+        f"{one} (2).wav": f"{loose}.wav",
+        f"{one}2.wav": f"{loose}2.wav",
+    }
+    table(tmp_path, f"file,{loose}\n{loose}.wav,nfd\n{one}.wav,{loose}\n{loose}2.wav,c\n")
+    named = {file.path.name: file for file in read_corpus("folder", tmp_path, label=loose).files}
+    assert named[f"{loose}.wav"].labels == {one: "nfd"} and named[f"{one}.wav"].labels == {one: one}
 
 
 def test_what_is_not_audio_is_listed_and_what_cannot_be_read_is_rejected(tmp_path: Path):
@@ -249,7 +365,7 @@ def test_the_awkward_folder(tmp_path: Path):
     assert set(expect.values()) == {"ok", "ok_or_clear_error"}
     said = reasons(corpus)
     on_disk = {str(path.relative_to(SHARED / "awkward")) for path in (SHARED / "awkward").rglob("*") if path.is_file()}
-    assert on_disk - {"metadata.csv"} == set(expect) | set(said)
+    assert {unicodedata.normalize("NFC", name) for name in on_disk} - {"metadata.csv"} == set(expect) | set(said)
     assert {path for path, (kind, _) in said.items() if kind == "not audio"} == {
         "README.md", "names/no_extension", "names/.hidden.wav", "names/._with spaces in name.wav", "names/notes.txt",
     }  # fmt: skip

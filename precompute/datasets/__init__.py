@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from explorer.errors import ConfigError, DatasetError
 from precompute.datasets import esc50, folder, synthetic, vocalset
 from precompute.datasets.base import REJECTED, Clip, Corpus, Entry, Listing, Skipped, SourceFile, corpus_name
+from precompute.datasets.names import clean, look, look_alikes, one_spelling, quoted, some, spelt
 from precompute.datasets.scan import Progress, build_corpus
 
 __all__ = ["DATASETS", "Clip", "Corpus", "DatasetKind", "Skipped", "SourceFile", "corpus_name", "read_corpus"]
+
+
+_LIKE_EMPTY = frozenset(("na", "n/a", "none", "null", "nan"))  # what programs write for nothing
 
 
 @dataclass(frozen=True)
@@ -77,7 +81,7 @@ def read_corpus(
     if kind not in DATASETS:
         raise ConfigError(f"There is no data set {kind!r}; there are {', '.join(DATASETS)}.")
     root = Path(root)
-    listing = choose_columns(DATASETS[kind].read(root, paper), label=label, group=group)
+    listing = join_look_alikes(choose_columns(DATASETS[kind].read(root, paper), label=label, group=group))
     return build_corpus(listing, kind=kind, root=root, clip_s=clip_s, seed=seed, n_workers=n_workers, progress=progress)
 
 
@@ -89,6 +93,7 @@ def choose_columns(listing: Listing, *, label: str | None, group: str | None) ->
     """
     columns = {id(entry): _columns(entry, listing.group_name) for entry in listing.entries}
     names = sorted({name for values in columns.values() for name in values})
+    label, group = _in_its_case(label, names), _in_its_case(group, names)
     for option, name in (("--label", label), ("--group", group)):
         if name is not None and name not in names and not (option == "--group" and name in ("folder", "file")):
             raise DatasetError(f"{option} {name!r} is no column of this data set; it has {', '.join(names) or 'none'}.")
@@ -119,6 +124,50 @@ def choose_columns(listing: Listing, *, label: str | None, group: str | None) ->
         group_name=group_name,
         notes=tuple(notes),
     )
+
+
+def join_look_alikes(listing: Listing) -> Listing:
+    """The same listing, in which groups that differ only by case, blanks or a final '.0' are one, with a note: the same
+    singer must not stand on both sides of a split, nor count as two. Labels that look alike stay apart, with a note."""
+    groups = [entry.group for entry in listing.entries if entry.group is not None]
+    alike, spelling = look_alikes(groups), one_spelling(groups)
+    notes = []
+    if alike:
+        notes.append(f"groups that differ only by case, blanks or a final .0 are read as one: {spelt(alike)}")
+    entries = tuple(
+        dataclasses.replace(entry, group=spelling.get(entry.group, entry.group)) if entry.group else entry
+        for entry in listing.entries
+    )
+    if listing.label_name is not None:
+        labels = [entry.labels[listing.label_name] for entry in entries if listing.label_name in entry.labels]
+        apart = look_alikes(labels)
+        if apart:
+            notes.append(f"labels that differ only by case, blanks or a final .0 are kept apart: {spelt(apart)}")
+        empty = sorted({label for label in labels if label.casefold() in _LIKE_EMPTY})
+        if empty:
+            notes.append(f"{some(map(quoted, empty))} are read as labels: leave the cell empty where there is none")
+        notes += _same_columns(entries, listing.label_name, listing.group_name)
+    return dataclasses.replace(listing, entries=entries, notes=(*listing.notes, *notes))
+
+
+def _same_columns(entries: Sequence[Entry], label_name: str, group_name: str) -> list[str]:
+    """A note where each label is one group and each group one label."""
+    pairs = {(entry.labels[label_name], entry.group) for entry in entries if label_name in entry.labels}
+    n_labels, n_groups = (len({pair[place] for pair in pairs}) for place in (0, 1))
+    if label_name == group_name or None in {group for _, group in pairs} or not 1 < n_labels == n_groups == len(pairs):
+        return []
+    return [
+        f"{label_name} and {group_name} tell the same apart, so no label of a held-out group is ever trained: "
+        "name another column with --group or --label"
+    ]
+
+
+def _in_its_case(name: str | None, names: Sequence[str]) -> str | None:
+    """An option's text as a column: NFC, and in the column's case where only one can be meant."""
+    if name is None or (name := clean(name)) in names:
+        return name
+    alike = [column for column in names if look(column) == look(name)]
+    return alike[0] if len(alike) == 1 else name
 
 
 def _columns(entry: Entry, group_name: str) -> dict[str, str]:

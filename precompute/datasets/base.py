@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import unicodedata
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from explorer.audio import AudioInfo
 from explorer.errors import DatasetError
@@ -18,14 +20,15 @@ AUDIO_EXTENSIONS = frozenset((
     ".au", ".snd", ".caf", ".m4a", ".aac",
 ))
 # fmt: on
-NOT_AUDIO, REJECTED = "not audio", "rejected"
+NOT_AUDIO, REJECTED, COPY = "not audio", "rejected", "copy"
 
 
 @dataclass(frozen=True)
 class Skipped:
     """A file that was left out. `path` is relative to the data set's folder.
 
-    kind 'not audio': not taken, no failure. 'rejected': meant to be read and refused; `--strict` makes it an error.
+    kind 'not audio': not taken, no failure. 'copy': the same recording as another file, which is taken, no failure.
+    'rejected': meant to be read and refused; `--strict` makes it an error.
     may_pass: the reason is not the file's content but a permission, a disk or a missing decoder, which may be mended.
     """
 
@@ -37,7 +40,7 @@ class Skipped:
 
 @dataclass(frozen=True)
 class Entry:
-    """A file that a reader found, before it is decoded."""
+    """A file that a reader found, before it is decoded. `path` opens it; `relative` is NFC, for people and as a key."""
 
     path: Path
     relative: str
@@ -63,7 +66,8 @@ class Listing:
 
 @dataclass(frozen=True)
 class SourceFile:
-    """One decoded file. `relative` uses '/' on every system; `sha256` is of its bytes."""
+    """One decoded file. `relative` uses '/' on every system; `sha256` is of its bytes, `content` of its samples (see
+    `identity`)."""
 
     path: Path
     relative: str
@@ -72,6 +76,7 @@ class SourceFile:
     attributes: Mapping[str, str]
     official_split: str | None
     sha256: str
+    content: str
     info: AudioInfo
 
     @property
@@ -142,18 +147,19 @@ def short_hash(text: str, n_digits: int) -> str:
     return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:n_digits]
 
 
-def walk_audio(root: Path, *, ignore: frozenset[str] = frozenset()) -> tuple[list[tuple[str, Path]], list[Skipped]]:
+def walk_audio(root: Path, *, ignore: frozenset[Path] = frozenset()) -> tuple[list[tuple[str, Path]], list[Skipped]]:
     """All audio files under a folder as (relative, path), sorted, and the rest with the reason each was not taken.
 
     By extension only: content is judged when a file is decoded. Hidden files and folders, stores of Sonoscope and what
-    is in `ignore` (relative files and folders, not listed) are not entered. Linked folders are followed, each once.
+    is in `ignore` (files and folders below `root`, not listed) are not entered. Linked folders are followed, each once.
+    `relative` is NFC and unique: the second of two names that differ only in their Unicode form has ' (2)' behind it.
     Raises DatasetError when the folder is not there or cannot be listed.
     """
     if not root.is_dir():
         raise DatasetError(f"There is no folder {str(root)!r}. Give the folder of recordings with --root.")
     found: list[tuple[str, Path]] = []
     skipped: list[Skipped] = []
-    seen = {_identity(root / relative) for relative in ignore if (root / relative).is_dir()}
+    seen = {_identity(place) for place in ignore if place.is_dir()}
     todo = [root]
     while todo:
         folder = todo.pop()
@@ -172,7 +178,7 @@ def walk_audio(root: Path, *, ignore: frozenset[str] = frozenset()) -> tuple[lis
         seen.add(identity)
         for child in children:
             relative = relative_name(root, child)
-            if relative in ignore:
+            if child in ignore:
                 continue
             try:
                 why = _why_not(child)
@@ -185,7 +191,19 @@ def walk_audio(root: Path, *, ignore: frozenset[str] = frozenset()) -> tuple[lis
                 todo.append(child)
             else:
                 found.append((relative, child))
-    return sorted(found), sorted(skipped, key=lambda item: item.path)
+    return sorted(_told_apart(found)), sorted(skipped, key=lambda item: item.path)
+
+
+def _told_apart(found: list[tuple[str, Path]]) -> Iterator[tuple[str, Path]]:
+    """The same files, each under a name of its own; who is NFC on the disk keeps the name."""
+    times: Counter[str] = Counter()
+    for relative, path in sorted(found, key=lambda item: (item[0], not str(item[1]).endswith(item[0]), str(item[1]))):
+        times[relative] += 1
+        if times[relative] > 1:
+            name = PurePosixPath(relative)
+            yield str(name.with_name(f"{name.stem} ({times[relative]}){name.suffix}")), path
+        else:
+            yield relative, path
 
 
 def audio_beside(root: Path, inside: Path, reason: str) -> list[Skipped]:
@@ -195,7 +213,7 @@ def audio_beside(root: Path, inside: Path, reason: str) -> list[Skipped]:
     """
     if inside == root:
         return []
-    found, skipped = walk_audio(root, ignore=frozenset((relative_name(root, inside),)))
+    found, skipped = walk_audio(root, ignore=frozenset((inside,)))
     left_out = [Skipped(relative, reason, NOT_AUDIO) for relative, _ in found]
     left_out += [item for item in skipped if item.kind == REJECTED]
     base = "" if inside.parent == root else f"{relative_name(root, inside.parent)}/"
@@ -208,8 +226,9 @@ def _identity(folder: Path) -> tuple[int, int]:
 
 
 def relative_name(root: Path, path: Path) -> str:
-    """A path below the root as text with '/', in which bytes that are no UTF-8 are written as \\xNN."""
+    """A path below the root as NFC text with '/', in which bytes that are no UTF-8 are written as \\xNN."""
     text = path.relative_to(root).as_posix() if path != root else "."
+    text = unicodedata.normalize("NFC", text)
     return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 

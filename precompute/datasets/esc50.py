@@ -11,7 +11,8 @@ from pathlib import Path
 
 from explorer.errors import DatasetError
 from precompute.datasets.base import REJECTED, Entry, Listing, Skipped, audio_beside, walk_audio
-from precompute.datasets.folder import Row, read_table
+from precompute.datasets.matching_rows import match_rows
+from precompute.datasets.table import Row, read_table
 
 _TABLE = Path("meta") / "esc50.csv"
 _NOTE = "clips of one source recording share a fold, so folds are the groups"
@@ -20,28 +21,32 @@ _NOTE = "clips of one source recording share a fold, so folds are the groups"
 def read(root: Path) -> Listing:
     """List an ESC-50 folder, or the one above it. Raises DatasetError when its table is missing or not as published."""
     base = _find_base(root)
-    table = read_table(base / _TABLE, key="filename", required=("fold", "category"))
+    table = read_table(
+        base / _TABLE, key="filename", required=("fold", "category"), known=("target", "src_file", "take")
+    )
     found, skipped = walk_audio(base / "audio")
     skipped = [dataclasses.replace(item, path=f"audio/{item.path}") for item in skipped]
     skipped += audio_beside(root, base / "audio", "not in audio/, where ESC-50's recordings lie")
-    paths = dict(found)
-    last = max((row.values["fold"] for row in table.rows), key=_fold_order, default="")
+    matches = match_rows(table.rows, found, base / "audio", _TABLE.name)
+    last = max((_fold(row) for row in table.rows), key=_fold_order, default="")
     entries: list[Entry] = []
     for row in table.rows:
-        path = paths.pop(row.key, None)
-        if path is None:
+        if row.key not in matches.files:
             skipped.append(Skipped(f"audio/{row.key}", f"in meta/esc50.csv (line {row.line}), but not there", REJECTED))
         elif not row.values["fold"] or not row.values["category"]:
             skipped.append(
                 Skipped(f"audio/{row.key}", f"no fold or no category in meta/esc50.csv, line {row.line}", REJECTED)
             )
         else:
-            entries.append(_entry(path, row, last))
-    skipped += [Skipped(f"audio/{name}", "not in meta/esc50.csv: its fold is unknown", REJECTED) for name in paths]
-    return Listing(tuple(entries), tuple(skipped), "category", "fold", (_NOTE, *table.notes))
+            entries.append(_entry(*matches.files[row.key], row, last))
+    taken = {name for name, _ in matches.files.values()}
+    unlisted = [name for name, _ in found if name not in taken]
+    skipped += [Skipped(f"audio/{name}", "not in meta/esc50.csv: its fold is unknown", REJECTED) for name in unlisted]
+    notes = (_NOTE, *table.notes, *matches.notes)
+    return Listing(tuple(entries), tuple(skipped), "category", "fold", notes)
 
 
-def _entry(path: Path, row: Row, last_fold: str) -> Entry:
+def _entry(name: str, path: Path, row: Row, last_fold: str) -> Entry:
     values = row.values
     words = Path(row.key).stem.split("-")
     source = values.get("src_file") or (words[1] if len(words) == 4 else "")
@@ -49,13 +54,18 @@ def _entry(path: Path, row: Row, last_fold: str) -> Entry:
     attributes = {"target": values.get("target", ""), "source_recording": source, "take": take}
     return Entry(
         path,
-        f"audio/{row.key}",
+        f"audio/{name}",
         title=" · ".join(text for text in (values["category"], f"{source} {take}".strip()) if text),
         labels={"category": values["category"]},
-        group=f"fold {values['fold']}",
+        group=f"fold {_fold(row)}",
         attributes={name: value for name, value in attributes.items() if value},
-        official_split="test" if values["fold"] == last_fold else "train",
+        official_split="test" if _fold(row) == last_fold else "train",
     )
+
+
+def _fold(row: Row) -> str:
+    """The fold as published: a spreadsheet makes 1.0 of it."""
+    return row.values["fold"].removesuffix(".0")
 
 
 def _fold_order(fold: str) -> tuple[int, str]:

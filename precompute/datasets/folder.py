@@ -6,42 +6,34 @@ and each file is its own group. With one, nothing is guessed from names: a missi
 
 from __future__ import annotations
 
-import csv
-import io
 import unicodedata
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from difflib import get_close_matches
 from pathlib import Path, PurePosixPath
 
 from explorer.errors import DatasetError
+from explorer.text import count
 from precompute.datasets.base import REJECTED, Entry, Listing, Skipped, walk_audio
+from precompute.datasets.matching_rows import match_rows
+from precompute.datasets.names import clean, quoted, some
+from precompute.datasets.table import Table, read_table
 
 METADATA = "metadata.csv"
-
-
-@dataclass(frozen=True)
-class Row:
-    """One line of a table: the file it is about, all its other cells (stripped, may be empty), its line number."""
-
-    key: str
-    values: Mapping[str, str]
-    line: int
-
-
-@dataclass(frozen=True)
-class Table:
-    """A checked table: every key once."""
-
-    columns: tuple[str, ...]
-    rows: tuple[Row, ...]
-    notes: tuple[str, ...]
+GROUP_WORDS = (
+    "speaker", "speaker_id", "singer", "singer_id", "person", "participant", "subject", "artist", "performer", "player",
+    "individual", "recording", "recording_id", "source", "source_recording", "src_file", "session", "track", "song",
+)  # fmt: skip
+LABEL_WORDS = ("class", "category", "target", "technique", "emotion", "word", "digit", "species", "instrument", "genre")
 
 
 def read(root: Path) -> Listing:
     """List a folder. Raises DatasetError when it is not there or its metadata.csv cannot be understood."""
-    found, skipped = walk_audio(root, ignore=frozenset((METADATA,)))
-    if (root / METADATA).is_file():
-        return _with_table(read_table(root / METADATA, key="file"), found, skipped)
+    table_path, notes = _find_table(root)
+    found, skipped = walk_audio(root, ignore=frozenset(() if table_path is None else (table_path,)))
+    notes += _other_tables(root, table_path, found)
+    if table_path is not None:
+        table = read_table(table_path, key="file", known=("label", "group"))
+        return _with_table(root, table_path.name, table, found, skipped, notes)
     folders = {PurePosixPath(relative).parent for relative, _ in found}
     is_labelled = len(folders) >= 2
     entries = tuple(
@@ -49,32 +41,73 @@ def read(root: Path) -> Listing:
             path,
             relative,
             title=_title(relative, PurePosixPath(relative).parent.name if is_labelled else None),
-            labels={"folder": PurePosixPath(relative).parent.name} if is_labelled and "/" in relative else {},
+            labels={"folder": clean(PurePosixPath(relative).parent.name)} if is_labelled and "/" in relative else {},
         )
         for relative, path in found
     )
-    notes = ["no metadata.csv: the label is the folder's name" if is_labelled else "no metadata.csv: no labels"]
+    if {"data_by_singer", "data_by_technique"} <= {part.lower() for folder in folders for part in folder.parts}:
+        notes.append("this is VocalSet, with each recording up to three times: --dataset vocalset reads each once")
+    notes.append(f"no {METADATA}: the label is the folder's name" if is_labelled else f"no {METADATA}: no labels")
     return Listing(entries, tuple(skipped), "folder" if is_labelled else None, "file", tuple(notes))
 
 
-def _with_table(table: Table, found: Sequence[tuple[str, Path]], skipped: list[Skipped]) -> Listing:
+def _find_table(root: Path) -> tuple[Path | None, list[str]]:
+    """metadata.csv, in any case; where there are several the one that is spelt so, and a note."""
+    if not root.is_dir():
+        raise DatasetError(f"There is no folder {str(root)!r}. Give the folder of recordings with --root.")
+    try:
+        names = sorted(child.name for child in root.iterdir() if child.name.casefold() == METADATA and child.is_file())
+    except OSError:
+        return None, []  # walk_audio says why
+    if not names:
+        return None, []
+    first = METADATA if METADATA in names else names[0]
+    others = [quoted(name) for name in names if name != first]
+    return root / first, [f"{first} is read, {some(others)} is not"] if others else []
+
+
+def _other_tables(root: Path, table: Path | None, found: Sequence[tuple[str, Path]]) -> list[str]:
+    """Notes on tables that are not read, though somebody may think so."""
+    notes = []
+    folders = sorted({path.parent for _, path in found} - {root})
+    below = [folder / METADATA for folder in folders if (folder / METADATA).is_file()]
+    if below:
+        listed = some(quoted(path.relative_to(root).as_posix()) for path in below)
+        notes.append(f"only a {METADATA} in the top folder is read, not {listed}: to use one give its folder as --root")
+    if table is None:
+        ends = (".csv", ".tsv", ".xlsx")
+        near = sorted(path.name for path in root.iterdir() if path.suffix.lower() in ends and path.name[0] != ".")
+        if near:
+            notes.append(f"{some(map(quoted, near))} is not read: a table of labels must be named {METADATA}")
+    return notes
+
+
+def _with_table(
+    root: Path, name: str, table: Table, found: Sequence[tuple[str, Path]], skipped: list[Skipped], notes: list[str]
+) -> Listing:
     has_group = "group" in table.columns
-    paths = dict(found)
-    by_nfc = {unicodedata.normalize("NFC", relative): relative for relative in paths}
+    matches = match_rows(table.rows, found, root, name)
+    if found and not matches.files:
+        key, near = next(iter(matches.nearest.items()), (table.rows[0].key, found[0][0]))
+        raise DatasetError(
+            f"No row of {name} names an audio file that is there. It says {key!r}; the nearest file is {near!r}. "
+            f"Correct the column 'file': paths are relative to the folder of {name}."
+        )
     entries: list[Entry] = []
     not_taken = {item.path for item in skipped}
     for row in table.rows:
-        relative = row.key if row.key in paths else by_nfc.get(unicodedata.normalize("NFC", row.key), row.key)
-        path = paths.pop(relative, None)
-        if path is None:
-            if row.key not in not_taken:
-                reason = f"named in {METADATA} (line {row.line}), but not there"
-                skipped.append(Skipped(row.key, reason, REJECTED))
+        if row.key not in matches.files:
+            shown = unicodedata.normalize("NFC", row.key)
+            if shown not in not_taken:
+                near = f"; the nearest is {quoted(matches.nearest[row.key])}" if row.key in matches.nearest else ""
+                reason = f"named in {name} (line {row.line}), but not there{near}"
+                skipped.append(Skipped(shown, reason, REJECTED))
             continue
+        relative, path = matches.files[row.key]
         values = dict(row.values)
         label, group = values.pop("label", ""), values.pop("group", "")
         if has_group and not group:
-            reason = f"no group in {METADATA}, line {row.line}: it could stand on both sides of a split"
+            reason = f"no group in {name}, line {row.line}: it could stand on both sides of a split"
             skipped.append(Skipped(relative, reason, REJECTED))
             continue
         entries.append(
@@ -87,88 +120,35 @@ def _with_table(table: Table, found: Sequence[tuple[str, Path]], skipped: list[S
                 attributes={name: value for name, value in values.items() if value},
             )
         )
-    notes = list(table.notes)
-    for relative, path in paths.items():
+    notes += [*table.notes, *matches.notes, *_missing_columns(name, table.columns)]
+    taken = {relative for relative, _ in matches.files.values()}
+    unlisted = [(relative, path) for relative, path in found if relative not in taken]
+    for relative, path in unlisted:
         if has_group:
-            reason = f"not in {METADATA}: its group is unknown, it could stand on both sides of a split"
+            reason = f"not in {name}: its group is unknown, it could stand on both sides of a split"
             skipped.append(Skipped(relative, reason, REJECTED))
         else:
             entries.append(Entry(path, relative, title=_title(relative, None)))
-    if paths and not has_group:
-        notes.append(f"{len(paths)} files are not in {METADATA}: kept, without labels")
+    if unlisted and not has_group:
+        notes.append(f"{count(len(unlisted), 'file')} not in {name}: kept, without labels")
     label_name = "label" if "label" in table.columns else None
     return Listing(tuple(entries), tuple(skipped), label_name, "group" if has_group else "file", tuple(notes))
+
+
+def _missing_columns(name: str, columns: Sequence[str]) -> list[str]:
+    """Notes on a table without a label or group column that has one under another name."""
+    notes = []
+    for role, words in (("label", LABEL_WORDS), ("group", GROUP_WORDS)):
+        if role in columns:
+            continue
+        near = get_close_matches(role, [column.casefold() for column in columns], n=2, cutoff=0.75)
+        likely = [column for column in columns if column.casefold() in (*near, *words)]
+        if likely:
+            listed = some(map(quoted, likely))
+            notes.append(f"{name} has no column '{role}': should {listed} be it, name it with --{role} or rename it")
+    return notes
 
 
 def _title(relative: str, label: str | None) -> str:
     stem = PurePosixPath(relative).stem
     return f"{label} · {stem}" if label else stem
-
-
-def read_table(path: Path, *, key: str, required: Sequence[str] = ()) -> Table:
-    """Read a CSV table (UTF-8, with or without a byte-order mark; comma, semicolon or tab) with one row a file.
-
-    `key` is the column with a path relative to the table's folder. Raises DatasetError, with the line: another
-    encoding, no such columns, ragged or repeated rows, paths that lead out of the folder.
-    """
-    text = _text(path)
-    first_line = text.split("\n", 1)[0]
-    delimiter = max(",;\t", key=first_line.count)
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
-    try:
-        lines = [(reader.line_num, cells) for cells in reader]
-    except csv.Error as error:
-        raise DatasetError(f"{path.name}, line {reader.line_num}: {error}. Save it again as CSV (UTF-8).") from error
-    columns = [name.strip() for name in lines[0][1]] if lines else []
-    names = [name for name in columns if name]
-    missing = [name for name in (key, *required) if name not in names]
-    if missing:
-        raise DatasetError(
-            f"{path.name} has no column {', '.join(missing)!r}; it has {', '.join(names) or 'none'}. The first line "
-            f"names the columns, and {key!r} holds the path of each file."
-        )
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise DatasetError(f"{path.name} names the column {twice[0]!r} twice. Rename one.")
-    rows: dict[str, Row] = {}
-    for line, cells in lines[1:]:
-        if not any(cell.strip() for cell in cells):
-            continue
-        if len(cells) != len(columns):
-            raise DatasetError(
-                f"{path.name}, line {line}: {len(cells)} cells for {len(columns)} columns. Put text with "
-                f"{delimiter!r} in double quotes."
-            )
-        values = {name: cell.strip() for name, cell in zip(columns, cells, strict=True) if name}
-        file = _relative(values.pop(key), path, line)
-        if file in rows:
-            raise DatasetError(f"{path.name} names {file!r} in line {rows[file].line} and in line {line}. Keep one.")
-        rows[file] = Row(file, values, line)
-    nameless = len(columns) - len(names)
-    notes = (f"{nameless} columns of {path.name} without a name are not read",) if nameless else ()
-    return Table(tuple(names), tuple(rows.values()), notes)
-
-
-def _text(path: Path) -> str:
-    try:
-        raw = path.read_bytes()
-        text = raw.decode("utf-8-sig")
-    except OSError as error:
-        raise DatasetError(f"{path.name} cannot be read: {error.strerror}.") from error
-    except UnicodeDecodeError as error:
-        line = raw[: error.start].count(b"\n") + 1
-        raise DatasetError(f"{path.name} is not UTF-8 (line {line}). Save it again as CSV (UTF-8).") from error
-    if "\0" in text:
-        raise DatasetError(f"{path.name} is not text (UTF-16?). Save it again as CSV (UTF-8).")
-    return text
-
-
-def _relative(cell: str, path: Path, line: int) -> str:
-    if not cell:
-        raise DatasetError(f"{path.name}, line {line}: the path of the file is empty.")
-    file = PurePosixPath(cell.replace("\\", "/") if "/" not in cell else cell)
-    if file.is_absolute() or ".." in file.parts or cell[1:3] == ":\\":
-        raise DatasetError(
-            f"{path.name}, line {line}: {cell!r} must be relative to the folder of {path.name} and inside it."
-        )
-    return str(file)

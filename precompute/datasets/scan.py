@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
 import os
@@ -10,7 +9,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from explorer.audio import Cut, scan_audio
+from explorer.audio import scan_audio
 from explorer.errors import AudioError, ConfigError, DatasetError
 from explorer.sound_checks import MIN_CLIP_S
 from precompute.datasets.base import (
@@ -24,10 +23,11 @@ from precompute.datasets.base import (
     corpus_name,
     short_hash,
 )
+from precompute.datasets.copies import Scanned, near_copy_notes, settle_copies
+from precompute.datasets.identity import Listener
 from precompute.splits import SplitItem, Splits, split_files
 
 Progress = Callable[[int, int], None]
-Scanned = tuple[SourceFile, tuple[Cut, ...], Entry]
 
 
 def build_corpus(
@@ -49,27 +49,25 @@ def build_corpus(
         raise ConfigError(f"clip_s is {clip_s}; at least {MIN_CLIP_S} s are needed for a clip.")
     entries = sorted(listing.entries, key=lambda entry: entry.relative)
     scanned, rejected = _scan_all(entries, clip_s, n_workers or min(8, os.cpu_count() or 1), progress)
-    scanned, copies = _settle_copies(scanned)
+    scanned, copies, copy_notes = settle_copies(scanned)
     skipped = tuple(sorted((*listing.skipped, *rejected, *copies), key=lambda item: item.path))
     if not scanned or (rejected and not root.is_dir()):
         raise _nothing_read(root, skipped)
     items = [
         SplitItem(
-            file.relative,
-            file.group,
-            file.sha256,
-            _primary(file, listing.label_name),
-            len(cuts),
-            file.official_split,
-            entry.is_paper_file,
+            item.file.relative,
+            item.file.group,
+            item.file.content or item.file.sha256,
+            _primary(item.file, listing.label_name),
+            len(item.cuts),
+            item.file.official_split,
+            item.entry.is_paper_file,
         )
-        for file, cuts, entry in scanned
+        for item in scanned
     ]
     splits = split_files(items, seed=seed)
     clips = _clips(scanned, splits, listing.label_name)
-    notes = [*listing.notes, *splits.notes]
-    if copies:
-        notes.append(f"{len(copies)} files are left out as copies of files of another group")
+    notes = [*listing.notes, *copy_notes, *near_copy_notes(scanned, splits.split), *splits.notes]
     return Corpus(
         name=corpus_name(root),
         kind=kind,
@@ -78,7 +76,7 @@ def build_corpus(
         label_name=listing.label_name,
         group_name=listing.group_name,
         clips=clips,
-        files=tuple(file for file, _, _ in scanned),
+        files=tuple(item.file for item in scanned),
         skipped=skipped,
         note="; ".join(notes),
         is_synthetic=listing.is_synthetic,
@@ -112,41 +110,32 @@ def _scan_all(
 
 
 def _scan(entry: Entry, clip_s: float) -> Scanned | Skipped:
+    heard = Listener()
     try:
-        info, cuts = scan_audio(entry.path, clip_s=clip_s)
+        info, cuts = scan_audio(entry.path, clip_s=clip_s, each=heard.add)
         sha256 = file_sha256(entry.path)
     except AudioError as error:
         return Skipped(entry.relative, str(error), REJECTED, isinstance(error.__cause__, OSError | ImportError))
     except OSError as error:
         return Skipped(entry.relative, f"cannot be read: {error.strerror}", REJECTED, may_pass=True)
-    group = entry.relative if entry.group is None else entry.group
     file = SourceFile(
-        entry.path, entry.relative, entry.labels, group, entry.attributes, entry.official_split, sha256, info
+        path=entry.path,
+        relative=entry.relative,
+        labels=entry.labels,
+        group=entry.relative if entry.group is None else entry.group,
+        attributes=entry.attributes,
+        official_split=entry.official_split,
+        sha256=sha256,
+        content=heard.content,
+        info=info,
     )
-    return file, cuts, entry
-
-
-def _settle_copies(scanned: Sequence[Scanned]) -> tuple[list[Scanned], list[Skipped]]:
-    """Byte-identical files must not stand on both sides of a split. Where the file is its own group, copies join the
-    group of the first; a copy in another real group is left out."""
-    first: dict[str, SourceFile] = {}
-    kept: list[Scanned] = []
-    skipped: list[Skipped] = []
-    for file, cuts, entry in scanned:
-        original = first.setdefault(file.sha256, file)
-        if original.group != file.group:
-            if entry.group is not None:
-                reason = f"a copy, byte by byte, of {original.relative!r} in the group {original.group!r}"
-                skipped.append(Skipped(file.relative, reason, REJECTED))
-                continue
-            file = dataclasses.replace(file, group=original.group)
-        kept.append((file, cuts, entry))
-    return kept, skipped
+    return Scanned(file, cuts, entry, heard.fingerprint())
 
 
 def _clips(scanned: Sequence[Scanned], splits: Splits, label_name: str | None) -> tuple[Clip, ...]:
     clips: list[Clip] = []
-    for file, cuts, entry in scanned:
+    for item in scanned:
+        file, cuts, entry = item.file, item.cuts, item.entry
         for cut in cuts:
             place = f"{file.sha256}|{file.relative}|{cut.start_s:.6f}|{cut.duration_s:.6f}"
             clips.append(

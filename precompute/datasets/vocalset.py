@@ -1,9 +1,12 @@
 """VocalSet (Wilkins, Seetharaman, Wahl, Pardo, ISMIR 2018) as it is unpacked.
 
 FULL/<singer>/<exercise>/<technique>/<file>.wav with train_singers_technique.txt and test_singers_technique.txt beside
-FULL, or FULL/train/<singer>/... and FULL/test/<singer>/... Label: technique, of the ten that the published classifiers
-tell apart. The other folders (messa, pp, forte, slow_piano, ...) are dynamics and tempi: their files have no label and
-keep the folder's name as the attribute `other_technique`. Group: singer.
+FULL, or FULL/train/<singer>/... and FULL/test/<singer>/... Version 1.2 has data_by_singer in the place of FULL, and
+beside it data_by_technique and data_by_vowel, which hold the same recordings again and are not read.
+
+Label: technique, of the ten that the published classifiers tell apart. The other folders (messa, pp, forte,
+slow_piano, ...) are dynamics and tempi: their files have no label and keep the folder's name as the attribute
+`other_technique`. Group: singer.
 """
 
 from __future__ import annotations
@@ -27,11 +30,14 @@ VOWELS = ("a", "e", "i", "o", "u")
 PAPER_VOWELS = frozenset((*VOWELS, "c", "f", "spoken"))  # the last word of a file name that the published loader keeps
 TEST_SINGERS = frozenset(("female2", "female8", "male3", "male5", "male10"))
 SINGER_LISTS = {split: f"{split}_singers_technique.txt" for split in ("train", "test")}  # beside FULL, or in it
+HOLDERS = ("full", "data_by_singer")  # folders that hold each recording once, the first preferred
+RESORTED = ("data_by_technique", "data_by_vowel")  # the same recordings again; read only when named as the root
+MAX_DEPTH = 3
 _SINGER = re.compile(r"(f|m|female|male)(\d{1,2})", re.IGNORECASE)
 
 
 def read(root: Path, *, drop_vibrado: bool = False) -> Listing:
-    """List a VocalSet folder: the one that holds FULL, or FULL itself.
+    """List a VocalSet folder: one that holds FULL or data_by_singer, or one of these itself.
 
     Folders named vibrado (a spelling of the corpus) are read as vibrato; `drop_vibrado` repeats the fault of the
     published loader, which loses them: no label, no part in the paper's split. Raises DatasetError when it is no
@@ -39,9 +45,10 @@ def read(root: Path, *, drop_vibrado: bool = False) -> Listing:
     """
     full = find_full(root)
     below, skipped = walk_audio(full)
-    found = [(f"FULL/{relative}", path) for relative, path in below]
-    skipped = [dataclasses.replace(item, path=f"FULL/{item.path}") for item in skipped]
-    skipped += audio_beside(root, full, "not in FULL, where VocalSet's recordings lie")
+    name = full.name if full.name.lower() in (*HOLDERS[1:], *RESORTED) else "FULL"
+    found = [(f"{name}/{relative}", path) for relative, path in below]
+    skipped = [dataclasses.replace(item, path=f"{name}/{item.path}") for item in skipped]
+    skipped += audio_beside(root, full, f"not in {name}, where each of VocalSet's recordings is once")
     official, notes = _singer_lists(full)
     entries: list[Entry] = []
     for relative, path in found:
@@ -64,22 +71,49 @@ def read(root: Path, *, drop_vibrado: bool = False) -> Listing:
 
 
 def find_full(root: Path) -> Path:
-    """The folder FULL: below the root, one level further down, or the root itself. Raises DatasetError."""
+    """The folder of recordings, each of which it holds once: FULL or data_by_singer at most MAX_DEPTH levels below the
+    root, or the root itself. Raises DatasetError where there is none, or more than one at the same depth."""
     if not root.is_dir():
         raise DatasetError(f"There is no folder {str(root)!r}. Give VocalSet's folder with --root.")
-    folders = sorted(folder for folder in root.iterdir() if folder.is_dir())
-    inner = [folder / "FULL" for folder in (root, *folders) if (folder / "FULL").is_dir()]
-    if inner and (inner[0].parent == root or len(inner) == 1):
-        return inner[0]
-    if any(_singer(folder.name) or folder.name.lower() in ("train", "test") for folder in folders):
+    if root.name.lower() in (*HOLDERS, *RESORTED) or _has_singers(root):
         return root
+    level = [root]
+    for _ in range(MAX_DEPTH):
+        level = [child for folder in level for child in _folders(folder)]
+        for names in (HOLDERS[:1], HOLDERS[1:]):
+            found = [folder for folder in level if folder.name.lower() in names]
+            if len(found) > 1:
+                listed = ", ".join(repr(folder.relative_to(root).as_posix()) for folder in found[:3])
+                raise DatasetError(f"{str(root)!r} holds more than one VocalSet ({listed}). Give one with --root.")
+            if found:
+                return found[0]
+        found = [folder for folder in level if _has_singers(folder) and folder.name.lower() not in RESORTED]
+        if len(found) == 1:
+            return found[0]
     raise _not_vocalset(root)
 
 
+def _folders(folder: Path) -> list[Path]:
+    """The folders in one, without hidden ones and what a Mac's archive adds."""
+    try:
+        children = sorted(folder.iterdir())
+    except OSError:
+        return []
+    return [child for child in children if child.is_dir() and child.name[0] != "." and child.name != "__MACOSX"]
+
+
+def _has_singers(folder: Path) -> bool:
+    """Whether singers' folders are in it, or in its train and test."""
+    names = {child.name.lower() for child in _folders(folder)}
+    return any(_singer(name) for name in names) or {"train", "test"} <= names
+
+
 def _not_vocalset(root: Path) -> DatasetError:
+    is_resorted = any(child.name.lower() in RESORTED for child in _folders(root)) or root.name.lower() in RESORTED
+    other = "" if is_resorted else ", or use --dataset folder"
     return DatasetError(
-        f"{str(root)!r} is no VocalSet: neither FULL/<singer>/<exercise>/<technique>/ nor FULL/train and FULL/test is "
-        "there. Give the folder that holds FULL, or use --dataset folder."
+        f"{str(root)!r} is no VocalSet: neither FULL/<singer>/<exercise>/<technique>/ nor data_by_singer/ is there. "
+        f"Give the folder that holds one of them{other}."
     )
 
 
@@ -160,7 +194,7 @@ def _singer_lists(full: Path) -> tuple[dict[str, str], list[str]]:
             if singer is None:
                 raise DatasetError(f"{path.name} names {word!r}, which is no singer (female1 ... male11).")
             if official.setdefault(singer, split) != split:
-                raise DatasetError(f"{singer} is in VocalSet's training list and its test list. Mend {path.name}.")
+                raise DatasetError(f"{singer} is in VocalSet's training list and its test list. Correct {path.name}.")
     if official or (full / "test").is_dir():
         return official, []
     singers = [f"{sex}{n}" for sex in ("female", "male") for n in range(1, 12)]
