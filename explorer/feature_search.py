@@ -21,9 +21,11 @@ from explorer.label_rules import (
     permuted_within,
     thresholds_of,
 )
+from explorer.text import count as counted
 
 N_PERMUTATIONS, NULL_QUANTILE = 40, 0.95
 MIN_POSITIVES, MIN_GROUPS = 20, 5
+MIN_DESCRIBED = 8  # clips under which even a description of r says nothing
 Mask = NDArray[np.bool_]
 
 
@@ -41,8 +43,9 @@ class Found:
     """One entry a feature. train: what it was chosen by (F1, or r); score: the same held out.
 
     null: the 95th percentile of the held-out score of the feature that is best on training clips, under values permuted
-    within groups; NaN where it cannot be said, and `reason` says why. A value: direction, threshold, precision, recall.
-    A measure: `within`, the held-out r of deviations from group means.
+    within groups; NaN where there is none, and `reason` says why. A value: direction, threshold, precision, recall.
+    A measure: `within`, the held-out r of deviations from group means. With `is_described` there are too few clips to
+    test anything: train and score are the same, of all clips, and describe them alone.
     """
 
     train: Floats
@@ -54,6 +57,7 @@ class Found:
     precision: Floats | None = None
     recall: Floats | None = None
     within: Floats | None = None
+    is_described: bool = False
 
 
 def find_value(
@@ -68,9 +72,14 @@ def find_value(
     groups = np.asarray(clips.groups_c, dtype=object).astype(str)
     rows = np.flatnonzero(clips.train_c), np.flatnonzero(clips.heldout_c)
     n = codes.shape[1]
-    if not all(len(part) for part in rows):
-        nothing = np.full(n, np.nan)
-        return Found(nothing, nothing, float("nan"), "no clip is held out, or none is left to choose by")
+    reason = _too_few(has_it, groups, rows)
+    is_described = reason is not None and not _varies_with_group(has_it, groups, rows)
+    if is_described:
+        every = np.sort(np.concatenate(rows))
+        if not has_it[every].any():
+            nothing = np.full(n, np.nan)
+            return Found(nothing, nothing, float("nan"), "no clip of either part has it")
+        rows = every, every
     thresholds = thresholds_of(codes[rows[0]], QUANTILES)
     parts = part_of(codes[rows[0]], thresholds), part_of(codes[rows[1]], thresholds)
     rule, train, (precision, recall, score) = choose_and_score(*parts, *_stacked([has_it], rows))
@@ -83,8 +92,8 @@ def find_value(
         threshold=thresholds[rule[0][0], np.arange(n)].astype(np.float64),
         precision=np.where(live, precision[0], np.nan),
         recall=np.where(live, recall[0], np.nan),
+        is_described=is_described,
     )
-    reason = _too_few(has_it, groups, rows)
     if reason:
         return replace(found, reason=reason)
     rng = np.random.default_rng(seed)
@@ -107,8 +116,14 @@ def find_measure(
     known = np.isfinite(measured)
     rows = np.flatnonzero(clips.train_c & known), np.flatnonzero(clips.heldout_c & known)
     if any(len(part) < MIN_POSITIVES for part in rows):
-        nothing = np.full(codes.shape[1], np.nan)
-        return Found(nothing, nothing, float("nan"), f"fewer than {MIN_POSITIVES} clips of one part have it")
+        every = np.sort(np.concatenate(rows))
+        reason = f"fewer than {MIN_POSITIVES} clips of one part have it"
+        if len(every) < MIN_DESCRIBED:
+            nothing = np.full(codes.shape[1], np.nan)
+            return Found(nothing, nothing, float("nan"), reason)
+        r = _correlations(codes[every])(measured[every])
+        within = _correlations(_centred(codes[every], groups[every]))(_centred(measured[every], groups[every]))
+        return Found(r, r, float("nan"), reason, within=within, is_described=True)
     of_train, of_heldout = (_correlations(codes[part]) for part in rows)
     train, score = of_train(measured[rows[0]]), of_heldout(measured[rows[1]])
     within = _correlations(_centred(codes[rows[1]], groups[rows[1]]))(_centred(measured[rows[1]], groups[rows[1]]))
@@ -134,13 +149,20 @@ def _too_few(has_it: NDArray, groups: NDArray, rows: tuple[NDArray, NDArray]) ->
         n, n_groups = int(has_it[part].sum()), len(set(groups[part][has_it[part]]))
         if n < MIN_POSITIVES or n_groups < MIN_GROUPS:
             return (
-                f"{n} {name} clips from {n_groups} groups have it, fewer than {MIN_POSITIVES} from {MIN_GROUPS}: "
-                "what chance reaches cannot be said"
+                f"fewer than {MIN_POSITIVES} {name} clips from {MIN_GROUPS} groups have it "
+                f"({counted(n, 'clip')} from {counted(n_groups, 'group')})"
             )
-    known = np.concatenate(rows)
-    if all(len(set(has_it[known][groups[known] == group])) == 1 for group in set(groups[known])):
-        return "it never varies within a group, so that it cannot be told from the group"
+    if _varies_with_group(has_it, groups, rows):
+        return "it never varies within a group, so it cannot be separated from the group"
     return None
+
+
+def _varies_with_group(has_it: NDArray, groups: NDArray, rows: tuple[NDArray, NDArray]) -> bool:
+    """Whether all clips of a group are alike in it, where there is enough of it to test."""
+    if any(has_it[part].sum() < MIN_POSITIVES for part in rows):
+        return False
+    known = np.concatenate(rows)
+    return all(len(set(has_it[known][groups[known] == group])) == 1 for group in set(groups[known]))
 
 
 def _correlations(values_cf: NDArray[np.float64]) -> Callable[[NDArray[np.float64]], Floats]:

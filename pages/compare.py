@@ -7,6 +7,7 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
+from explorer.errors import NotInStoreError
 from explorer.figures.compare import factor_pairs, match_scatter
 from explorer.figures.curves import layer_curves
 from explorer.figures.factors import above_permuted
@@ -37,7 +38,7 @@ from explorer.ui.pair_clips import draw_pair
 from explorer.ui.selectors import default_sae
 from explorer.ui.style import caption, download_csv, empty_state, notice, page_header, plain_table
 from explorer.ui.tables import as_read
-from explorer.ui.url import get_int, get_param, go_to, set_params
+from explorer.ui.url import carried, drop, get_int, get_param, go_to, page_file, set_params, write_option
 
 # (column, words, decimals, whether B − A means something across different widths)
 _MEASURES = (
@@ -111,7 +112,7 @@ def _choose(store: Store, saes: pd.DataFrame) -> tuple[dict[str, Any], dict[str,
 
 
 def _changed(side: str) -> None:
-    set_params(**{side: st.session_state[f"so-compare-{side}"]}, fa=None, fb=None)
+    write_option(side, st.session_state[f"so-compare-{side}"])
 
 
 def _cautions(a: dict[str, Any], b: dict[str, Any]) -> list[str]:
@@ -244,9 +245,7 @@ def _matches(store: Store, a: dict[str, Any], b: dict[str, Any]) -> None:
     if rows.empty:
         _no_matches(store, a)
         return
-    fa, fb = get_int("fa"), get_int("fb")
-    if fa is None or fb is None:
-        fa, fb = int(rows["feature"].iloc[0]), int(rows["other_feature"].iloc[0])
+    fa, fb = _pair(store, a, b, (int(rows["feature"].iloc[0]), int(rows["other_feature"].iloc[0])))
     features = resolve_feature(store, a["sae_id"], fa), resolve_feature(store, b["sae_id"], fb)
     with st.container(key="so-split-matches"):
         left, right = st.columns([0.45, 0.55], gap="large")
@@ -267,6 +266,21 @@ def _matches(store: Store, a: dict[str, Any], b: dict[str, Any]) -> None:
         draw_pair(store, (a, b), features, record(found) if len(found) else None)
 
 
+def _pair(store: Store, a: dict[str, Any], b: dict[str, Any], first: tuple[int, int]) -> tuple[int, int]:
+    """The two features of the address, else `first`; what A or B does not have is dropped with a sentence."""
+    try:
+        fa, fb = get_int("fa"), get_int("fb")
+        if fa is None or fb is None:
+            return first
+        for sae, feature in ((a, fa), (b, fb)):
+            resolve_feature(store, sae["sae_id"], feature)
+    except NotInStoreError as error:
+        drop("fa", str(error))
+        drop("fb", "")
+        return first
+    return fa, fb
+
+
 def _no_matches(store: Store, a: dict[str, Any]) -> None:
     partners = cached(fetch_match_partners, store, a["sae_id"])
     names = kept(sae_names, cached(fetch_saes, store), with_encoder=True)
@@ -275,13 +289,9 @@ def _no_matches(store: Store, a: dict[str, Any]) -> None:
         caption("A has matches with:")
         for other in partners["other_sae_id"].head(6):
             st.page_link(
-                link_page(), label=as_written(names.get(other, other)), query_params={"a": a["sae_id"], "b": str(other)}
-            )
-
-
-def link_page() -> str:
-    """This page's own file, for links to other choices."""
-    return __file__
+                page_file("compare"), label=as_written(names.get(other, other)),
+                query_params=carried("compare", a=a["sae_id"], b=other),
+            )  # fmt: skip
 
 
 def _match_table(rows: pd.DataFrame, a: dict[str, Any], b: dict[str, Any], now: tuple[int, int]) -> None:
@@ -308,7 +318,6 @@ def _match_table(rows: pd.DataFrame, a: dict[str, Any], b: dict[str, Any], now: 
 def _open_pair(feature: int, other: int, *, now: tuple[int, int]) -> None:
     if (int(feature), int(other)) != now:
         set_params(fa=int(feature), fb=int(other))
-        st.rerun()
 
 
 main()

@@ -39,20 +39,22 @@ from explorer.text import (
     scored_on,
     sentence,
 )
-from explorer.ui.choices import chart, choose_one
+from explorer.ui.choices import chart
 from explorer.ui.clip_list import draw_clips
 from explorer.ui.context import cached, get_store, is_dark
 from explorer.ui.explained import explain
 from explorer.ui.figure import kept_figure
 from explorer.ui.kept import kept
 from explorer.ui.markup import as_written
+from explorer.ui.options import choose_one, choose_switch
 from explorer.ui.selectors import choose_sae
 from explorer.ui.style import caption, download_csv, empty_state, page_header
 from explorer.ui.tables import as_read, one_decimal
-from explorer.ui.url import get_param, go_to, page_file, set_params
+from explorer.ui.url import carried, drop, get_param, go_to, page_file, set_params, write_option
 
 N_FACTORS, N_FEATURES, N_LINKS = 30, 32, 6
-_ORDERS = ["alike together", "by group", "by R2"]
+_ORDERS = {"alike": "alike together", "group": "by group", "r2": "by R²"}
+_OLD_ORDERS = {"by R2": "r2"}
 
 
 def main() -> None:
@@ -70,12 +72,12 @@ def main() -> None:
         return
     with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
         protocol = choose_one("Protocol", protocols, "protocol")
-        order = choose_one("Order", _ORDERS, "order")
-        everything = st.toggle("All factors", key="all", bind="query-params")
+        order = choose_one("Order", _ORDERS, "order", old=_OLD_ORDERS)
+        everything = choose_switch("All factors", "all")
     scores = cached(fetch_factor_scores, store, sae["sae_id"], protocol)
     chosen = _chosen_factor(scores)
     _summary(scores, sae, protocol)
-    _weights(store, scores, sae, protocol, order, bool(everything))
+    _weights(store, scores, sae, protocol, order, everything)
     _factor_box(scores, chosen)
     with st.container(key="so-split"):
         left, right = st.columns(2, gap="large")
@@ -94,7 +96,7 @@ def _not_scored(store: Store, sae: dict[str, Any]) -> None:
     empty_state(f"Not computed: no factor was scored for {_name(sae)}.", step)
     names = kept(sae_names, cached(fetch_saes, store), with_encoder=True)
     for sae_id in scored["sae_id"].head(N_LINKS):
-        st.page_link(page_file("factors"), label=as_written(names[sae_id]), query_params={"sae": str(sae_id)})
+        st.page_link(page_file("factors"), label=as_written(names[sae_id]), query_params=carried("factors", sae=sae_id))
 
 
 def _protocols(store: Store, sae_id: str) -> pd.DataFrame:
@@ -119,19 +121,17 @@ def _summary(scores: pd.DataFrame, sae: dict[str, Any], protocol: str) -> None:
 
 
 def _chosen_factor(scores: pd.DataFrame) -> dict[str, Any]:
-    """The factor of the link by name, else the best one, those above permuted targets first.
-
-    Raises NotInStoreError for an unknown name.
-    """
+    """The factor of the address by name, else the best one, those above permuted targets first."""
     asked = get_param("factor")
     if asked is not None:
         rows = scores[scores["name"] == asked]
-        if rows.empty:
-            raise NotInStoreError(
-                f"The link asks for factor {asked!r}, which was not scored here. One that was is "
-                f"{scores['name'].iloc[0]!r}."
-            )
-        return rows.iloc[0].to_dict()
+        if len(rows):
+            return rows.iloc[0].to_dict()
+        drop(
+            "factor",
+            f"The link asks for factor {asked!r}, which was not scored here. One that was is "
+            f"{scores['name'].iloc[0]!r}.",
+        )
     ranked = scores.assign(sound=above_permuted(scores)).sort_values(["sound", "r2"], ascending=False)
     return ranked.iloc[0].to_dict()
 
@@ -153,9 +153,9 @@ def _weights(
     weights = weights[weights["factor_index"].isin(held["factor_index"])]
     features = top_features(weights, N_FEATURES)
     shown = weights[weights["feature"].isin(features)]
-    if order == _ORDERS[0]:
+    if order == "alike":
         factors = kept(cluster_order, shown, held["factor_index"].tolist(), "factor_index", "feature")
-    elif order == _ORDERS[1]:
+    elif order == "group":
         factors = held.sort_values(["factor_group", "factor_index"])["factor_index"].tolist()
     else:
         factors = held.sort_values("r2", ascending=False)["factor_index"].tolist()
@@ -195,7 +195,6 @@ def _against_completeness(scores: pd.DataFrame, sae: dict[str, Any], protocol: s
         name = scores.loc[scores["factor_index"] == picked[0], "name"].iloc[0]
         if name != chosen["name"]:
             set_params(factor=name)
-            st.rerun()
 
 
 def _completeness_words(scores: pd.DataFrame) -> str:
@@ -218,7 +217,7 @@ def _factor_box(scores: pd.DataFrame, chosen: dict[str, Any]) -> None:
     st.session_state["so-factor"] = chosen["name"]
     st.selectbox(
         "Factor", list(names), key="so-factor", format_func=names.__getitem__,
-        on_change=lambda: set_params(factor=st.session_state["so-factor"]), width=360,
+        on_change=lambda: write_option("factor", st.session_state["so-factor"]), width=360,
     )  # fmt: skip
 
 
@@ -253,11 +252,15 @@ def _predictions(store: Store, sae: dict[str, Any], protocol: str, chosen: dict[
 
 
 def _hear(store: Store, rows: pd.DataFrame) -> None:
-    """The clip of the link. Raises NotInStoreError when the store does not hold it."""
+    """The clip of the address, if the store holds it."""
     asked = get_param("clip")
     if asked is None:
         return
-    clip = resolve_clip(store, asked)
+    try:
+        clip = resolve_clip(store, asked)
+    except NotInStoreError as error:
+        drop("clip", str(error))
+        return
     if asked not in set(rows["clip_id"]):
         caption("The clip of this link is not among those that this factor was scored on.")
     draw_clips(store, pd.DataFrame([clip]), f"clip-{asked}")

@@ -7,6 +7,7 @@ from typing import Any
 
 import streamlit as st
 
+from explorer.errors import NotInStoreError
 from explorer.queries.corpus import CorpusFacts, fetch_corpus, resolve_feature
 from explorer.queries.features import (
     fetch_label_errors,
@@ -15,7 +16,7 @@ from explorer.queries.features import (
 )
 from explorer.queries.traces import fetch_traces
 from explorer.store import Store
-from explorer.text import count, number, percent, plural_of
+from explorer.text import count, number, percent, plural_of, series_name
 from explorer.ui import (
     caption,
     choose_sae,
@@ -23,20 +24,21 @@ from explorer.ui import (
     get_int,
     get_param,
     get_store,
-    go_to,
     set_params,
     stat_cards,
 )
-from explorer.ui.choices import choose_one
 from explorer.ui.explained import explain
 from explorer.ui.feature_against import AGAINST, draw_against
 from explorer.ui.feature_browser import draw_browser, open_random, sae_sentence
 from explorer.ui.feature_cards import label_rule, label_sentence, side_cards
 from explorer.ui.feature_clips import ClipList, choose_list, clip_lists, draw_linked_clip, draw_list
+from explorer.ui.history import name_view
 from explorer.ui.notes import draw_notes, own_words
+from explorer.ui.options import choose_one
 from explorer.ui.style import banners
+from explorer.ui.url import drop
 
-VIEWS = ("clips", AGAINST)
+VIEWS = {"clips": "clips", AGAINST: "against a measure"}
 
 
 def draw_feature(store: Store, sae: dict[str, Any], number_: int) -> None:
@@ -44,6 +46,7 @@ def draw_feature(store: Store, sae: dict[str, Any], number_: int) -> None:
     sae_id = str(sae["sae_id"])
     row = resolve_feature(store, sae_id, number_)
     facts = fetch_corpus(store)
+    name_view(f"Feature {number_}", row["shown_label"], series_name(sae["encoder_display"], sae["layer"]))
     _draw_title(store, sae, row, facts)
     banners(store, encoder_ids=[str(sae["encoder_id"])])
     if row["is_dead"]:
@@ -84,7 +87,7 @@ def _draw_title(store: Store, sae: dict[str, Any], row: dict[str, Any], facts: C
     strong = f"<strong>{escape(label)}</strong>" if label else ""
     with st.container(key="so-feature-head", horizontal=True, vertical_alignment="center", gap="small"):
         if st.button("All", icon=":material/table_rows:", key="to-table", help="Back to the table and the map"):
-            go_to("features", sae=sae_id)
+            set_params(feature=None)
         if st.button(
             f"← {near.previous}" if near.previous is not None else "←",
             key="previous",
@@ -92,7 +95,7 @@ def _draw_title(store: Store, sae: dict[str, Any], row: dict[str, Any], facts: C
             help="Previous live feature",
             shortcut="P",
         ):
-            set_params(feature=near.previous, clip=None, keep_options=True)
+            set_params(feature=near.previous)
         st.html(f'<div class="so-title"><h1>Feature {feature}</h1></div>', width="content")
         if st.button(
             f"{near.following} →" if near.following is not None else "→",
@@ -101,7 +104,7 @@ def _draw_title(store: Store, sae: dict[str, Any], row: dict[str, Any], facts: C
             help="Next live feature",
             shortcut="N",
         ):
-            set_params(feature=near.following, clip=None, keep_options=True)
+            set_params(feature=near.following)
         if st.button(
             "Random", icon=":material/shuffle:", key="random-feature", help="A live feature by chance", shortcut="X"
         ):
@@ -141,11 +144,20 @@ def _draw_view(
     traces = fetch_traces(store, sae, int(row["feature"]), sorted(set(listed["clip_index"])))
     clip_id = get_param("clip")
     if clip_id:
-        draw_linked_clip(store, sae, row, listed, traces, clip_id)
+        _draw_linked(store, sae, row, listed, traces, clip_id)
     if view == AGAINST:
         draw_against(store, sae, row, facts)
         return None
     return _draw_clips(store, sae, row, listed, traces, facts)
+
+
+def _draw_linked(
+    store: Store, sae: dict[str, Any], row: dict[str, Any], listed: Any, traces: Any, clip_id: str
+) -> None:
+    try:
+        draw_linked_clip(store, sae, row, listed, traces, clip_id)
+    except NotInStoreError as error:
+        drop("clip", str(error))
 
 
 def _draw_clips(
@@ -157,7 +169,7 @@ def _draw_clips(
         empty_state("No clips are listed for this feature in this store.", "Precompute lists clips for live features.")
         return None
     chosen, folded = choose_list(lists, facts)
-    if chosen.key in ("alarms", "misses"):
+    if chosen.key in ("false-alarms", "misses"):
         traces = {**traces, **fetch_traces(store, sae, int(row["feature"]), list(chosen.rows["clip_index"]))}
         caption(label_rule(row, facts))
     draw_list(store, sae, row, chosen, traces, folded=folded, facts=facts)

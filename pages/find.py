@@ -2,11 +2,11 @@
 
 from explorer.queries.corpus import fetch_corpus
 from explorer.ui import choose_sae, get_store, page_header
-from explorer.ui.choices import choose_one
 from explorer.ui.find_features import draw_search
 from explorer.ui.find_pairs import draw_pairs
+from explorer.ui.options import choose_one
 
-WAYS = ("features for …", "minimal pairs")
+WAYS = {"features": "features for …", "pairs": "minimal pairs"}
 
 
 def main() -> None:
@@ -20,7 +20,7 @@ def main() -> None:
         encoder_ids=[str(sae["encoder_id"])],
     )
     way = choose_one("Look for", WAYS, "way")
-    (draw_search if way == WAYS[0] else draw_pairs)(store, sae, fetch_corpus(store))
+    (draw_search if way == "features" else draw_pairs)(store, sae, fetch_corpus(store))
 
 
 main()

@@ -3,7 +3,6 @@
 import pandas as pd
 import streamlit as st
 
-from explorer.errors import NotInStoreError
 from explorer.figures.classes import dense_factor_groups
 from explorer.figures.curves import METRICS, layer_curves
 from explorer.figures.theme import encoder_color
@@ -16,14 +15,15 @@ from explorer.queries.curves import (
 )
 from explorer.store import Store
 from explorer.text import count, is_false, number, or_none_stored, r2_words, series_name
-from explorer.ui.choices import chart, choose_label, choose_one, section
+from explorer.ui.choices import chart, choose_label, section
 from explorer.ui.context import cached, get_store, is_dark
 from explorer.ui.explained import explain
 from explorer.ui.figure import kept_figure
 from explorer.ui.layer_probes import dense_protocols, group_spread, why_unscored
+from explorer.ui.options import choose_one
 from explorer.ui.probe_classes import draw_classes
 from explorer.ui.style import caption, empty_state, page_header
-from explorer.ui.url import get_int, get_param, go_to, set_params
+from explorer.ui.url import drop, get_param, go_to, set_params
 
 
 def main() -> None:
@@ -43,8 +43,7 @@ def main() -> None:
             empty_state(f"No layer has a probe for {label}.", "Run precompute with an --encoder.")
             return
         protocol = choose_one("Protocol", protocols, "protocol", default=(scored or protocols)[0])
-        score = choose_one("Score", list(METRICS.values()), "score")
-    metric = next(name for name, words in METRICS.items() if words == score)
+        metric = choose_one("Score", METRICS, "score")
     probes = cached(fetch_layer_probes, store, label, protocol)
     selected = _selected(probes)
     if probes[metric].isna().all():
@@ -61,16 +60,19 @@ def main() -> None:
 
 
 def _selected(probes: pd.DataFrame) -> tuple[str, int] | None:
-    """Encoder and layer of the link, else the best chosen layer. Raises NotInStoreError for what has no probe."""
-    encoder, layer = get_param("encoder"), get_int("layer")
+    """Encoder and layer of the address, else the best chosen layer; what has no probe is dropped with a sentence."""
+    encoder, layer = get_param("encoder"), get_param("layer")
     if encoder is not None or layer is not None:
-        if not ((probes["encoder_id"] == encoder) & (probes["layer"] == layer)).any():
-            there = ", ".join(sorted(set(probes["encoder_id"])))
-            raise NotInStoreError(
-                f"The link asks for encoder {encoder!r}, layer {layer}, which has no probe here. "
-                f"Encoders with probes: {there}; layers {probes['layer'].min()} to {probes['layer'].max()}."
-            )
-        return str(encoder), int(layer)  # type: ignore[arg-type]
+        rows = probes[(probes["encoder_id"] == encoder) & (probes["layer"].astype(str) == layer)]
+        if len(rows):
+            return str(encoder), int(rows["layer"].iloc[0])
+        there = ", ".join(sorted(set(probes["encoder_id"])))
+        drop(
+            "encoder",
+            f"The link asks for encoder {encoder!r}, layer {layer}, which has no probe here. "
+            f"Encoders with probes: {there}; layers {probes['layer'].min()} to {probes['layer'].max()}.",
+        )
+        drop("layer", "")
     scored = probes[probes["accuracy"].notna()]
     ranked = scored.assign(untrained=scored["is_trained"].map(is_false)).sort_values(
         ["untrained", "is_chosen", "accuracy"], ascending=[True, False, False]
@@ -106,7 +108,6 @@ def _curves(
         encoder, layer, _ = picked
         if (str(encoder), int(layer)) != selected:
             set_params(encoder=encoder, layer=layer)
-            st.rerun()
 
 
 def _one_probe(store: Store, probes: pd.DataFrame, selected: tuple[str, int] | None) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import streamlit as st
 
-from explorer.errors import EncoderError, ExplorerError, ModelProcessError, NotInStoreError
+from explorer.errors import EncoderError, ExplorerError, ModelProcessError
 from explorer.inference import nearness_of
 from explorer.inference.requests import Encoded
 from explorer.naming import sae_names
@@ -28,7 +28,7 @@ from explorer.ui.live_source import choose_sound
 from explorer.ui.markup import as_written
 from explorer.ui.style import caption, empty_state, notice
 from explorer.ui.top_clips import draw_top_clips
-from explorer.ui.url import get_param, page_file, set_params
+from explorer.ui.url import carried, drop, get_param, page_file, set_params
 
 MAX_SAES = 4
 
@@ -84,9 +84,9 @@ def _choose_saes(store: Store, sae: dict[str, Any]) -> list[str]:
     saes = cached(fetch_saes, store)
     names = kept(sae_names, saes, with_encoder=True)
     here, asked = str(sae["sae_id"]), _asked_beside(sae)
-    for sae_id in asked:
-        if sae_id not in names:
-            raise NotInStoreError(f"The link asks for SAE {sae_id!r} beside the first, which is not in this store.")
+    if missing := [sae_id for sae_id in asked if sae_id not in names]:
+        drop("with", f"The link asks for SAE {', '.join(missing)} next to the first, which is not in this store.")
+        asked = [sae_id for sae_id in asked if sae_id in names]
     references = [str(row) for row in saes[saes["is_reference"].astype(bool)]["sae_id"]]
     options = [sae_id for sae_id in dict.fromkeys([*references, *asked]) if sae_id != here]
     chosen = st.multiselect(
@@ -95,7 +95,7 @@ def _choose_saes(store: Store, sae: dict[str, Any]) -> list[str]:
         placeholder="SAEs of other encoders, beside the one of the sidebar",
     )  # fmt: skip
     if set(chosen) != set(asked[: MAX_SAES - 1]):
-        set_params(**{"with": ",".join(chosen) or None}, keep_options=True)
+        set_params(**{"with": ",".join(chosen) or None})
     return [here, *asked[: MAX_SAES - 1]]
 
 
@@ -124,10 +124,9 @@ def _offer(store: Store) -> None:
     first = saes[saes["encoder_id"].isin(there)].drop_duplicates("encoder_id")
     caption("At hand on this machine:" if len(first) else "No encoder of this store is at hand on this machine.")
     for row in first.to_dict("records"):
-        asked = {"sae": str(row["sae_id"]), "clip": get_param("clip")}
         st.page_link(
             page_file("live"), label=as_written(str(row["encoder_display"])), icon=":material/graphic_eq:",
-            query_params={key: value for key, value in asked.items() if value},
+            query_params=carried("live", sae=row["sae_id"]),
         )  # fmt: skip
 
 

@@ -12,25 +12,24 @@ from explorer.store import Store
 from explorer.ui import cached, caption, empty_state, get_store, notice, page_header
 from explorer.ui.markup import as_written
 from explorer.ui.notes import notebook
+from explorer.ui.options import choose_one
 from explorer.ui.reader import NOT_KEPT, is_kept, reader_id
 from explorer.ui.tables import as_read
 from explorer.ui.url import link_to
 
-EVERYTHING, BOOKMARKED = "everything", "bookmarked"
+EVERYTHING, BOOKMARKED = "all", "bookmarked"
 
 
 def draw_table(store: Store, rows: pd.DataFrame) -> None:
     """What is written, a row a feature, with a link where its SAE is in this store."""
     here = set(cached(fetch_saes, store)["sae_id"])
     lists = sorted({name for names in rows["lists"] for name in names})
-    which = st.segmented_control(
-        "Show", [EVERYTHING, BOOKMARKED, *lists], default=EVERYTHING, key="list", bind="query-params", required=True,
-        label_visibility="collapsed", format_func=as_written,
-    )  # fmt: skip
+    names = {EVERYTHING: "everything", BOOKMARKED: "bookmarked", **{f"list.{name}": name for name in lists}}
+    which = choose_one("Show", names, "list", label_visibility="collapsed")
     if which == BOOKMARKED:
         rows = rows[rows["is_bookmarked"]]
-    elif which in lists:
-        rows = rows[[which in names for names in rows["lists"]]]
+    elif which != EVERYTHING:
+        rows = rows[[names[which] in among for among in rows["lists"]]]
     if rows.empty:
         empty_state("Nothing is here.", "Bookmark a feature on its page.")
         return

@@ -13,6 +13,7 @@ from explorer.store import Store
 from explorer.text import count, number, sentence, series_name, whole
 from explorer.ui.choices import section
 from explorer.ui.context import cached, get_store
+from explorer.ui.history import name_view
 from explorer.ui.markup import as_written
 from explorer.ui.notes import notebook
 from explorer.ui.planted import planted_section
@@ -28,6 +29,7 @@ def main() -> None:
     store = get_store()
     facts = fetch_corpus(store)
     words = "What this store holds, what it says about the paper's claims, and where to look first."
+    name_view("Overview", facts.name)
     page_header(facts.name, words, store=store)
     encoders, saes = cached(fetch_encoders, store), cached(fetch_saes, store)
     runs = cached(fetch_runs, store)

@@ -6,7 +6,6 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from explorer.errors import NotInStoreError
 from explorer.queries.corpus import fetch_corpus, fetch_encoders, fetch_skipped_files
 from explorer.queries.runs import (
     fetch_diagnostics,
@@ -21,7 +20,7 @@ from explorer.ui.choices import section
 from explorer.ui.context import cached, get_store
 from explorer.ui.style import caption, download_csv, empty_state, page_header
 from explorer.ui.tables import as_read
-from explorer.ui.url import get_param, set_params
+from explorer.ui.url import drop, get_param, write_option
 
 
 def main() -> None:
@@ -45,7 +44,8 @@ def main() -> None:
 def _chosen(runs: pd.DataFrame) -> dict[str, Any]:
     asked = get_param("run")
     if asked is not None and asked not in set(runs["run_id"]):
-        raise NotInStoreError(f"The link asks for run {asked!r}; this store holds {', '.join(runs['run_id'])}.")
+        drop("run", f"The link asks for run {asked!r}; this store holds {', '.join(runs['run_id'])}.")
+        asked = None
     return runs[runs["run_id"] == (asked or runs["run_id"].iloc[0])].iloc[0].to_dict()
 
 
@@ -55,7 +55,7 @@ def _run(store: Store, run: dict[str, Any], runs: pd.DataFrame) -> None:
         started = runs.set_index("run_id")["started_at"].to_dict()
         st.selectbox(
             "Run", list(started), key="so-run", format_func=lambda key: f"{key} · {started[key]}",
-            on_change=lambda: set_params(run=st.session_state["so-run"]),
+            on_change=lambda: write_option("run", st.session_state["so-run"]),
         )  # fmt: skip
     section(f"Run {run['run_id']}")
     finished = run["finished_at"] if is_defined(run["finished_at"]) else "not recorded as finished"

@@ -12,11 +12,11 @@ from explorer.queries.curves import fetch_dense_factor_means, fetch_sae_points
 from explorer.queries.selection import telling_layers
 from explorer.store import Store
 from explorer.text import MISSING, count, number, percent, r2_words
-from explorer.ui.choices import chart, chart_title, choose_label, choose_one
+from explorer.ui.choices import chart, chart_title, choose_label
 from explorer.ui.context import cached, get_store, is_dark
 from explorer.ui.explained import explain
 from explorer.ui.figure import kept_figure
-from explorer.ui.markup import as_written
+from explorer.ui.options import choose_from, choose_one, choose_some
 from explorer.ui.probe_classes import draw_classes
 from explorer.ui.style import caption, download_csv, empty_state, page_header
 from explorer.ui.tables import as_read, one_decimal, three_decimals
@@ -55,9 +55,9 @@ def main() -> None:
         points = add_shares(cached(fetch_sae_points, store, label))
         points = _of_one_level(points)
         protocol = choose_one("Protocol", sorted(set(points["protocol"])), "protocol")
-        error = choose_one("Reconstruction", ["FVU", "MSE"], "error").lower()
+        error = choose_one("Reconstruction", {"fvu": "FVU", "mse": "MSE"}, "error")
         over = choose_one(
-            "Factors averaged", ["top 10", "fixed 10"], "over",
+            "Factors averaged", {"top": "top 10", "fixed": "fixed 10"}, "over",
             help_text="Top 10: each SAE's own best factors. Fixed: the 10 best predicted from dense states.",
         )  # fmt: skip
     points = _with_dense(points[points["protocol"] == protocol], cached(fetch_dense_factor_means, store))
@@ -68,7 +68,7 @@ def main() -> None:
         "One mark for each SAE (each seed); line: mean over seeds; thick bar: range of seeds, no confidence interval. "
         "Thin dotted lines: controls. Click a mark to open that SAE."
     )
-    panels = _panels(points, error, "_fixed" if over == "fixed 10" else "", label, protocol)
+    panels = _panels(points, error, "_fixed" if over == "fixed" else "", label, protocol)
     for start in range(0, len(panels), 2):
         for column, panel in zip(st.columns(2, gap="medium"), panels[start : start + 2], strict=False):
             with column:
@@ -98,10 +98,7 @@ def _classes(store: Store, points: pd.DataFrame, label: str | None) -> None:
 def _classes_of(store: Store, probed: pd.DataFrame) -> None:
     names = sae_names(probed, with_encoder=True)
     first = probed.sort_values("is_reference", ascending=False, kind="stable")["sae_id"].iloc[0]
-    chosen = st.selectbox(
-        "SAE", list(names), index=list(names).index(str(first)), key="classes", bind="query-params", width=360,
-        format_func=lambda key: names.get(key, key),
-    )  # fmt: skip
+    chosen = choose_from("SAE", names, "classes", default=str(first), width=360, always=True)
     row = probed[probed["sae_id"] == chosen].iloc[0]
     caption(
         f"Probe on its codes: accuracy {number(row['accuracy'], 3)}, from the dense states of its layer "
@@ -118,21 +115,19 @@ def _of_one_level(points: pd.DataFrame) -> pd.DataFrame:
 
 
 def _choose_series(points: pd.DataFrame) -> pd.DataFrame:
-    names = points["display_name"] + " L" + points["layer"].astype(str)
+    names = points["encoder_id"].astype(str) + "." + points["layer"].astype(str)
+    texts = dict(zip(names, points["display_name"] + " L" + points["layer"].astype(str), strict=True))
     there = list(dict.fromkeys(names))
     if len(there) == 1:
         return points
     first = list(dict.fromkeys(names[telling_layers(points).index])) if len(there) > N_READABLE else there
-    shown = st.pills(
-        "Encoder and layer", there, selection_mode="multi", default=first, key="show", bind="query-params",
-        format_func=as_written,
-    )  # fmt: skip
+    shown = choose_some("Encoder and layer", texts, "show", default=first)
     if len(first) < len(there):
         caption(
-            f"{len(there)} layers hide each other: at first the two of each encoder whose codes' probes are best are "
-            "shown."
+            f"{len(there)} layers are too many to show at once: at first the two of each encoder with the best probes "
+            "on their codes."
         )
-    return points[names.isin(shown or first)]
+    return points[names.isin(shown)]
 
 
 def _with_dense(points: pd.DataFrame, dense: pd.DataFrame) -> pd.DataFrame:

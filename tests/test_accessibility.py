@@ -30,7 +30,7 @@ def test_no_page_has_a_violation(browser: Browser, app: Server, store: Store, sc
     found = []
     clip_id = store.query("SELECT min(clip_id) AS id FROM clips WHERE NOT is_silent")["id"].iloc[0]
     live = f"live?clip={clip_id}&sae={row['sae_id']}"
-    for path in (*PAGES, feature, f"{feature}&view=against+a+measure", "find?way=minimal+pairs", live):
+    for path in (*PAGES, feature, f"{feature}&view=against", "find?way=pairs", live):
         page.goto(f"{app.url}/{'' if path == PAGES[0] else path}")
         page.wait_for_selector("h1")
         settle(page)

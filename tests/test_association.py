@@ -130,7 +130,7 @@ def test_the_page_draws_activations_against_a_measure(
 ) -> None:
     feature = int(store.query("SELECT feature FROM features WHERE sae_id = ? ORDER BY n_active DESC LIMIT 1",
                               [sae["sae_id"]])["feature"][0])  # fmt: skip
-    link = {"sae": str(sae["sae_id"]), "feature": str(feature), "view": "against a measure"}
+    link = {"sae": str(sae["sae_id"]), "feature": str(feature), "view": "against"}
     page = at("features", tiny_store, monkeypatch, **link, measure="planted: pitch")
     no_trouble(page)
     said = " ".join(item.value for item in page.markdown)

@@ -234,9 +234,9 @@ def test_a_file_stays_while_the_reader_looks_elsewhere(
     data = wav_of(clip_sound(store, a_clip(store)[1]).wave)
     page.file_uploader[0].set_value(("mine.wav", data, "audio/wav")).run()
     assert player_clips(page)[0]["title"] == "mine.wav"
-    page.segmented_control(key="sound").set_value("a corpus clip").run()
+    page.segmented_control(key="sound").set_value("clip").run()
     assert "mine.wav" not in json.dumps([part.proto.json for part in page.get("bidi_component")])
-    page.segmented_control(key="sound").set_value("a file").run()
+    page.segmented_control(key="sound").set_value("file").run()
     no_trouble(page)
     assert player_clips(page)[0]["title"] == "mine.wav" and "mine.wav, from before." in words(page)
     page.button(key="live-forget").click().run()

@@ -169,7 +169,7 @@ def test_two_encoders_on_one_playhead_and_where_one_listens(page: Page, app: Ser
 def test_the_microphone_is_read(browser: Browser, app: Server) -> None:
     own = browser.browser_type.launch(executable_path=chromium_path(), args=[*FLAGS, *FAKE_MICROPHONE])
     page = own.new_page(permissions=["microphone"])
-    page.goto(f"{app.url}/live?sound=the+microphone")
+    page.goto(f"{app.url}/live?sound=microphone")
     settle(page)
     page.get_by_test_id("stAudioInputActionButton").click()
     page.wait_for_timeout(2_500)

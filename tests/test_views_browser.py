@@ -210,7 +210,7 @@ def test_a_point_of_the_map_opens_its_feature_and_back_returns(app: Server, page
 
 def test_a_dot_against_a_measure_opens_its_clip(app: Server, page: Page, store: Store) -> None:
     top = top_clip(store)
-    page.goto(f"{app.url}/features?sae={top['sae_id']}&feature={top['feature']}&view=against+a+measure")
+    page.goto(f"{app.url}/features?sae={top['sae_id']}&feature={top['feature']}&view=against")
     settle(page)
     page.wait_for_selector(".js-plotly-plot .point")
     point = _where_it_stays(page)

@@ -26,6 +26,7 @@ SORTS = {
 }
 LABELS = ("any", "labelled", "unlabelled")
 MAX_ROWS = 200
+MIN_DRAWN = 8  # clips in which a feature is active that chance may open
 
 
 @dataclass(frozen=True)
@@ -157,9 +158,24 @@ def fetch_neighbourhood(store: Store, sae_id: str, feature: int) -> Neighbourhoo
 
 
 def fetch_live_feature_at(store: Store, sae_id: str, position: float) -> int | None:
-    """The live feature at `position` in 0..1 of the live ones in number order; None when all are dead."""
-    rows = store.query("SELECT feature FROM features WHERE sae_id = ? AND NOT is_dead ORDER BY feature", [sae_id])
-    return None if rows.empty else int(rows["feature"].iloc[min(len(rows) - 1, int(position * len(rows)))])
+    """The live feature at `position` in 0..1 of all clips (or frames) on which one is active; None when all are dead.
+
+    So a random position draws features by their use. Those active in under MIN_DRAWN of them, or in over half, are left
+    out where there are others.
+    """
+    rows = store.query(
+        "SELECT feature, coalesce(n_active, 0) AS n, coalesce(n_active, 0) >= ? AND NOT coalesce(is_dense, false) "
+        "AS is_used FROM features WHERE sae_id = ? AND NOT is_dead ORDER BY feature",
+        [MIN_DRAWN, sae_id],
+    )
+    if rows.empty:
+        return None
+    used = rows[rows["is_used"].astype(bool)]
+    often = rows[rows["n"] >= min(MIN_DRAWN, rows["n"].max())]
+    drawn = used if len(used) else often
+    ends = np.cumsum(np.maximum(drawn["n"].to_numpy(dtype=np.int64), 1))
+    at = int(np.searchsorted(ends, position * ends[-1], side="right"))
+    return int(drawn["feature"].iloc[min(len(drawn) - 1, at)])
 
 
 def fetch_histogram(store: Store, sae_id: str, feature: int) -> dict[str, Any] | None:

@@ -14,6 +14,7 @@ from explorer.feature_search import Clips, Found, find_measure, find_value
 from explorer.minimal_pairs import pairs_of
 from explorer.queries.against import fetch_against
 from explorer.queries.labels import shown_label
+from explorer.queries.names import NAMED_ENCODERS
 from explorer.store import Store
 
 MAX_VALUES = 60  # a column of more values is a name for each clip, not an attribute
@@ -120,10 +121,58 @@ def _listed(store: Store, sae_id: str, found: Found) -> pd.DataFrame:
     for name, values in columns.items():
         if values is not None:
             features[name] = values[at]
-    features = features.assign(null=found.null, reason=found.reason)
+    features = features.assign(null=found.null, reason=found.reason, is_described=found.is_described)
     order = features["train"].abs()
     live = features[~features["is_dead"].astype(bool) & features["train"].notna()]
     return live.loc[order[live.index].sort_values(ascending=False, kind="stable").index].reset_index(drop=True)
+
+
+def fetch_elsewhere(store: Store, sae_id: str, name: str, value: str, *, limit: int = 6) -> pd.DataFrame:
+    """The features of other SAEs whose shown label is `value` of the label `name`: the best of each SAE, best first.
+
+    sae_id, feature, score (F1 on held-out groups), encoder_name, encoder_display, is_trained, layer, n_features, k,
+    seed; n_all and n_saes (how many there are) are the same in every row.
+    """
+    return store.query(
+        f"""WITH found AS (
+                SELECT f.sae_id, f.feature, f.label_f1 AS score, s.encoder_id, s.layer, s.n_features, s.k, s.seed
+                FROM features f JOIN saes s USING (sae_id)
+                WHERE f.label_is_shown AND f.label_direction IS DISTINCT FROM 'below' AND f.label_name = $name
+                  AND f.label = $value AND f.sae_id <> $sae_id)
+            SELECT found.*, e.name AS encoder_name, e.display_name AS encoder_display, e.is_trained,
+                   (SELECT count(*) FROM found) AS n_all, (SELECT count(DISTINCT sae_id) FROM found) AS n_saes
+            FROM found JOIN {NAMED_ENCODERS} e USING (encoder_id)
+            QUALIFY row_number() OVER (PARTITION BY sae_id ORDER BY score DESC, feature) = 1
+            ORDER BY score DESC, sae_id LIMIT {int(limit)}""",  # noqa: S608 - fixed text and a whole number
+        {"name": name, "value": value, "sae_id": sae_id},
+    )
+
+
+def fetch_measured_elsewhere(store: Store, sae_id: str, name: str, *, limit: int = 6) -> pd.DataFrame:
+    """Like `fetch_elsewhere`, for a measure: other SAEs' features with which it goes best, by what was stored.
+
+    What was planted: single features that find it, score being R2 on unseen singers. A factor: features that it is the
+    best factor of, score being the Lasso weight, in SAEs whose regression of it beats permuted targets.
+    """
+    return store.query(
+        f"""WITH found AS (
+                SELECT representation_id AS sae_id, feature, score FROM planted_scores
+                WHERE kind = 'feature' AND parameter = $name AND is_found AND feature IS NOT NULL
+                UNION ALL
+                SELECT f.sae_id, f.feature, f.best_factor_weight FROM features f
+                WHERE f.best_factor = $name AND NOT f.is_dead AND EXISTS (
+                    SELECT 1 FROM factor_scores s JOIN factors g USING (factor_index)
+                    WHERE s.representation_id = f.sae_id AND g.name = $name AND s.protocol = 'held-out'
+                      AND s.r2 > greatest(0, s.r2_permuted))),
+            others AS (SELECT * FROM found WHERE sae_id <> $sae_id)
+            SELECT others.*, s.layer, s.n_features, s.k, s.seed, e.name AS encoder_name,
+                   e.display_name AS encoder_display, e.is_trained,
+                   (SELECT count(*) FROM others) AS n_all, (SELECT count(DISTINCT sae_id) FROM others) AS n_saes
+            FROM others JOIN saes s USING (sae_id) JOIN {NAMED_ENCODERS} e USING (encoder_id)
+            QUALIFY row_number() OVER (PARTITION BY sae_id ORDER BY abs(score) DESC, feature) = 1
+            ORDER BY abs(score) DESC, sae_id LIMIT {int(limit)}""",  # noqa: S608 - fixed text and a whole number
+        {"name": name, "sae_id": sae_id},
+    )
 
 
 def fetch_pairs(store: Store, differing: str, one: str, other: str) -> pd.DataFrame:

@@ -4,7 +4,7 @@ store = get_store()                                   the opened store, per gene
 page_header(title, sentence)                          head of a page and its banners (untrained, generated)
 sae = choose_sae(store)                               sidebar choosers; the row of `fetch_saes` as a dict
 link_to(page, **params), go_to(page, **params)        an address; opening a view as a new history entry
-get_param(name), get_int(name), set_params(**params)  the URL's state
+get_param(name), get_int(name), set_params(**params)  the URL's state; carried(page, **params) for a link's own
 visit_key(key)                                        for maps and tables in which a click opens another view
 player(store, clips, key)                             the clip player
 as_written(text), caption(text)                       a data set's words in labels and under figures, never as Markdown
@@ -27,7 +27,7 @@ from explorer.ui.style import (
     page_header,
     stat_cards,
 )
-from explorer.ui.url import get_int, get_param, go_to, link_to, set_params, visit_key
+from explorer.ui.url import carried, get_int, get_param, go_to, link_to, set_params, visit_key
 
 __all__ = [
     "PlayerClip",
@@ -35,6 +35,7 @@ __all__ = [
     "as_written",
     "cached",
     "caption",
+    "carried",
     "choose_sae",
     "download_csv",
     "empty_state",

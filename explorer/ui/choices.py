@@ -1,44 +1,21 @@
-"""Display options that live in the URL as bound widgets: which label, which protocol, which way to draw."""
+"""Pieces that pages share: the label that probes predict, headings, a figure with its title, rows and caption."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from html import escape
 from typing import Any
 
 import pandas as pd
 import streamlit as st
 
-from explorer.errors import NotInStoreError
 from explorer.queries.corpus import fetch_corpus
 from explorer.queries.curves import fetch_probe_choices
 from explorer.store import Store
 from explorer.ui.context import cached
 from explorer.ui.figure import show_figure
-from explorer.ui.markup import as_written
+from explorer.ui.options import choose_one
 from explorer.ui.style import caption as draw_caption
 from explorer.ui.style import download_csv
-from explorer.ui.url import get_param
-
-
-def choose_one(
-    title: str, options: Sequence[str], key: str, *, help_text: str | None = None, default: str | None = None
-) -> str:
-    """One of `options` by buttons, by default `default` or else the first.
-
-    `key` is its name in the URL (it replaces history entries).
-    The URL carries the option as it stands in the button's label. Raises NotInStoreError for one that is not there.
-    """
-    asked = get_param(key)
-    if asked is not None and asked not in {*options, *map(as_written, options)}:
-        raise NotInStoreError(f"The link asks for {key}={asked!r}; here there are {', '.join(options)}.")
-    if len(options) == 1:
-        return options[0]
-    chosen = st.segmented_control(
-        title, options, default=default or options[0], required=True, key=key, help=help_text, bind="query-params",
-        format_func=as_written,
-    )  # fmt: skip
-    return chosen if chosen is not None else default or options[0]
 
 
 def section(title: str) -> None:

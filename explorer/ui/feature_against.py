@@ -11,7 +11,7 @@ from explorer.association import Association, associate, tuning_curve
 from explorer.errors import NotInStoreError
 from explorer.figures.features import against_measure
 from explorer.figures.theme import encoder_color
-from explorer.queries.against import PLANTED, fetch_against, fetch_measures
+from explorer.queries.against import fetch_against, fetch_measures
 from explorer.queries.corpus import CorpusFacts
 from explorer.store import Store
 from explorer.text import count, is_defined, number, plural_of, sentence, whole
@@ -20,9 +20,12 @@ from explorer.ui.context import cached, is_dark
 from explorer.ui.explained import how_measured
 from explorer.ui.figure import kept_figure
 from explorer.ui.markup import as_written
-from explorer.ui.url import get_param, set_params
+from explorer.ui.measures import kind_and_name, measure_key, measure_texts, old_measures
+from explorer.ui.options import choose_from, choose_one
+from explorer.ui.url import set_params
 
-AGAINST = "against a measure"  # the view of the feature page, as in the address
+AGAINST = "against"  # the view of the feature page, as in the address
+COLOURED = {"group": "group_id", "label": "label", "split": "split"}
 _EXPLAINED = r"""
 A dot is a clip; its height is the feature's activation, 0 where it is not active. $r$ is Pearson's correlation over all
 clips, zeros included. $r$ *within* is that of the deviations from each group's own means,
@@ -38,13 +41,10 @@ def draw_against(store: Store, sae: dict[str, Any], row: dict[str, Any], facts: 
     measures = cached(fetch_measures, store)
     if measures.empty:
         raise NotInStoreError("This store has neither factors nor planted values to draw activations against.")
-    coloured = {"group_id": facts.group_name, "label": facts.label_name, "split": "split"}
+    coloured = {"group": facts.group_name, "label": facts.label_name, "split": "split"}
     with st.container(horizontal=True, vertical_alignment="bottom"):
         kind, name = _choose(measures, row)
-        by = st.segmented_control(
-            "Colour by", list(coloured), default="group_id", key="color", bind="query-params", required=True,
-            format_func=lambda key: as_written(coloured.get(key, key)),
-        )  # fmt: skip
+        by = COLOURED[choose_one("Colour by", coloured, "color")]
     rows = fetch_against(store, sae, int(row["feature"]), kind, name)
     measure = measures[(measures["kind"] == kind) & (measures["name"] == name)].iloc[0]
     known = rows[rows["measured"].notna()]
@@ -55,7 +55,7 @@ def draw_against(store: Store, sae: dict[str, Any], row: dict[str, Any], facts: 
     carried = chart(
         kept_figure(
             against_measure, known, tuning_curve(*arrays), encoder_color(str(sae["encoder_name"])), is_dark(),
-            measure=f"{measure['title']}{unit}", by=by or "group_id",
+            measure=f"{measure['title']}{unit}", by=by,
         ),
         "against",
         known,
@@ -72,21 +72,12 @@ def draw_against(store: Store, sae: dict[str, Any], row: dict[str, Any], facts: 
 
 
 def _choose(measures: pd.DataFrame, row: dict[str, Any]) -> tuple[str, str]:
-    keys = [f"{kind}:{name}" for kind, name in zip(measures["kind"], measures["name"], strict=True)]
-    titles = {
-        key: f"{'planted ' if kind == PLANTED else ''}{title} · {kind}" if kind != PLANTED else f"planted: {title}"
-        for key, kind, title in zip(keys, measures["kind"], measures["title"], strict=True)
-    }
-    asked = get_param("measure")
-    if asked is not None and asked not in {*keys, *titles.values()}:
-        raise NotInStoreError(f"The link asks for measure={asked!r}; this store has {len(keys)}, such as {keys[0]}.")
-    best = [key for key in keys if key.split(":", 1)[1] == row["best_factor"]]
-    chosen = st.selectbox(
-        "Against", keys, index=keys.index(best[0]) if best else 0, key="measure", bind="query-params",
-        format_func=lambda key: titles.get(key, key), width=420,
-    )  # fmt: skip
-    kind, _, name = str(chosen).partition(":")
-    return kind, name
+    texts = measure_texts(measures)
+    best = measure_key("factor", str(row["best_factor"]))
+    return kind_and_name(
+        choose_from("Against", texts, "measure", default=best, old=old_measures(measures), width=420, always=True),
+        measures,
+    )
 
 
 def _missing(n_missing: int, n: int) -> str:

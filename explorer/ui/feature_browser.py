@@ -12,7 +12,6 @@ import streamlit as st
 from explorer.figures.features import COLOURED_BY, map_colors
 from explorer.queries.corpus import fetch_corpus
 from explorer.queries.features import (
-    LABELS,
     FeatureFilter,
     count_features,
     fetch_factor_groups,
@@ -25,10 +24,18 @@ from explorer.text import MISSING, number, signed, whole
 from explorer.ui.context import cached, get_store, is_dark
 from explorer.ui.feature_map import feature_map
 from explorer.ui.notes import features_saying, notebook, short_words
+from explorer.ui.options import (
+    choose_from,
+    choose_least,
+    choose_number,
+    choose_range,
+    choose_switch,
+    write_text,
+)
 from explorer.ui.reader import reader_id
 from explorer.ui.style import download_csv, empty_state, page_header
 from explorer.ui.tables import as_read, percent_1
-from explorer.ui.url import go_to, page_file, visit_key
+from explorer.ui.url import carried, go_to, page_file, set_params, visit_key
 
 ROWS = 50
 MINE = "mine"
@@ -60,7 +67,7 @@ def draw_browser(store: Store, sae: dict[str, Any]) -> None:
         st.html(f'<p class="so-hint">{sae_sentence(sae)}</p>', width="content")
         st.page_link(
             page_file("find"), label="Find features for …", icon=":material/search:",
-            query_params={"sae": str(sae["sae_id"])},
+            query_params=carried("find", sae=sae["sae_id"]),
         )  # fmt: skip
     mine = notebook().of_sae(reader_id(), str(sae["sae_id"]))
     chosen = _choose_filter(sae, mine)
@@ -86,16 +93,10 @@ def sae_sentence(sae: dict[str, Any]) -> str:
 
 def _choose_filter(sae: dict[str, Any], mine: pd.DataFrame) -> FeatureFilter:
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        sort = st.selectbox(
-            "Sort by", list(SORT_NAMES), key="sort", bind="query-params", width=180,
-            format_func=lambda key: SORT_NAMES.get(key, key),
-        )  # fmt: skip
-        labels = st.selectbox(
-            "Labels", [*LABELS, MINE], key="labels", bind="query-params", width=150,
-            format_func=lambda key: LABEL_NAMES.get(key, key),
-        )  # fmt: skip
-        text = st.text_input("Search", key="q", bind="query-params", width=190, placeholder="label, factor, note")
-        dense = st.toggle("with dense", value=True, key="dense", bind="query-params")
+        sort = choose_from("Sort by", SORT_NAMES, "sort", width=180)
+        labels = choose_from("Labels", LABEL_NAMES, "labels", width=150)
+        text = write_text("Search", "q", width=190, placeholder="label, factor, note")
+        dense = choose_switch("with dense", "dense", default=True)
         narrowed = _narrow()
         jump = st.number_input(
             "Open feature", 0, int(sae["n_features"]) - 1, value=None, key=f"jump-{sae['sae_id']}", width=130,
@@ -103,7 +104,7 @@ def _choose_filter(sae: dict[str, Any], mine: pd.DataFrame) -> FeatureFilter:
         )  # fmt: skip
         lucky = st.button("Random", icon=":material/shuffle:", key="random", help="Open a live feature by chance")
     if jump is not None:
-        go_to("features", sae=sae["sae_id"], feature=int(jump))
+        set_params(feature=int(jump))
     if lucky:
         open_random(get_store(), str(sae["sae_id"]))
     return FeatureFilter(
@@ -122,10 +123,10 @@ def _narrow() -> dict[str, Any]:
     groups = ["any", *cached(fetch_factor_groups, get_store())["factor_group"]]
     n_groups = fetch_corpus(get_store()).n_groups
     with st.popover("More filters", icon=":material/tune:"):
-        low, high = st.slider("Density (%)", 0, 100, (0, 100), key="density", bind="query-params")
-        f1 = st.slider("Label's F1 held out, at least", 0.0, 1.0, 0.0, 0.05, key="f1", bind="query-params")
-        least = st.slider("Active in groups, at least", 0, n_groups, 0, key="groups", bind="query-params")
-        group = st.selectbox("Best factor is of", groups, key="factorgroup", bind="query-params")
+        low, high = choose_range("Density (%)", "density", 0, 100)
+        f1 = choose_least("Label's F1 held out, at least", "f1", 1.0, 0.05)
+        least = int(choose_least("Active in groups, at least", "groups", n_groups, 1))
+        group = choose_from("Best factor is of", groups, "factorgroup")
     return {
         "density": (low / 100, high / 100),
         "min_f1": f1,
@@ -152,8 +153,7 @@ def _draw_table(store: Store, sae: dict[str, Any], chosen: FeatureFilter, mine: 
     table = st.container()
     with st.container(horizontal=True, vertical_alignment="center"):
         if n_pages > 1:
-            page = min(n_pages, int(st.number_input(f"Page of {n_pages}", 1, n_pages, key="page", bind="query-params",
-                                                    width=110, label_visibility="collapsed")))  # fmt: skip
+            page = choose_number(f"Page of {n_pages}", "page", 1, n_pages, default=1, width=110)
         rows = fetch_feature_table(store, sae_id, chosen, limit=ROWS, offset=(page - 1) * ROWS)
         first = (page - 1) * ROWS + 1
         place = f"page {page} of {n_pages} · " if n_pages > 1 else ""
@@ -203,10 +203,7 @@ def _draw_map(store: Store, sae: dict[str, Any]) -> None:
         return
     hint = "Features near each other are active on the same clips; distances between islands mean nothing."
     st.html(f'<p class="so-hint">Map. {hint} Point at one to see it, click to open it.</p>')
-    by = st.selectbox(
-        "Colour by", list(COLOURED_BY), key="mapcolor", bind="query-params", width=240,
-        format_func=lambda key: COLOURED_BY.get(key, key),
-    )  # fmt: skip
+    by = choose_from("Colour by", COLOURED_BY, "mapcolor", width=240)
     clicked = feature_map(rows, map_colors(rows, by, is_dark()), visit_key(f"map-{sae['sae_id']}"))
     if clicked is not None:
         go_to("features", sae=sae["sae_id"], feature=clicked)

@@ -17,10 +17,20 @@ from explorer.queries.traces import StoredTrace, fetch_traces
 from explorer.store import Store
 from explorer.text import number, plural_of
 from explorer.ui.markup import as_written
+from explorer.ui.options import choose_one, choose_switch
 from explorer.ui.player import PlayerClip, PlayerTrace, player
-from explorer.ui.url import page_file, set_params
+from explorer.ui.url import carried, get_param, page_file, set_params
 
 MAX_PLAYERS = 20
+N_INTERVALS = 12  # more than any store has
+LISTS = {
+    "top": "Strongest",
+    "random": "Random",
+    "false-alarms": "False alarms",
+    "misses": "Misses",
+    **{f"i{number_}": f"Interval {number_}" for number_ in range(1, N_INTERVALS + 1)},
+}
+OLD_LISTS = {"alarms": "false-alarms"}
 
 
 @dataclass(frozen=True)
@@ -49,7 +59,7 @@ def clip_lists(listed: pd.DataFrame, errors: pd.DataFrame | None = None) -> list
     drawn = listed[listed["kind"] == "random"]
     if not drawn.empty:
         lists.append(ClipList("random", "Random", drawn))
-    for kind, key, name in (("false alarm", "alarms", "False alarms"), ("miss", "misses", "Misses")):
+    for kind, key, name in (("false alarm", "false-alarms", "False alarms"), ("miss", "misses", "Misses")):
         wrong = errors[errors["kind"] == kind] if errors is not None and len(errors) else pd.DataFrame()
         if not wrong.empty:
             lists.append(ClipList(key, f"{name} ({int(wrong['n_all'].iloc[0])})", wrong))
@@ -57,16 +67,26 @@ def clip_lists(listed: pd.DataFrame, errors: pd.DataFrame | None = None) -> list
 
 
 def choose_list(lists: list[ClipList], facts: CorpusFacts) -> tuple[ClipList, bool]:
-    """Draw the chooser and the fold switch; both are display options bound to the URL. Returns (list, folded)."""
+    """Draw the chooser and the fold switch; both are display options of the address. Returns (list, folded).
+
+    A list that other features have and this one lacks is said to be missing and stays in the address: the next feature
+    may have it.
+    """
     names = {item.key: item.name for item in lists}
+    lacking = {key: name.lower() for key, name in LISTS.items() if key not in names}
     with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
-        key = st.segmented_control(
-            "Clips", list(names), default=lists[0].key, key="clips",
-            format_func=lambda key: as_written(names.get(key, key)),
-            label_visibility="collapsed", bind="query-params", required=True,
+        key = choose_one(
+            "Clips", names, "clips", old=_old_lists(), lacking=lacking, label_visibility="collapsed"
         )  # fmt: skip
-        folded = st.toggle(f"one per {as_written(facts.group_name)}", value=True, key="fold", bind="query-params")
+        folded = choose_switch(f"one per {as_written(facts.group_name)}", "fold", default=True)
     return next((item for item in lists if item.key == key), lists[0]), folded
+
+
+def _old_lists() -> dict[str, str]:
+    """Keys by what addresses once said: 'alarms', 'False alarms (17)', whatever their number is now."""
+    asked = get_param("clips") or ""
+    keys = {name: key for key, name in LISTS.items()}
+    return {**OLD_LISTS, asked: keys.get(asked.split(" (")[0], asked)}
 
 
 def draw_list(
@@ -198,10 +218,10 @@ def draw_linked_clip(
         st.html('<p class="so-hint">The clip of this link</p>')
         st.page_link(
             page_file("live"), label="Hear it in Live", icon=":material/hearing:",
-            query_params={"clip": clip_id, "sae": str(sae["sae_id"]), "feature": str(feature["feature"])},
+            query_params=carried("live", clip=clip_id, sae=sae["sae_id"], feature=feature["feature"]),
         )  # fmt: skip
         if st.button("Close", key="close-clip", type="tertiary", icon=":material/close:"):
-            set_params(clip=None, keep_options=True)
+            set_params(clip=None)
     shown = player_clip(row, feature, sae, traces.get(index), rank=None)
     player(store, [shown], f"linked-{sae['sae_id']}-{feature['feature']}-{clip_id}", scale=trace_scale(traces))
 

@@ -7,32 +7,38 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from explorer.errors import NotInStoreError
-from explorer.queries.against import PLANTED, fetch_measures
+from explorer.queries.against import fetch_measures
 from explorer.queries.corpus import CorpusFacts
 from explorer.queries.search import (
     fetch_attribute_values,
     fetch_attributes,
+    fetch_elsewhere,
     fetch_features_for_measure,
     fetch_features_for_value,
+    fetch_measured_elsewhere,
 )
 from explorer.store import Store
 from explorer.text import MISSING, is_defined, number, sentence, signed
 from explorer.ui.context import cached
 from explorer.ui.explained import how_measured
+from explorer.ui.feature_against import AGAINST
+from explorer.ui.find_elsewhere import draw_elsewhere, elsewhere_words
 from explorer.ui.markup import as_written
+from explorer.ui.measures import kind_and_name, measure_texts, old_measures
+from explorer.ui.options import choose_from, once_called
 from explorer.ui.style import empty_state, table_foot
 from explorer.ui.tables import as_read, percent_1
 from explorer.ui.top_clips import draw_top_clips
 from explorer.ui.url import get_param, go_to, visit_key
 
-MEASURE = "a measure"
+MEASURE = "measure"
 ROWS = 25
 EXPLAINED = r"""
 **For a value** each feature gets the rule *activation above $t$* (or *at most $t$*) with the best F1 on training clips,
 $t$ being 0 or a quartile or the 9th decile of its activations there. Precision, recall and $F_1 = 2PR / (P + R)$ are of
 that rule on held-out clips. *By chance*: the same search with the value permuted among the clips of each group; shown
-is the 95th percentile of the held-out F1 of the feature that came out best.
+is the 95th percentile of the held-out F1 of the feature that came out best. Where there are too few clips to test
+that, the rule is chosen and scored on all clips: it describes them, and says nothing about others.
 
 **For a measure** features are ranked by $|r|$ (Pearson) on training clips; $r$ held out, and $r$ *within* (deviations
 from each group's means), are of held-out clips. *By chance* is the same for values permuted within groups: where the
@@ -44,52 +50,55 @@ def draw_search(store: Store, sae: dict[str, Any], facts: CorpusFacts) -> None:
     """Choose what to look for, and see which features go with it."""
     attributes = cached(fetch_attributes, store)
     measures = cached(fetch_measures, store)
-    names = [*attributes["name"], *([MEASURE] if len(measures) else [])]
+    names = {column_key(name): name for name in attributes["name"]}
+    if len(measures):
+        names[MEASURE] = "a measure"
     if not names:
         empty_state("This corpus has no attribute that several clips share, and no measure.")
         return
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        by = _one_of("Features for", names, "by")
+        default = MEASURE if get_param("measure") and not get_param("value") else None
+        by = choose_from("Features for", names, "by", default=default)
         if by == MEASURE:
-            rows, said = _for_measure(store, sae, measures)
+            rows, said, others = _for_measure(store, sae, measures)
         else:
-            rows, said = _for_value(store, sae, by)
-    if rows.empty:
-        empty_state("No live feature could be scored for this.", sentence(str(said)))
+            rows, said, others = _for_value(store, sae, names[by])
+    is_measure = by == MEASURE
+    if rows.empty or rows["train"].isna().all():
+        why = sentence(str(rows["reason"].iloc[0])) if len(rows) else "All features of this SAE are dead."
+        empty_state(f"No feature of this SAE could be scored for {said}.", why)
+    else:
+        st.write(as_written(f"{_verdict(rows, said, is_measure=is_measure)} {elsewhere_words(others)}".strip()))
+    score = "Lasso weight or R²" if is_measure else "F1 on held-out groups"
+    draw_elsewhere(others, said, score=score, view={"view": AGAINST} if is_measure else {})
+    if rows.empty or rows["train"].isna().all():
         return
-    st.write(as_written(_verdict(rows, said, is_measure=by == MEASURE)))
-    chosen = _table(rows.head(ROWS), sae, said, is_measure=by == MEASURE)
+    chosen = _table(rows.head(ROWS), sae, said, is_measure=is_measure)
     how_measured(EXPLAINED)
     draw_top_clips(store, sae, facts, int(rows["feature"].iloc[chosen or 0]), "find")
 
 
-def _one_of(title: str, options: list[str], key: str) -> str:
-    asked = get_param(key)
-    if asked is not None and asked not in options:
-        raise NotInStoreError(f"The link asks for {key}={asked!r}; here there are {', '.join(options[:15])}.")
-    chosen = st.selectbox(title, options, key=key, bind="query-params", width=220)
-    return str(chosen if chosen is not None else options[0])
+def column_key(name: str) -> str:
+    """The key of a column of the corpus: its name, marked where it could be taken for something else."""
+    return f"column.{name}" if name == MEASURE or name.startswith("column.") else name
 
 
-def _for_value(store: Store, sae: dict[str, Any], by: str) -> tuple[pd.DataFrame, str]:
-    values = cached(fetch_attribute_values, store, by)
-    value = _one_of(by, list(values["value"]), f"value-{by}")
-    return cached(_value_rows, store, str(sae["sae_id"]), by, value), value
+def _for_value(store: Store, sae: dict[str, Any], by: str) -> tuple[pd.DataFrame, str, pd.DataFrame]:
+    values = [str(value) for value in cached(fetch_attribute_values, store, by)["value"]]
+    value = choose_from(by, values, "value", default=once_called(by, values, f"value-{by}"))
+    sae_id = str(sae["sae_id"])
+    return (
+        cached(_value_rows, store, sae_id, by, value), value, cached(fetch_elsewhere, store, sae_id, by, value)
+    )  # fmt: skip
 
 
-def _for_measure(store: Store, sae: dict[str, Any], measures: pd.DataFrame) -> tuple[pd.DataFrame, str]:
-    titles = {
-        (planted_title(row["title"]) if row["kind"] == PLANTED else f"{row['title']} ({row['kind']})"): row
-        for row in measures.to_dict("records")
-    }
-    title = _one_of(MEASURE, list(titles), "measure")
-    row = titles[title]
-    return cached(_measure_rows, store, str(sae["sae_id"]), str(row["kind"]), str(row["name"])), str(row["title"])
-
-
-def planted_title(title: str) -> str:
-    """A planted parameter as it stands in the address and the chooser."""
-    return f"planted: {title}"
+def _for_measure(store: Store, sae: dict[str, Any], measures: pd.DataFrame) -> tuple[pd.DataFrame, str, pd.DataFrame]:
+    key = choose_from("A measure", measure_texts(measures), "measure", old=old_measures(measures), width=420)
+    kind, name = kind_and_name(key, measures)
+    title = measures[(measures["kind"] == kind) & (measures["name"] == name)]["title"].iloc[0]
+    sae_id = str(sae["sae_id"])
+    others = cached(fetch_measured_elsewhere, store, sae_id, name)
+    return cached(_measure_rows, store, sae_id, kind, name), str(title), others
 
 
 def _value_rows(store: Store, sae_id: str, by: str, value: str) -> pd.DataFrame:
@@ -110,12 +119,16 @@ def _sae(store: Store, sae_id: str) -> dict[str, Any]:
 def _verdict(rows: pd.DataFrame, said: str, *, is_measure: bool) -> str:
     """What the table shows: how many features beat chance held out, among those ranked highest on training clips."""
     what = "|r|" if is_measure else "F1"
-    null, reason = rows["null"].iloc[0], rows["reason"].iloc[0]
+    null, reason, best = rows["null"].iloc[0], rows["reason"].iloc[0], rows.iloc[0]
+    if rows["is_described"].iloc[0]:
+        return (
+            f"Over all clips feature {best['feature']} goes with {said} best ({what} {number(abs(best['score']))}). "
+            f"Not tested: {reason}."
+        )
     if not is_defined(null):
-        return f"What chance reaches cannot be said here: {reason}. Read the scores for {said} with that in mind."
+        return f"No chance level for {said}: {reason}."
     top = rows.head(ROWS)
     n_above = int((top["score"].abs() > null).sum())
-    best = top.iloc[0]
     if not abs(best["score"]) > null:
         return (
             f"The feature that goes with {said} best on training clips, {best['feature']}, reaches {what} "
@@ -132,14 +145,16 @@ def _verdict(rows: pd.DataFrame, said: str, *, is_measure: bool) -> str:
 def _table(rows: pd.DataFrame, sae: dict[str, Any], said: str, *, is_measure: bool) -> int | None:
     """The ranked features; a click on one of the cells opens the feature. Returns the row that is to be heard."""
     column = st.column_config
+    is_described = bool(rows["is_described"].iloc[0])
+    scored = "all clips" if is_described else "held out"
     columns: dict[str, Any] = {
         "feature": column.NumberColumn("Feature", format="%d", width=75),
         "label": column.TextColumn("Label", width=110, help="Its automatic label, where that is shown"),
-        "score": column.NumberColumn("r held out" if is_measure else "F1 held out"),
+        "score": column.NumberColumn(f"{'r' if is_measure else 'F1'} {scored}"),
     }
     if is_measure:
         columns |= {
-            "within": column.NumberColumn("r within", help="Held out, of deviations from group means"),
+            "within": column.NumberColumn("r within", help="Of deviations from group means"),
             "train": column.NumberColumn("r train"),
         }
         if rows["weight"].notna().any():
@@ -152,6 +167,9 @@ def _table(rows: pd.DataFrame, sae: dict[str, Any], said: str, *, is_measure: bo
             "direction": column.TextColumn("Rule", width=75, help="above: active means yes; below: silent means yes"),
             "threshold": column.NumberColumn("Threshold"),
         }
+    if is_described:
+        columns.pop("train")  # the same numbers
+    columns = {name: of for name, of in columns.items() if name == "feature" or rows[name].notna().any()}
     columns["density"] = column.NumberColumn("Density")
     event = st.dataframe(
         as_read(rows, {"feature": str, "density": percent_1, "weight": signed, **dict.fromkeys(_SCORES, number)}),

@@ -8,7 +8,6 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from explorer.errors import NotInStoreError
 from explorer.figures.theme import on_picture
 from explorer.minimal_pairs import confirmed, paired_changes
 from explorer.queries.corpus import CorpusFacts, fetch_clips_by_index, fetch_saes
@@ -22,10 +21,11 @@ from explorer.ui.choices import section
 from explorer.ui.context import cached
 from explorer.ui.explained import how_measured
 from explorer.ui.markup import as_written
+from explorer.ui.options import choose_from, once_called
 from explorer.ui.player import PlayerClip, PlayerTrace, player
 from explorer.ui.style import caption, empty_state, table_foot
 from explorer.ui.tables import as_read, one_decimal_signed
-from explorer.ui.url import get_int, get_param, go_to, set_params, visit_key
+from explorer.ui.url import drop, get_param, go_to, set_params, visit_key
 
 ROWS = 25
 EXPLAINED = r"""
@@ -47,10 +47,10 @@ def draw_pairs(store: Store, sae: dict[str, Any], facts: CorpusFacts) -> None:
         empty_state("This corpus has no attribute beside its groups in which two clips could differ.")
         return
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        differing = _choose("Alike but for", names, "differ", 0)
-        values = list(cached(fetch_attribute_values, store, differing)["value"])
-        one = _choose("First", values, f"one-{differing}", 0)
-        other = _choose("Second", values, f"other-{differing}", 1 if len(values) > 1 else 0)
+        differing = choose_from("Alike but for", names, "differ", width=200)
+        values = [str(value) for value in cached(fetch_attribute_values, store, differing)["value"]]
+        one = _value("First", values, "one", differing, 0)
+        other = _value("Second", values, "other", differing, 1 if len(values) > 1 else 0)
     if one == other:
         empty_state("The two are the same: choose another second value.")
         return
@@ -78,26 +78,39 @@ def draw_pairs(store: Store, sae: dict[str, Any], facts: CorpusFacts) -> None:
     how_measured(EXPLAINED)
 
 
-def _choose(title: str, options: list[str], key: str, first: int) -> str:
-    asked = get_param(key)
-    if asked is not None and asked not in options:
-        raise NotInStoreError(f"The link asks for {key}={asked!r}; here there are {', '.join(options[:15])}.")
-    chosen = st.selectbox(title, options, index=first, key=key, bind="query-params", width=200)
-    return str(chosen if chosen is not None else options[first])
+def _value(title: str, values: list[str], name: str, differing: str, first: int) -> str:
+    before = once_called(differing, values, f"{name}-{differing}")
+    return choose_from(title, values, name, default=before or values[first], width=200)
+
+
+def _place_of(pairs: pd.DataFrame) -> int:
+    """The place, from 1, of the pair of the address: two clip ids, or in older addresses its number."""
+    asked = get_param("pair")
+    if asked is None:
+        return 1
+    keys = [pair_key(row) for row in pairs[["id_one", "id_other"]].to_dict("records")]
+    if asked in keys:
+        return keys.index(asked) + 1
+    if asked.isascii() and asked.isdigit() and 1 <= int(asked) <= len(pairs):
+        return int(asked)
+    drop("pair", f"There is no pair {asked} here: there are {len(pairs)}. This is the first.")
+    return 1
+
+
+def pair_key(row: Any) -> str:
+    """The key of a pair: the ids of its two clips."""
+    return f"{row['id_one']}.{row['id_other']}"
 
 
 def _choose_pair(pairs: pd.DataFrame, facts: CorpusFacts) -> int:
     """The place of the pair that the link names, with buttons to the next; draws the line about it."""
-    asked = get_int("pair") or 1
-    if not 1 <= asked <= len(pairs):  # also after another choice of values, which has fewer
-        caption(f"There is no pair {asked}: there are pairs 1 to {len(pairs)}. This is the first.")
-        asked = 1
+    asked = _place_of(pairs)
     pair = pairs.iloc[asked - 1]
     with st.container(horizontal=True, vertical_alignment="center"):
         if st.button("←", key="pair-before", disabled=asked == 1, help="Pair before (P)", shortcut="P"):
-            set_params(pair=asked - 1)
+            set_params(pair=pair_key(pairs.iloc[asked - 2]))
         if st.button("→", key="pair-after", disabled=asked == len(pairs), help="Next pair (N)", shortcut="N"):
-            set_params(pair=asked + 1)
+            set_params(pair=pair_key(pairs.iloc[asked]))
         n_held = int((pairs["split"] == "held-out").sum())
         st.html(
             f'<p class="so-hint">pair {asked} of {len(pairs)} ({len(pairs) - n_held} training, {n_held} held out, '

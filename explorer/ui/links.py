@@ -10,7 +10,7 @@ from typing import Any
 
 import streamlit as st
 
-from explorer.ui.url import go_to, link_to
+from explorer.ui.url import carried, go_to, link_to
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ def link_card(title: str, subtitle: str, rows: Sequence[LinkRow], key: str, *, e
                 "value": row.value,
                 "color": row.color,
                 "hint": row.hint,
-                "href": link_to(row.page, **row.params),
+                "href": link_to(row.page, **carried(row.page, **row.params)),
             }
             for row in rows
         ],

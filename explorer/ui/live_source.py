@@ -18,21 +18,19 @@ from explorer.text import number, seconds
 from explorer.ui.choices import choose_one
 from explorer.ui.live_sounds import LiveSound, forget, live_sound
 from explorer.ui.style import caption, empty_state, notice
-from explorer.ui.url import get_param, set_params
+from explorer.ui.url import drop, get_param, set_params
 
-WAYS = ("a file", "the microphone", "a corpus clip")
+WAYS = {"file": "a file", "microphone": "the microphone", "clip": "a corpus clip"}
 N_MATCHES = 30
 MAX_FILE_MB = 25  # as .streamlit/config.toml has it for the server, which refuses more whatever the page says
-_KEPT, _PART, _LAST, _TO_CORPUS = "so-live-sound", "so-live-part", "so-live-last", "so-live-to-corpus"
+_KEPT, _PART, _LAST = "so-live-sound", "so-live-part", "so-live-last"
 
 
 def choose_sound(store: Store) -> LiveSound | None:
     """Draw the choosers; the sound they choose, or None with a sentence about what to do. It lives in the session."""
-    if st.session_state.pop(_TO_CORPUS, False):
-        st.session_state["sound"] = WAYS[2]
-    way = choose_one("Sound from", WAYS, "sound", default=WAYS[2] if get_param("clip") else WAYS[0])
+    way = choose_one("Sound from", WAYS, "sound", default="clip" if get_param("clip") else "file")
     try:
-        whole = {WAYS[0]: _from_file, WAYS[1]: _from_microphone, WAYS[2]: lambda: _from_corpus(store)}[way]()
+        whole = {"file": _from_file, "microphone": _from_microphone, "clip": lambda: _from_corpus(store)}[way]()
     except AudioError as error:
         notice(str(error), kind="warning")
         return None
@@ -55,12 +53,8 @@ def keep_part(sound: LiveSound, start_s: float, end_s: float) -> None:
 
 
 def read_clip(clip_id: str) -> NoReturn:
-    """From the next run on read a clip of the corpus, wherever the sound came from before.
-
-    The chooser is bound to the address and is drawn by then: it can be turned only before it is drawn again.
-    """
-    st.session_state[_TO_CORPUS] = True
-    set_params(clip=clip_id)
+    """From the next run on read a clip of the corpus, wherever the sound came from before."""
+    set_params(clip=clip_id, sound=None)
 
 
 def _kept(source: object, make: Callable[[], LiveSound]) -> LiveSound:
@@ -75,25 +69,26 @@ def _kept(source: object, make: Callable[[], LiveSound]) -> LiveSound:
 
 def _from_file() -> LiveSound | None:
     file = st.file_uploader(
-        "A recording", key="live-file", on_change=_forget_last, args=(WAYS[0], "live-file"),
+        "A recording", key="live-file", on_change=_forget_last, args=("file", "live-file"),
         max_upload_size=MAX_FILE_MB,
         help="wav, flac, ogg, mp3, opus, aiff and more; m4a with the extra. It stays in memory and is gone after your "
         "visit. Of a larger file `python -m explorer.inference FILE "
         "--start S --length S` reads a part, or convert it to flac or mp3.",
     )  # fmt: skip
     if file is None:
-        return _last(WAYS[0], f"No sound yet. At most {number(MAX_LIVE_S, 0)} s of a recording are analysed at once.")
-    return _from_bytes(SoundBytes(file.name, file.getvalue()), file.file_id, WAYS[0])
+        only = f"Only its first {number(MAX_LIVE_S, 0)} s are analysed, unless you choose others."
+        return _last("file", f"No sound yet. Drop a recording in the box above. {only}")
+    return _from_bytes(SoundBytes(file.name, file.getvalue()), file.file_id, "file")
 
 
 def _from_microphone() -> LiveSound | None:
     file = st.audio_input(
-        "Record", key="live-microphone", on_change=_forget_last, args=(WAYS[1], "live-microphone"),
+        "Record", key="live-microphone", on_change=_forget_last, args=("microphone", "live-microphone"),
         help="It stays in memory and is gone after your visit.",
     )  # fmt: skip
     if file is None:
-        return _last(WAYS[1], "Nothing recorded yet. Press the microphone, sing, and press it again.")
-    return _from_bytes(SoundBytes("your recording", file.getvalue()), file.file_id, WAYS[1])
+        return _last("microphone", "Nothing recorded yet. Press the microphone, sing, and press it again.")
+    return _from_bytes(SoundBytes("your recording", file.getvalue()), file.file_id, "microphone")
 
 
 def _last(way: str, nothing: str) -> LiveSound | None:
@@ -161,7 +156,7 @@ def _from_corpus(store: Store) -> LiveSound | None:
     try:
         clip = resolve_clip(store, asked) if asked else {}
     except NotInStoreError as error:
-        notice(str(error), kind="warning")
+        drop("clip", str(error))
         asked, clip = None, {}
     with st.container(horizontal=True, vertical_alignment="bottom"):
         text = st.text_input("Find a clip", key="live-find", placeholder="words of its title", width=260)

@@ -16,7 +16,7 @@ from explorer.ui.context import cached
 from explorer.ui.markup import as_written
 from explorer.ui.player import PlayerClip, PlayerTrace, player
 from explorer.ui.style import caption, empty_state
-from explorer.ui.url import go_to, page_file
+from explorer.ui.url import carried, go_to, page_file
 
 N_CLIPS = 6
 Sides = tuple[dict[str, Any], dict[str, Any]]
@@ -32,7 +32,7 @@ def draw_pair(store: Store, saes: Sides, features: Sides, match: dict[str, Any] 
                 page_file("features"),
                 label=as_written(f"{side}: {name} · feature {feature['feature']}{label}"),
                 icon=":material/graphic_eq:",
-                query_params={"sae": str(sae["sae_id"]), "feature": str(feature["feature"])},
+                query_params=carried("features", sae=sae["sae_id"], feature=feature["feature"]),
             )
     if match is None:
         caption("These two are not a stored match.")

@@ -11,13 +11,15 @@ from explorer.queries.planted import KINDS, fetch_planted, fetch_planted_baselin
 from explorer.queries.search import fetch_attributes
 from explorer.store import Store
 from explorer.text import capitalised, count, is_defined, number, percent, series_name
-from explorer.ui.choices import chart, choose_one, section
+from explorer.ui.choices import chart, section
 from explorer.ui.context import cached, is_dark
 from explorer.ui.explained import how_measured
 from explorer.ui.feature_against import AGAINST
 from explorer.ui.figure import kept_figure
-from explorer.ui.find_features import MEASURE, planted_title
+from explorer.ui.find_features import MEASURE, column_key
 from explorer.ui.markup import as_written
+from explorer.ui.measures import measure_key
+from explorer.ui.options import choose_one
 from explorer.ui.style import caption
 from explorer.ui.url import go_to, link_to
 
@@ -45,8 +47,8 @@ def planted_section(store: Store) -> None:
         return
     section("What we planted, what was found")
     with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
-        said = choose_one("Read from", list(KINDS.values()), "planted")
-    kind = next(kind for kind, words in KINDS.items() if words == said)
+        kind = choose_one("Read from", KINDS, "planted")
+    said = KINDS[kind]
     rows = dense if kind == "dense" else cached(fetch_planted, store, kind)
     st.write(as_written(conclusion(rows, said)))
     scored = rows[rows["score"].notna()]
@@ -72,11 +74,12 @@ def _open(store: Store, sae_id: str, feature: int, parameter: str) -> None:
     measures = cached(fetch_measures, store)
     title = measures.loc[(measures["kind"] == PLANTED) & (measures["name"] == parameter), "title"]
     if feature >= 0:
-        against = {"view": AGAINST, "measure": planted_title(title.iloc[0])} if len(title) else {}
+        against = {"view": AGAINST, "measure": measure_key(PLANTED, parameter)} if len(title) else {}
         go_to("features", sae=sae_id, feature=feature, **against)
     if len(title):
-        go_to("find", sae=sae_id, by=MEASURE, measure=planted_title(title.iloc[0]))
-    go_to("find", sae=sae_id, by=parameter if parameter in set(cached(fetch_attributes, store)["name"]) else None)
+        go_to("find", sae=sae_id, by=MEASURE, measure=measure_key(PLANTED, parameter))
+    is_column = parameter in set(cached(fetch_attributes, store)["name"])
+    go_to("find", sae=sae_id, by=column_key(parameter) if is_column else None)
 
 
 def conclusion(rows: pd.DataFrame, said: str) -> str:

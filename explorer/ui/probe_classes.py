@@ -14,7 +14,7 @@ from explorer.ui.clip_list import draw_clips
 from explorer.ui.context import cached, is_dark
 from explorer.ui.figure import kept_figure
 from explorer.ui.style import caption, empty_state
-from explorer.ui.url import get_param, set_params
+from explorer.ui.url import drop, get_param, set_params
 
 
 def draw_classes(store: Store, probe_id: str, color: str) -> None:
@@ -56,7 +56,8 @@ def _hear(store: Store, probe_id: str, confusion: pd.DataFrame, true: str, said:
     """The clips of one cell; a cell that this probe does not have (another label is chosen) is said to be none."""
     there = sorted(set(confusion["true_class"]) | set(confusion["predicted_class"]))
     if true not in there or said not in there:
-        caption(f"The address names a cell, {true} called {said}, that this probe does not have: {', '.join(there)}.")
+        drop("true", f"The link asks for {true} called {said}, which this probe does not have: {', '.join(there)}.")
+        drop("said", "")
         return
     rows = cached(fetch_confused, store, probe_id, true, said)
     words = f"{true}, rightly called so" if true == said else f"{true} that the probe called {said}"
@@ -72,6 +73,6 @@ def _hear(store: Store, probe_id: str, confusion: pd.DataFrame, true: str, said:
             shown = "" if len(rows) == n_all else f" The first {len(rows)}, each group in turn:"
             caption(f"{count(n_all, 'clip')} of {count(n_groups, 'group')}: {words}.{shown}")
         if st.button("Close", key="close-cell", type="tertiary", icon=":material/close:"):
-            set_params(true=None, said=None, keep_options=True)
+            set_params(true=None, said=None)
     if len(rows):
         draw_clips(store, rows, f"confused-{probe_id}-{true}-{said}")

@@ -8,7 +8,7 @@ import streamlit as st
 from explorer.naming import sae_names
 from explorer.ui.markup import as_written
 from explorer.ui.style import caption
-from explorer.ui.url import page_file
+from explorer.ui.url import carried, page_file
 
 N_LINKS = 8
 
@@ -23,6 +23,5 @@ def sae_links(saes: pd.DataFrame, page: str) -> None:
     caption(f"SAEs of this store{more}:")
     names = sae_names(saes, with_encoder=True)
     for row in ranked.head(N_LINKS).to_dict("records"):
-        st.page_link(
-            page_file(page), label=as_written(names[str(row["sae_id"])]), query_params={"sae": str(row["sae_id"])}
-        )
+        sae_id = str(row["sae_id"])
+        st.page_link(page_file(page), label=as_written(names[sae_id]), query_params=carried(page, sae=sae_id))

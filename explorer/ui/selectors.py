@@ -14,8 +14,9 @@ from explorer.queries.corpus import fetch_saes, record, resolve_sae
 from explorer.store import Store
 from explorer.text import is_false
 from explorer.ui.context import cached
+from explorer.ui.history import name_view
 from explorer.ui.kept import kept
-from explorer.ui.url import get_param, set_params
+from explorer.ui.url import current_page, get_param, set_params
 
 
 def default_sae(saes: pd.DataFrame) -> dict[str, Any]:
@@ -51,12 +52,13 @@ def choose_sae(store: Store) -> dict[str, Any]:
         layers, depth = sorted({int(layer) for layer in here["layer"]}), int(chosen["n_layers"])
         layer = _choose("Layer", layers, "layer", chosen, lambda layer: f"{layer} of {depth}")
         sae_id = _choose("SAE", list(names), "sae_id", chosen, lambda key: names.get(key, key))
+    name_view(current_page().capitalize(), series_name(chosen["encoder_display"], chosen["layer"]))
     if encoder != chosen["encoder_id"]:
-        set_params(sae=nearest_sae(saes[saes["encoder_id"] == encoder], chosen), feature=None, clip=None)
+        set_params(sae=nearest_sae(saes[saes["encoder_id"] == encoder], chosen))
     if layer != chosen["layer"]:
-        set_params(sae=nearest_sae(here[here["layer"] == layer], chosen), feature=None, clip=None)
+        set_params(sae=nearest_sae(here[here["layer"] == layer], chosen))
     if sae_id != chosen["sae_id"]:
-        set_params(sae=sae_id, feature=None, clip=None)
+        set_params(sae=sae_id)
     return chosen
 
 

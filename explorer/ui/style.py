@@ -83,7 +83,7 @@ def no_sae_yet(store: Store) -> tuple[str, str]:
     """What is said where SAEs are needed and there are none, and what to do about it."""
     if is_locked(store.folder):
         return "No SAE is here yet.", "A run is training the first ones: click again when they are done."
-    return "This store holds no SAE.", "Run precompute with an --encoder and without --layers none."
+    return "This store holds no SAE.", "Run precompute with an --encoder: it trains SAEs on the best two layers."
 
 
 def _notice_html(text: str, kind: str) -> str:
