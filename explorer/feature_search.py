@@ -25,7 +25,7 @@ from explorer.text import count as counted
 
 N_PERMUTATIONS, NULL_QUANTILE = 40, 0.95
 MIN_POSITIVES, MIN_GROUPS = 20, 5
-MIN_DESCRIBED = 8  # clips under which even a description of r says nothing
+MIN_DESCRIBED = 8  # clips of a part that have it, under which all clips are described and none are scored apart
 Mask = NDArray[np.bool_]
 
 
@@ -73,7 +73,7 @@ def find_value(
     rows = np.flatnonzero(clips.train_c), np.flatnonzero(clips.heldout_c)
     n = codes.shape[1]
     reason = _too_few(has_it, groups, rows)
-    is_described = reason is not None and not _varies_with_group(has_it, groups, rows)
+    is_described = any(has_it[part].sum() < MIN_DESCRIBED for part in rows)
     if is_described:
         every = np.sort(np.concatenate(rows))
         if not has_it[every].any():
@@ -120,7 +120,7 @@ def find_measure(
         reason = f"fewer than {MIN_POSITIVES} clips of one part have it"
         if len(every) < MIN_DESCRIBED:
             nothing = np.full(codes.shape[1], np.nan)
-            return Found(nothing, nothing, float("nan"), reason)
+            return Found(nothing, nothing, float("nan"), f"fewer than {MIN_DESCRIBED} clips have it")
         r = _correlations(codes[every])(measured[every])
         within = _correlations(_centred(codes[every], groups[every]))(_centred(measured[every], groups[every]))
         return Found(r, r, float("nan"), reason, within=within, is_described=True)
@@ -152,17 +152,10 @@ def _too_few(has_it: NDArray, groups: NDArray, rows: tuple[NDArray, NDArray]) ->
                 f"fewer than {MIN_POSITIVES} {name} clips from {MIN_GROUPS} groups have it "
                 f"({counted(n, 'clip')} from {counted(n_groups, 'group')})"
             )
-    if _varies_with_group(has_it, groups, rows):
+    known = np.concatenate(rows)
+    if all(len(set(has_it[known][groups[known] == group])) == 1 for group in set(groups[known])):
         return "it never varies within a group, so it cannot be separated from the group"
     return None
-
-
-def _varies_with_group(has_it: NDArray, groups: NDArray, rows: tuple[NDArray, NDArray]) -> bool:
-    """Whether all clips of a group are alike in it, where there is enough of it to test."""
-    if any(has_it[part].sum() < MIN_POSITIVES for part in rows):
-        return False
-    known = np.concatenate(rows)
-    return all(len(set(has_it[known][groups[known] == group])) == 1 for group in set(groups[known]))
 
 
 def _correlations(values_cf: NDArray[np.float64]) -> Callable[[NDArray[np.float64]], Floats]:

@@ -139,7 +139,7 @@ def test_the_page_draws_activations_against_a_measure(
     n_dots = sum(len(trace["customdata"]) for trace in figure["data"][:-1])
     assert n_dots == store.query("SELECT count(*) AS n FROM clips")["n"][0]
     wrong = at("features", tiny_store, monkeypatch, **link, measure="charm")
-    assert "such as" in words(wrong)
+    assert "“charm”, which is not here" in words(wrong)
 
 
 def test_the_map_is_coloured_by_kinds_and_by_numbers_with_grey_for_what_is_missing() -> None:

@@ -10,7 +10,7 @@ import pytest
 from playwright.sync_api import Browser, expect
 from scipy import stats
 
-from explorer.feature_search import Clips, find_measure, find_value
+from explorer.feature_search import MIN_DESCRIBED, Clips, find_measure, find_value
 from explorer.minimal_pairs import confirmed, paired_changes, pairs_of
 from explorer.queries.corpus import fetch_saes
 from explorer.queries.features import FeatureFilter, count_features, fetch_feature_table
@@ -83,7 +83,12 @@ def test_what_cannot_be_said_has_a_reason():
     found = find_value(codes(), by_singer, CLIPS)
     assert np.isnan(found.null) and found.reason is not None and "never varies within a group" in found.reason
     nobody = Clips(GROUPS, np.ones(len(GROUPS), bool), np.zeros(len(GROUPS), bool))
-    assert "no clip is held out" in str(find_value(codes(), has_it(), nobody).reason)
+    described = find_value(codes(), has_it(), nobody)
+    assert described.is_described and "fewer than 20 held-out clips" in str(described.reason)
+    np.testing.assert_array_equal(described.train, described.score)  # of all clips: nothing is claimed held out
+    few = has_it() & (np.cumsum(has_it()) <= 3)
+    found = find_value(codes(), few, CLIPS)
+    assert found.is_described and np.nanmax(found.score) > 0, "three clips are described, not scored as 0 held out"
     dead = find_value(np.zeros((len(GROUPS), 3), np.float32), has_it(), CLIPS)
     assert np.isnan(dead.train).all()
 
@@ -191,6 +196,8 @@ def test_a_real_store_is_searched_as_its_codes_say(store: Store, sae: dict[str, 
     best = rows.iloc[0]
     value = (table["technique"] == "vibrato").to_numpy()
     held = (store.query("SELECT split FROM clips ORDER BY clip_index")["split"] == "held-out").to_numpy()
+    assert best["is_described"] == ((value & held).sum() < MIN_DESCRIBED)
+    held = np.ones(len(value), bool) if best["is_described"] else held
     above = x[:, int(best["feature"])] > best["threshold"]
     said = above if best["direction"] == "above" else ~above
     hits = (said & value & held).sum()
