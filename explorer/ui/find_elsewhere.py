@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 from explorer.figures.theme import encoder_color
+from explorer.naming import sae_name
 from explorer.text import count, is_false, number, series_name
 from explorer.ui.links import LinkRow, link_card
 
@@ -28,7 +29,7 @@ def draw_elsewhere(rows: pd.DataFrame, said: str, *, score: str, view: Mapping[s
         LinkRow(
             text=f"{_name(row)} · feature {row['feature']}", page="features",
             params={"sae": row["sae_id"], "feature": int(row["feature"]), **view},
-            detail=f"k = {row['k']} of {row['n_features']} · seed {row['seed']}", value=number(row["score"]),
+            detail=sae_name(row), value=number(row["score"]),
             color=encoder_color(str(row["encoder_name"])),
         )
         for row in rows.to_dict("records")

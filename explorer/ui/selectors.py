@@ -12,7 +12,7 @@ from explorer.errors import NotInStoreError
 from explorer.naming import sae_names
 from explorer.queries.corpus import fetch_saes, record, resolve_sae
 from explorer.store import Store
-from explorer.text import is_false
+from explorer.text import is_false, series_name
 from explorer.ui.context import cached
 from explorer.ui.history import name_view
 from explorer.ui.kept import kept
