@@ -16,6 +16,7 @@ from explorer.ui.choices import chart, chart_title, choose_label
 from explorer.ui.context import cached, get_store, is_dark
 from explorer.ui.explained import explain
 from explorer.ui.figure import kept_figure
+from explorer.ui.markup import as_written
 from explorer.ui.options import choose_from, choose_one, choose_some
 from explorer.ui.probe_classes import draw_classes
 from explorer.ui.style import caption, download_csv, empty_state, page_header

@@ -58,7 +58,7 @@ def choose_from(
     always: bool = False,
 ) -> str:
     """Like `choose_one`, by a list that opens. `always`: the address carries the default too once it is chosen."""
-    texts = texts_of(options)
+    texts = texts_of(options, is_label=False)
     value = asked_key(title, texts, name, default, old)
     st.selectbox(
         title, list(texts), key=_ready(name, value), format_func=_text_of(texts), width=width, on_change=_chosen,
@@ -140,15 +140,16 @@ def choose_range(title: str, name: str, low: int, high: int) -> tuple[int, int]:
     return value
 
 
-def texts_of(options: Options) -> dict[str, str]:
-    """The text of each key as a label shows it, no two alike."""
+def texts_of(options: Options, *, is_label: bool = True) -> dict[str, str]:
+    """The text of each key, no two alike; as a label, which reads Markdown, shows it (a list's rows are plain)."""
+    shown_as = as_written if is_label else str
     pairs = options.items() if isinstance(options, Mapping) else ((str(text), str(text)) for text in options)
     texts: dict[str, str] = {}
     for key, text in pairs:
-        shown, n = as_written(text) or "(empty)", 1
+        shown, n = shown_as(text) or "(empty)", 1
         while shown in texts.values():
             n += 1
-            shown = f"{as_written(text)} ({n})"
+            shown = f"{shown_as(text)} ({n})"
         texts[str(key)] = shown
     return texts
 
