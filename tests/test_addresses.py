@@ -11,7 +11,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from explorer.queries.against import fetch_measures
 from explorer.queries.corpus import fetch_saes
-from explorer.queries.features import fetch_label_errors
+from explorer.queries.features import MIN_DRAWN, fetch_label_errors, fetch_live_feature_at
 from explorer.store import Store
 from explorer.ui import options
 from explorer.ui.measures import measure_key
@@ -265,3 +265,16 @@ def test_every_page_names_its_tab(app: Server, page: Page) -> None:
         seen.add(page.title())
     assert len(seen) == len(PAGES)
     assert EVERYWHERE == "sae"
+
+
+def test_a_random_feature_is_drawn_by_its_use(store: Store, labelled: dict[str, Any]) -> None:
+    sae_id = labelled["sae"]
+    rows = store.query(
+        "SELECT feature, n_active, is_dense FROM features WHERE sae_id = ? AND NOT is_dead ORDER BY 1", [sae_id]
+    ).set_index("feature")
+    used = rows[(rows["n_active"] >= MIN_DRAWN) & ~rows["is_dense"].astype(bool)]["n_active"]
+    drawn = [fetch_live_feature_at(store, sae_id, (i + 0.5) / 500) for i in range(500)]
+    assert set(drawn) <= set(used.index), "a feature of fewer clips than others, or of most clips, is not drawn"
+    for feature, n_active in used.items():
+        assert drawn.count(feature) / 500 == pytest.approx(n_active / used.sum(), abs=0.004)
+    assert fetch_live_feature_at(store, sae_id, 1.0) == used.index[-1]

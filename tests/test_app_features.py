@@ -19,7 +19,6 @@ from explorer.errors import NotInStoreError, StoreError
 from explorer.figures.theme import encoder_color, on_picture
 from explorer.queries.corpus import fetch_corpus, fetch_saes, resolve_clip, resolve_feature, resolve_sae
 from explorer.queries.features import (
-    MIN_DRAWN,
     SORTS,
     FeatureFilter,
     count_features,
@@ -28,7 +27,6 @@ from explorer.queries.features import (
     fetch_feature_map,
     fetch_feature_table,
     fetch_listed_clips,
-    fetch_live_feature_at,
     fetch_neighbourhood,
 )
 from explorer.queries.traces import fetch_traces
@@ -231,19 +229,6 @@ def test_previous_and_next_are_live_features(store: Store, sae: dict[str, object
     assert (near.previous, near.following) == (live[0], live[2])
     assert fetch_neighbourhood(store, sae_id, live[0]).previous is None
     assert fetch_neighbourhood(store, sae_id, live[-1]).following is None
-
-
-def test_a_random_feature_is_drawn_by_its_use(store: Store, sae: dict[str, object]) -> None:
-    sae_id = str(sae["sae_id"])
-    rows = store.query(
-        "SELECT feature, n_active, is_dense FROM features WHERE sae_id = ? AND NOT is_dead ORDER BY 1", [sae_id]
-    ).set_index("feature")
-    used = rows[(rows["n_active"] >= MIN_DRAWN) & ~rows["is_dense"].astype(bool)]["n_active"]
-    drawn = [fetch_live_feature_at(store, sae_id, (i + 0.5) / 500) for i in range(500)]
-    assert set(drawn) <= set(used.index), "a feature of fewer clips than others, or of most clips, is not drawn"
-    for feature, n_active in used.items():
-        assert drawn.count(feature) / 500 == pytest.approx(n_active / used.sum(), abs=0.004)
-    assert fetch_live_feature_at(store, sae_id, 1.0) == used.index[-1]
 
 
 def test_a_trace_has_its_clips_pre_activation_as_mean(store: Store, sae: dict[str, object]) -> None:
