@@ -123,6 +123,9 @@ class Artefacts:
     _checked: dict[tuple[Path, int, int], str | None] = field(default_factory=dict, compare=False, repr=False)
     _said: set[str] = field(default_factory=set, compare=False, repr=False)
 
+    def __reduce__(self) -> tuple[type[Artefacts], tuple[Path, Path | None]]:
+        return Artefacts, (self.store, self.scratch)  # a worker process looks for itself
+
     @property
     def folder(self) -> Path:
         return self.store / ARTEFACTS

@@ -11,7 +11,8 @@ from pathlib import Path
 
 from explorer.errors import ExplorerError, StoreError
 from explorer.store import POINTER, SCHEMA_VERSION, open_store
-from explorer.store.disk import read_small
+from explorer.store.disk import read_small, replace_text
+from explorer.store.names import check_folder
 from precompute.artefacts import key_of
 from precompute.config import PAPER_SPARSITIES, RunConfig, make_config
 from precompute.datasets.singing.corpus import CORPUS_VERSION, write_corpus
@@ -103,7 +104,8 @@ def is_readable(store: Path) -> bool:
 def remember_built(config: RunConfig) -> None:
     """Note that the store holds this demo whole."""
     path = config.store / DEMO_SOURCES / BUILT
-    path.write_text(json.dumps(_recipe(config)) + "\n", encoding="utf-8")
+    check_folder(path.parent)
+    replace_text(path, json.dumps(_recipe(config)) + "\n")
 
 
 def _recipe(config: RunConfig) -> dict[str, str]:

@@ -20,6 +20,8 @@ from typing import Any
 
 import explorer
 from explorer.store import RUNS
+from explorer.store.disk import read_small, replace_text
+from explorer.store.names import check_folder
 from precompute.artefacts import Artefacts
 from precompute.config import RunConfig
 from precompute.reporting import Reporter, StageTime
@@ -85,7 +87,9 @@ class Sittings:
     def of(cls, artefacts: Artefacts, run_id: str, reporter: Reporter) -> Sittings:
         """Take over what earlier sittings noted, and from now on note this one's time after each stage."""
         path = artefacts.folder / RUNS / f"{run_id}.sittings"
-        noted = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        for place in (artefacts.folder, path.parent):
+            check_folder(place)
+        noted = _noted(path)
         now = datetime.now(UTC).isoformat(timespec="seconds")
         earlier = [StageTime(**row) for row in noted.get("timings", ())]
         sittings = cls(noted.get("started_at", now), earlier, reporter)
@@ -99,11 +103,18 @@ class Sittings:
     def keep(self, path: Path) -> None:
         """Note both in a file."""
         noted = {"started_at": self.started_at, "timings": [dataclasses.asdict(item) for item in self.timings()]}
-        partial = path.with_suffix(".partial")
         with contextlib.suppress(OSError):  # a disk that is full stops the run where it matters, not here
             path.parent.mkdir(parents=True, exist_ok=True)
-            partial.write_text(json.dumps(noted), encoding="utf-8")
-            partial.replace(path)
+            replace_text(path, json.dumps(noted))
+
+
+def _noted(path: Path) -> dict[str, Any]:
+    """What earlier sittings noted; nothing where there is no such file, or one that is damaged: only times are lost."""
+    try:
+        noted = json.loads(read_small(path, 1 << 24).decode("utf-8"))
+        return {"started_at": str(noted["started_at"]), "timings": [dict(row) for row in noted["timings"]]}
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return {}
 
 
 def merged(earlier: Sequence[StageTime], now: Sequence[StageTime]) -> list[StageTime]:

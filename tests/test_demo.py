@@ -60,6 +60,20 @@ def test_a_built_demo_is_known_until_an_encoder_changes(encoders: Path, tiny_sto
     assert not demo.is_built(demo.demo_config(store))
 
 
+@pytest.mark.parametrize("victim", ["artefacts/factors/*/factor_values.parquet", "files/sae-*", "store-*.duckdb"])
+def test_a_built_demo_that_was_damaged_is_computed_again(encoders: Path, tiny_store: Path, tmp_path: Path, victim: str):
+    store = tmp_path / "store"
+    shutil.copytree(tiny_store, store)
+    config = demo.demo_config(store)
+    (store / demo.DEMO_SOURCES).mkdir()
+    demo.remember_built(config)
+    damaged = sorted(store.glob(victim))[-1]
+    content = bytearray(damaged.read_bytes())
+    content[len(content) // 2] ^= 1
+    damaged.write_bytes(content)
+    assert not demo.is_built(config)
+
+
 def test_a_stopped_demo_can_be_looked_at_once_it_has_a_generation(tiny_store: Path, tmp_path: Path):
     assert demo.is_readable(tiny_store)
     assert not demo.is_readable(tmp_path)

