@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ctypes.util
+import functools
 import os
 import shutil
+import struct
 import subprocess
 import sys
 import tempfile
@@ -126,6 +128,30 @@ def test_a_database_that_is_not_as_sonoscope_writes_it(store: Path, change: str,
 def test_a_file_that_is_no_database(store: Path, content: bytes) -> None:
     generation_path(store, 1).write_bytes(content)
     with pytest.raises(StoreError, match=r"is no database of DuckDB|is damaged|no table meta|cannot be read"):
+        open_store(store)
+
+
+def test_a_database_of_a_later_duckdb_says_so(store: Path) -> None:
+    path = generation_path(store, 1)
+    content = bytearray(path.read_bytes())
+    assert 64 <= struct.unpack("<Q", content[12:20])[0] <= 65, "a version that DuckDB 1.2 opens"
+    content[12:20] = struct.pack("<Q", 5000)
+    words = (word for (word,) in struct.iter_unpack("<Q", content[8:4096]))
+    checksum = functools.reduce(lambda so_far, word: so_far ^ word * 0xBF58476D1CE4E5B9 % 2**64, words, 5381)
+    content[:8] = struct.pack("<Q", checksum)
+    path.write_bytes(content)
+    with pytest.raises(StoreError, match=r"another version of DuckDB than this one .*Update.*precompute publish"):
+        open_store(store)
+
+
+def test_an_encrypted_database_says_so(store: Path) -> None:
+    path = generation_path(store, 1)
+    path.unlink()
+    with duckdb.connect() as connection:
+        connection.execute("SET force_mbedtls_unsafe = 'true'")
+        connection.execute(f"ATTACH '{path}' AS secret (ENCRYPTION_KEY 'key')")
+        connection.execute("CREATE TABLE secret.meta (key TEXT)")
+    with pytest.raises(StoreError, match="is encrypted, which no store is"):
         open_store(store)
 
 
