@@ -113,7 +113,7 @@ def _whole_bundles(artefacts: Artefacts, runs: Sequence[dict[str, Any]], *, mend
             fault = artefacts.fault(bundle) if is_folder(bundle.folder) else "it is missing"
             damaged[stage, key] = fault
     if damaged:
-        raise StoreError(damage(artefacts.store, damaged, runs))
+        raise StoreError(f"Nothing was published: {damage(artefacts.store, damaged, runs)}")
     return bundles
 
 

