@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any
+from urllib.parse import urlsplit
 
 import numpy as np
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Page, Route, expect
 
 from explorer.audio import load_waveform
 from explorer.contours import clip_contours
@@ -302,3 +304,43 @@ def test_display_options_are_part_of_the_link_and_stay_on_the_next_feature(app: 
     settle(page)
     assert "fold=false" in page.url
     assert "clips=random" in page.url
+
+
+def test_what_the_server_fails_once_is_asked_for_again_and_what_is_wrong_is_said(
+    browser: Browser, app: Server, link: str
+) -> None:
+    context = browser.new_context(viewport={"width": 1440, "height": 900})
+    page = context.new_page()
+    asked: dict[str, int] = {}
+
+    def once(route: Route) -> None:
+        path = urlsplit(route.request.url).path
+        asked[path] = asked.get(path, 0) + 1
+        if asked[path] == 1:
+            route.fulfill(status=500, body="a fault")
+        else:
+            route.continue_()
+
+    page.route("**/spectrogram/*", once)
+    page.route("**/spectrogram/*?again", lambda route: route.continue_())
+    page.route("**/contours/*", once)
+    page.route("**/audio/*", lambda route: route.fulfill(status=404, body="Not Found"))
+    page.goto(app.url + link)
+    settle(page)
+    clip = page.locator("section.clip").first
+    expect(clip.locator("img")).to_be_attached()
+    handle = clip.locator("img").element_handle()
+    page.wait_for_function("image => image.complete && image.naturalWidth > 100", arg=handle, timeout=20_000)
+    page.locator(".views .f0").first.click()
+    expect(clip.locator("svg.contours")).to_be_attached(timeout=30_000)
+    clip.locator("button.play").click()
+    broken = clip.locator(".broken")
+    expect(broken).to_contain_text("This sound cannot be played: the server answers 404 at /audio/")
+    expect(clip.get_by_role("button", name=re.compile("^Play "))).to_be_visible()
+    page.unroute("**/audio/*")
+    gone = {"X-Sonoscope": "not-in-store", "Content-Type": "text/plain"}
+    page.route("**/audio/*", lambda route: route.fulfill(status=404, body="no such file", headers=gone))
+    second = page.locator("section.clip").nth(1)
+    second.locator("button.play").click()
+    expect(second.locator(".broken")).to_contain_text("the store has no preview for this clip")
+    context.close()
