@@ -77,6 +77,10 @@ def proxied(url: str, prefix: str, *, strips: bool, host: str | None = None) -> 
     def run() -> None:  # in a thread of its own: the test's has the browser's loop
         loop.run_until_complete(listen())
         loop.run_forever()
+        open_still = asyncio.all_tasks(loop)
+        for task in open_still:
+            task.cancel()
+        loop.run_until_complete(asyncio.gather(*open_still, return_exceptions=True))
         loop.close()
 
     thread = threading.Thread(target=run, daemon=True)

@@ -41,7 +41,7 @@ def page(browser: Browser) -> Iterator[Page]:
         "window.sounds = []; const Sound = window.Audio; window.Audio = function (...given) {"
         " const made = new Sound(...given); window.sounds.push(made); return made; };"
     )
-    context.set_default_timeout(20_000)
+    context.set_default_timeout(60_000)
     yield context.new_page()
     context.close()
 
@@ -60,7 +60,7 @@ def test_sounds_pictures_charts_links_and_back(page: Page, place: str, store: St
     settle(page)
     clip = page.locator("section.clip").first
     clip.get_by_role("button", name=re.compile("^Play ")).click()
-    page.wait_for_function("() => window.sounds.some((sound) => sound.currentTime > 0.1)", timeout=20_000)
+    page.wait_for_function("() => window.sounds.some((sound) => sound.currentTime > 0.1)", timeout=60_000)
     told_s = float(str(clip.locator(".clock").text_content()).rpartition("/")[2].split()[0])
     heard_s = page.evaluate("() => window.sounds.find((sound) => sound.currentTime > 0.1).duration")
     assert heard_s == pytest.approx(told_s, abs=0.02)

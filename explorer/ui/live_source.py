@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from threading import Semaphore
 from typing import NoReturn
 
 import streamlit as st
@@ -23,6 +24,7 @@ from explorer.ui.url import drop, get_param, set_params
 WAYS = {"file": "a file", "microphone": "the microphone", "clip": "a corpus clip"}
 N_MATCHES = 30
 MAX_FILE_MB = 25  # as .streamlit/config.toml has it for the server, which refuses more whatever the page says
+_DECODING = Semaphore(1)  # a reader's file costs at most seconds; many at once would hold up everybody's pages
 _KEPT, _PART, _LAST = "so-live-sound", "so-live-part", "so-live-last"
 
 
@@ -116,7 +118,8 @@ def _from_bytes(data: SoundBytes, file_id: str, way: str) -> LiveSound:
     start_s = _start_of(data.name, _kept_length(data, file_id), file_id)
 
     def make() -> LiveSound:
-        excerpt = load_excerpt(data, start_s=start_s or 0.0, duration_s=MAX_LIVE_S)
+        with _DECODING:
+            excerpt = load_excerpt(data, start_s=start_s or 0.0, duration_s=MAX_LIVE_S)
         return LiveSound(excerpt.wave, data.name, (excerpt.note,) if excerpt.note else (), start_s=start_s)
 
     sound = _kept((file_id, start_s), make)
@@ -145,7 +148,8 @@ def _kept_length(data: SoundBytes, file_id: str) -> float:
     if known is None or known[0] != file_id:
         length_s = announced_s(data)
         if length_s is None:
-            length_s = load_excerpt(data, duration_s=MAX_LIVE_S).whole_s
+            with _DECODING:
+                length_s = load_excerpt(data, duration_s=MAX_LIVE_S).whole_s
         known = st.session_state["so-live-length"] = (file_id, math.inf if length_s is None else length_s)
     found: float = known[1]
     return found
