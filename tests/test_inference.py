@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pandas as pd
@@ -215,6 +217,27 @@ def test_a_preview_is_said_to_be_one(tiny_store: Path, tmp_path: Path, monkeypat
         assert not kept.is_original and kept.note == f"from the preview, approximate: {why}"
         assert np.array_equal(kept.wave.samples, load_waveform(store.file(facts["preview"])).samples)
     store.close()
+
+
+def test_an_original_is_found_though_the_disk_spells_its_name_in_another_form(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_preview(Waveform(np.ones(24_000, np.float32) / 2, 24_000), made(tmp_path / "Zoe\u0301" / "u\u0308.flac"))
+    facts = {
+        "path": "Zo\u00e9/\u00fc.flac",
+        "roots": [str(tmp_path)],
+        "start_s": 0.0,
+        "duration_s": 1.0,
+        "preview": None,
+    }
+    digest = hashlib.sha256((tmp_path / "Zoe\u0301" / "u\u0308.flac").read_bytes()).hexdigest()
+    monkeypatch.setattr("explorer.inference.corpus_clip.fetch_original", lambda *_: {**facts, "sha256": digest})
+    assert clip_sound(cast("Store", None), 0).is_original
+
+
+def made(path: Path) -> Path:
+    path.parent.mkdir(parents=True)
+    return path
 
 
 def test_only_the_same_checkpoint_is_taken(store: Store, tiny_sources: Path, tmp_path: Path) -> None:

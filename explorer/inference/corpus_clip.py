@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -35,7 +37,7 @@ def clip_sound(store: Store, clip_index: int, roots: Sequence[str] = ()) -> Clip
     named = [*roots, *listed_in(VARIABLE)]
     differs = False
     for root in dict.fromkeys([*named, *facts["roots"]] if facts["path"] else []):
-        path = Path(root).expanduser() / facts["path"]
+        path = _on_disk(Path(root).expanduser(), facts["path"])
         if not os.path.isfile(path) or not os.access(path, os.R_OK):  # pathlib raises below a closed folder
             continue
         if _sha256(path, path.stat().st_mtime_ns, path.stat().st_size) == facts["sha256"]:
@@ -46,6 +48,19 @@ def clip_sound(store: Store, clip_index: int, roots: Sequence[str] = ()) -> Clip
         raise NotInStoreError("Neither the original recording of this clip nor a preview of it is at hand.")
     why = "the original has changed" if differs else "the original is not at hand"
     return ClipSound(load_waveform(store.file(facts["preview"])), False, f"{APPROXIMATE}: {why}")
+
+
+def _on_disk(root: Path, relative: str) -> Path:
+    """The file of a stored name, which is NFC whatever the form on the disk is."""
+    path = root
+    for part in Path(relative).parts:
+        here = path / part
+        if not part.isascii() and not os.path.lexists(here):
+            with contextlib.suppress(OSError):
+                alike = [name for name in os.listdir(path) if unicodedata.normalize("NFC", name) == part]
+                here = path / alike[0] if alike else here
+        path = here
+    return path
 
 
 @lru_cache(maxsize=256)

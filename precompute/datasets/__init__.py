@@ -35,7 +35,7 @@ DATASETS: Mapping[str, DatasetKind] = {
         DatasetKind(
             "vocalset",
             "VocalSet as it is unpacked: FULL/<singer>/<exercise>/<technique>/*.wav with its two singer lists, or "
-            "FULL/train and FULL/test; label technique, group singer",
+            "FULL/train and FULL/test, or data_by_singer of version 1.2; label technique, group singer",
             lambda root, drop_vibrado: vocalset.read(root, drop_vibrado=drop_vibrado),
             beside=tuple(vocalset.SINGER_LISTS.values()),
         ),
