@@ -228,7 +228,7 @@ def _factors(store: Store, a: dict[str, Any], b: dict[str, Any]) -> None:
         f"factors_{a['sae_id']}_{b['sae_id']}", title=f"{capitalised(r2_words(protocol))} of each acoustic factor",
         caption=f"{protocol.capitalize()}{in_sample}, {' and '.join(count(n, 'clip') for n in clips)}. Of "
         f"{count(len(sound), 'factor')} that beat permuted targets from A or B, {higher} are higher from A. "
-        f"Hollow: {len(both) - len(sound)} that beat them from neither. Not drawn: {len(pairs) - len(both)} undefined "
+        f"Hollow: {len(both) - len(sound)} not predictable from either. Not drawn: {len(pairs) - len(both)} undefined "
         "in one of them. Click one for what predicts it in A.", selectable=True,
     )  # fmt: skip
     if picked:

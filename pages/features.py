@@ -48,18 +48,20 @@ def draw_feature(store: Store, sae: dict[str, Any], number_: int) -> None:
     facts = fetch_corpus(store)
     name_view(f"Feature {number_}", row["shown_label"], series_name(sae["encoder_display"], sae["layer"]))
     _draw_title(store, sae, row, facts)
-    banners(store, encoder_ids=[str(sae["encoder_id"])])
     if row["is_dead"]:
         _say_dead(sae, row, facts)
+        if not row["n_active"]:
+            banners(store, encoder_ids=[str(sae["encoder_id"])])
         if not row["n_active"]:
             return
     listed = fetch_listed_clips(store, sae_id, number_)
     with st.container(key="so-split"):
         main, side = st.columns([7, 3], gap="small")
     with main:
-        _draw_numbers(row, sae, facts)
         chosen = _draw_view(store, sae, row, listed, facts)
     with side:
+        banners(store, encoder_ids=[str(sae["encoder_id"])])
+        _draw_numbers(row, sae, facts)
         side_cards(store, sae, number_, facts, chosen.interval if chosen else None)
     explain("trace", "density", "label", "disentanglement", "stability", "share of variance", "lift", "match")
 

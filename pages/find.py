@@ -16,7 +16,7 @@ def main() -> None:
     page_header(
         "Find",
         "Features that go with something you name, and features that change when one thing changes. Chosen on training "
-        "clips, scored on held-out ones, beside what chance reaches.",
+        "clips, scored on held-out ones, next to what chance reaches.",
         encoder_ids=[str(sae["encoder_id"])],
     )
     way = choose_one("Look for", WAYS, "way")

@@ -38,7 +38,7 @@ def main() -> None:
     store = get_store()
     sae = choose_sae(store)
     page_header(
-        "Live", "Put any sound in and see what the models hear. It stays in memory and is gone after your visit.",
+        "Live", "Put any sound in and see how the models respond. It stays in memory and is gone after your visit.",
         encoder_ids=encoders_of(store, [str(sae["sae_id"]), *_asked_beside(sae)]),
     )  # fmt: skip
     sound = choose_sound(store)
@@ -92,7 +92,7 @@ def _choose_saes(store: Store, sae: dict[str, Any]) -> list[str]:
     chosen = st.multiselect(
         "Hear it through others too", options, default=asked[: MAX_SAES - 1], max_selections=MAX_SAES - 1,
         format_func=lambda key: names.get(key, key), key=f"live-with-{here}-{','.join(asked)}",
-        placeholder="SAEs of other encoders, beside the one of the sidebar",
+        placeholder="SAEs of other encoders, next to the one in the sidebar",
     )  # fmt: skip
     if set(chosen) != set(asked[: MAX_SAES - 1]):
         set_params(**{"with": ",".join(chosen) or None})
@@ -122,7 +122,7 @@ def _offer(store: Store) -> None:
     there = set(at_hand(store))
     saes = cached(fetch_saes, store)
     first = saes[saes["encoder_id"].isin(there)].drop_duplicates("encoder_id")
-    caption("At hand on this machine:" if len(first) else "No encoder of this store is at hand on this machine.")
+    caption("Available on this machine:" if len(first) else "No encoder of this store is available on this machine.")
     for row in first.to_dict("records"):
         st.page_link(
             page_file("live"), label=as_written(str(row["encoder_display"])), icon=":material/graphic_eq:",

@@ -100,7 +100,7 @@ def main() -> None:
     draw_exchange(is_empty=rows.empty)
     if rows.empty:
         empty_state(
-            "Your notebook is empty.", "Open a feature: Bookmark and Notes, beside its number, write what you hear."
+            "Your notebook is empty.", "Open a feature: Bookmark and Notes, next to its number, keep what you hear."
         )
         return
     draw_table(store, rows)

@@ -72,8 +72,8 @@ def _first_steps(store: Store) -> None:
     feature = {"sae": str(first["sae_id"]), "feature": str(first["feature"])}
     steps: tuple[tuple[str, str, dict[str, str], str], ...] = (
         ("1. Hear one feature", "features", feature, "The clips that drive it most, and when in them it is active."),
-        ("2. See where it comes from", "layers", {}, "How much of a label each layer of each encoder tells."),
-        ("3. Hold two encoders together", "compare", {}, "Scores side by side, and one clip through both."),
+        ("2. See where it comes from", "layers", {}, "How well each layer of each encoder predicts the label."),
+        ("3. Compare two encoders", "compare", {}, "Scores side by side, and one clip through both."),
     )
     with st.container(key="so-steps"):
         for column, (title, page, params, words) in zip(st.columns(3), steps, strict=True):

@@ -243,5 +243,5 @@ class ReaderQueue:
         while ticket.lets_others_first and self._waiting:
             self._serve_first()
         if ticket.is_replaced or not ticket.is_wanted():
-            raise ModelProcessError("Nobody waits for this request any more.")
+            raise ModelProcessError("The page that asked has been closed.")
         return self._process.ask(request)

@@ -147,7 +147,7 @@ def _draw_table(store: Store, sae: dict[str, Any], chosen: FeatureFilter, mine: 
     total = count_features(store, sae_id, chosen)
     if total == 0:
         hint = "Bookmark one on its page. " if chosen.only == () else ""
-        empty_state("No live feature passes this filter.", f"{hint}{sae['n_live']} are live: take a condition away.")
+        empty_state("No live feature passes this filter.", f"{hint}{sae['n_live']} are live: remove a filter.")
         return
     n_pages, page = -(-total // ROWS), 1
     table = st.container()

@@ -49,7 +49,7 @@ def histogram_card(store: Store, sae: dict[str, Any], feature: int, interval: tu
         f'<div class="so-hist" role="img" aria-label="{words}">'
         f'{"".join(bars)}</div><div class="so-ends"><span>{number(edges[0])}</span>'
         f"<span>{number(edges[-1])}</span></div>"
-        f"<p>{'Coloured: where the list beside comes from. ' if interval else ''}{words}.</p>"
+        f"<p>{'Coloured: the clips listed. ' if interval else ''}{words}.</p>"
     )
     card(title, subtitle, body)
 
@@ -136,7 +136,7 @@ def share_card(store: Store, sae_id: str, feature: int) -> None:
         f"<td class='n'>{percent(row['share'], 0)}</td></tr>"
         for row in rows.dropna(subset=["share"]).head(8).to_dict("records")
     )
-    note = "<p>Eta squared over all clips; a column with many values takes a share by chance.</p>"
+    note = "<p>Share of variance explained (eta squared); columns with many values score some by chance.</p>"
     card("What it varies with", "share of variance", f"<table>{body}</table>{note}")
 
 

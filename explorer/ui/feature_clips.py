@@ -15,7 +15,7 @@ from explorer.queries.corpus import CorpusFacts, resolve_clip
 from explorer.queries.features import fetch_activation
 from explorer.queries.traces import StoredTrace, fetch_traces
 from explorer.store import Store
-from explorer.text import number, plural_of
+from explorer.text import count, number, plural_of
 from explorer.ui.markup import as_written
 from explorer.ui.options import choose_one, choose_switch
 from explorer.ui.player import PlayerClip, PlayerTrace, player
@@ -120,16 +120,16 @@ def draw_list(
 def _hint(has_traces: bool, folded_away: int, left_out: int, facts: CorpusFacts) -> str:
     """How to read and drive the players, and how many listed clips have none, as markup."""
     parts = [
-        "<b>space</b> plays · <b>J K</b> next, previous · <b>← →</b> seek · <b>L</b> loops the peak; "
-        "drag over a picture to loop a part."
+        "<span class='so-keys'><b>space</b> plays · <b>J K</b> next, previous · <b>← →</b> seek · <b>L</b> loops the "
+        "peak; drag over a picture to loop a part.</span>"
     ]
     if has_traces:
         parts.append(
-            "Line: the feature’s pre-activation in time; dashed: its mean over the corpus. "
-            "It tells which frames the number comes from, not where its cause lies: attention mixes frames."
+            "Line: activation over time (before the threshold). Dashed: its average. "
+            "The cause may lie elsewhere in the clip."
         )
     if folded_away:
-        parts.append(f"{folded_away} more of the same {escape(plural_of(facts.group_name))} folded.")
+        parts.append(f"{count(folded_away, 'more clip')} of these {escape(plural_of(facts.group_name))}.")
     if left_out:
         parts.append(f"The first {MAX_PLAYERS} of {MAX_PLAYERS + left_out} are drawn.")
     return " ".join(parts)

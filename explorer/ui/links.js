@@ -8,7 +8,7 @@ export default function ({ parentElement, data, setTriggerValue }) {
     return element;
   };
   const title = make("h2", "", data.title);
-  if (data.subtitle) title.append(make("small", "", data.subtitle));
+  if (data.subtitle) title.append(" ", make("small", "", data.subtitle));   // the space is for who has it read out
   const rows = data.rows.map((row, index) => {
     const link = document.createElement("a");
     link.href = row.href;

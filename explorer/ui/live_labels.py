@@ -118,4 +118,4 @@ def _what_if(probe: LabelProbe, heard: Heard, k: int, focus: int | None) -> None
     by_logit = float(probe.contrast(changed, k).sum() - probe.contrast(heard.code_f, k).sum())
     moved = f"→ <b>{percent(after, 1)}</b> (logit {signed(by_logit)})" if by != 1.0 else "as it is; move the slider"
     st.html(f'<p role="status">P({name}): <b>{percent(before, 1)}</b> {moved}</p>')
-    caption("This acts on the probe alone: neither the encoder nor the SAE hears anything else.")
+    caption("Only the probe's input changes; encoder and SAE are untouched.")

@@ -96,11 +96,11 @@ def draw_where(store: Store, sound: LiveSound, heard: Heard, feature: int | None
     )
     others = sorted(found.without_other)
     verdict = (
-        f"It falls by more than at each of {N_CONTROLS} other places: what raises it there sounds there."
+        f"Silencing this part lowers the feature more than silencing any of {N_CONTROLS} other parts."
         if found.falls_most
-        else "It does not fall: what it answers to is not there."
+        else "Silencing this part does not lower the feature."
         if found.without_peak >= found.whole
-        else "It does not fall by more than at other places: what it answers to is not there alone."
+        else "Silencing this part lowers the feature no more than silencing other parts."
     )
     st.write(
         f"Feature {feature}, pre-activation: {number(found.whole)} as it is; {number(found.without_peak)} without the "

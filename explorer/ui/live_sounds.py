@@ -160,7 +160,7 @@ def silence(wave: Waveform) -> str:
     if share > SHARE_SILENT:
         return f"{percent(share)} of it is digital silence, to which features answer too."
     if level_db < QUIET_DB:
-        return f"It is very quiet ({number(level_db, 0)} dB of full scale): features may answer to its noise."
+        return f"It is very quiet ({number(level_db, 0)} dB of full scale): features may respond to the noise."
     return ""
 
 

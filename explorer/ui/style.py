@@ -18,6 +18,9 @@ from explorer.store.lock import is_locked
 from explorer.text import count, is_false
 from explorer.ui.context import cached, get_store, is_dark
 from explorer.ui.markup import as_written
+from explorer.ui.url import current_page
+
+_HEADED = "so-headed"
 
 
 @cache
@@ -27,6 +30,7 @@ def _sheet() -> str:
 
 def apply_style() -> None:
     """Put the shared style sheet into the page, with the palette of the reader's theme."""
+    st.session_state.pop(_HEADED, None)
     colors = palette(is_dark())
     names = ("background", "surface", "text", "muted", "line", "accent", "positive", "negative")
     variables = "".join(f"--so-{name}:{getattr(colors, name)};" for name in names)
@@ -39,6 +43,7 @@ def page_header(title: str, sentence: str, *, store: Store | None = None, encode
     Says when the corpus is generated and which encoders (only `encoder_ids`, if a page is about some) are untrained or
     not the published ones.
     """
+    st.session_state[_HEADED] = current_page()
     st.html(f'<header class="so-head"><h1>{escape(title)}</h1><p>{escape(sentence)}</p></header>')
     banners(store or get_store(), encoder_ids=encoder_ids)
 
@@ -64,8 +69,8 @@ def banners(store: Store, *, encoder_ids: Collection[str] = ()) -> None:
     own = [row.display_name for row in named.itertuples() if is_false(row.is_published)]
     if own:
         lines.append(
-            f"Not the published weights: {', '.join(own)}. What is found with them speaks of these networks, not of "
-            "the models that they are named after."
+            f"Not the published weights: {', '.join(own)}. Results describe these small networks, not the "
+            "published models."
         )
     if is_locked(store.folder):
         lines.append(_at_work(fetch_unfinished(store), len(encoders)))
@@ -76,7 +81,7 @@ def banners(store: Store, *, encoder_ids: Collection[str] = ()) -> None:
 def _at_work(n_wanted: int | None, n_there: int) -> str:
     """What is said while a run adds to the store."""
     done = "" if n_wanted is None else f" {n_there} of {n_wanted} encoders are here."
-    return f"A run is at work in this store.{done} What it finishes appears with your next click."
+    return f"A run is writing to this store.{done} What it finishes appears with your next click."
 
 
 def no_sae_yet(store: Store) -> tuple[str, str]:
@@ -114,7 +119,7 @@ def stat_cards(cards: Sequence[tuple[str, str]]) -> None:
 
 def card(title: str, subtitle: str, body_html: str) -> None:
     """A card with a title; `body_html` is markup whose data the caller has escaped."""
-    small = f"<small>{escape(subtitle)}</small>" if subtitle else ""
+    small = f" <small>{escape(subtitle)}</small>" if subtitle else ""
     st.html(f'<section class="so-card"><h2>{escape(title)}{small}</h2>{body_html}</section>')
 
 
@@ -162,6 +167,7 @@ def sidebar_head(facts: CorpusFacts | None) -> None:
 
 def error_page(message: str, *, title: str = "This view cannot be shown") -> None:
     """An error as a person reads it: what happened, what is there instead, and the commands in it set apart."""
+    level = "h2" if st.session_state.pop(_HEADED, None) == current_page() else "h1"  # one first heading a page
     parts = escape(message).split("`")
     text = "".join(f"<code>{part}</code>" if index % 2 else part for index, part in enumerate(parts))
-    st.html(f'<div class="so-error" role="alert"><h1>{escape(title)}</h1><p>{text}</p></div>')
+    st.html(f'<div class="so-error" role="alert"><{level}>{escape(title)}</{level}><p>{text}</p></div>')
