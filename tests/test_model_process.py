@@ -185,7 +185,7 @@ def test_who_asks_much_lets_others_first_and_stops_when_nobody_waits() -> None:
     here[0] = False
     process.gate.release()
     assert long.wait("never", 5) and long.is_done
-    assert served == ["many 0", "once", "many 1"] and "Nobody waits" in str(long.error)
+    assert served == ["many 0", "once", "many 1"] and "has been closed" in str(long.error)
 
 
 def test_a_newer_request_ends_the_one_being_served() -> None:
@@ -203,7 +203,7 @@ def test_a_newer_request_ends_the_one_being_served() -> None:
     for _ in range(3):
         process.gate.release()
     assert new.wait("never", 5) and new.error is None
-    assert old.is_replaced and "Nobody waits" in str(old.error)
+    assert old.is_replaced and "has been closed" in str(old.error)
 
 
 def test_a_process_that_gives_no_reply_is_ended() -> None:

@@ -253,7 +253,7 @@ def test_a_page_says_that_a_run_adds_to_the_store(
     shutil.copytree(tiny_store, store)
     assert "A run is at work" not in words(at("overview", store, monkeypatch))
     with locked(store):
-        assert "A run is at work in this store." in words(at("overview", store, monkeypatch))
+        assert "A run is writing to this store." in words(at("overview", store, monkeypatch))
 
 
 @pytest.fixture(scope="module")

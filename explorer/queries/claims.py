@@ -185,7 +185,7 @@ def claim_codes_keep_accuracy(points: pd.DataFrame) -> Claim:
     kept = int((change >= -DROP_LIMIT).sum())
     worst = testable.loc[change.idxmin()]
     sentence = (
-        f"{kept} of {count(len(testable), 'SAE')} stay within 10 points of the dense states: median change "
+        f"{kept} of {count(len(testable), 'SAE')} keep accuracy within 10 points: median change "
         f"{signed(100 * change.median(), 1)} points, worst {signed(100 * change.min(), 1)} "
         f"({series_name(worst['display_name'], worst['layer'])} at {percent(worst['sparsity'])}). "
         f"Scored on {count(testable['probe_n_clips'].iloc[0], 'clip')} of "
@@ -232,7 +232,7 @@ def claim_factors_recoverable(recovery: pd.DataFrame, *, is_in_sample: bool = Fa
         )
     top = f" best: {best['best_factor']} {number(best['r2_best'])};" if best["n_above"] else ""
     sentence = (
-        f"At best {best['n_above']} of {count(best['n_scored'], 'factor')} beat permuted targets held out "
+        f"Up to {best['n_above']} of {count(best['n_scored'], 'factor')} are predictable on unseen groups "
         f"({series_name(best['display_name'], best['layer'])} at {percent(best['sparsity'])}; "
         f"{best['n_over_070']} of them reach R² 0.7;{top} "
         f"{best['n_undefined']} undefined). Scored on {count(best['n_clips'], 'clip')} of "

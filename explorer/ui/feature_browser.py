@@ -83,10 +83,8 @@ def sae_sentence(sae: dict[str, Any]) -> str:
     """One line about an SAE, as markup: its layer, how many features live, how many are active at once."""
     parts = [
         f"<b>{escape(str(sae['encoder_display']))} layer {sae['layer']}</b>",
-        f"{whole(sae['n_live'])} live of {whole(sae['n_features'])}",
-        f"{whole(sae['n_dead'] or 0)} dead",
-        f"{whole(sae['n_dense'] or 0)} dense (in over half of the {sae['level']}s)",
-        f"at most {sae['k']} active at once, {number(sae['l0_mean'], 1)} measured",
+        f"{whole(sae['n_live'])} of {whole(sae['n_features'])} features are used; "
+        f"{number(sae['l0_mean'], 1)} per {sae['level']}",
     ]
     return " · ".join(parts)
 

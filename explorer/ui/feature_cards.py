@@ -223,8 +223,8 @@ def label_sentence(row: dict[str, Any], facts: CorpusFacts) -> tuple[str | None,
         low = f": {row['label']} where its activation is at most {number(row['label_threshold'])}"
         rule = low if row["label_direction"] == "below" else ""
         return str(row["shown_label"]), (
-            f"automatic label{rule} · F1 {number(row['label_f1'])} on held-out {plural_of(facts.group_name)}; "
-            f"permuted labels reach {number(row['label_null_f1'])}"
+            f"automatic label{rule}, on unseen {plural_of(facts.group_name)} "
+            f"(F1 {number(row['label_f1'])}; chance {number(row['label_null_f1'])})"
         )
     reason = row["label_reason"]
     return None, f"no {name} label: {reason}" if reason else f"no {name} label"

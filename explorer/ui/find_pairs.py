@@ -175,12 +175,13 @@ def _sentence(rows: pd.DataFrame) -> str:
     if not np.isfinite(null_t):
         return f"Pairs of {count(n_train, 'training group')}: too few to say what changes beyond chance."
     n_above, n_holds = int((rows["t"].abs() > null_t).sum()), int(rows["holds"].sum())
-    beyond = f"more than the best does by chance (|t| {number(null_t)}) over {count(n_train, 'training group')}"
-    parts = f"{count(n_above, 'feature')} of {len(rows)} {'changes' if n_above == 1 else 'change'} {beyond}"
-    if n_above:
-        parts += f"; {n_holds} of them hold{'s' if n_holds == 1 else ''} up on {count(n_heldout, 'held-out group')}"
-    parts += "."
-    return parts if n_above else f"Nothing changes beyond chance. {parts}"
+    change = "changes" if n_above == 1 else "change"
+    if not n_above:
+        return f"No feature of {len(rows)} changes beyond chance (|t| {number(null_t)})."
+    return (
+        f"{count(n_above, 'feature')} {change} with it (of {len(rows)}, beyond |t| {number(null_t)}); "
+        f"{n_holds} of them also on {count(n_heldout, 'unseen group')}."
+    )
 
 
 def _table(rows: pd.DataFrame, sae: dict[str, Any], name: str) -> int:
