@@ -8,9 +8,10 @@ import streamlit as st
 from explorer.queries.claims import HOLDS, UNSAID, Claim, fetch_claims, fetch_first_looks
 from explorer.queries.corpus import CorpusFacts, fetch_corpus, fetch_encoders, fetch_saes
 from explorer.queries.curves import fetch_probe_choices
+from explorer.queries.first_hearing import fetch_first_hearing
 from explorer.queries.runs import fetch_diagnostics, fetch_runs
 from explorer.store import Store
-from explorer.text import count, number, sentence, series_name, whole
+from explorer.text import count, is_defined, number, sentence, series_name, whole
 from explorer.ui.choices import section
 from explorer.ui.context import cached, get_store
 from explorer.ui.history import name_view
@@ -66,6 +67,7 @@ def _counts(facts: CorpusFacts, n_encoders: int, n_saes: int, n_runs: int) -> No
 def _first_steps(store: Store) -> None:
     """Three steps for somebody who is new here; gone once they are hidden, or something stands in the notebook."""
     looks = cached(fetch_first_looks, store)
+    looks = looks if len(looks) else cached(fetch_first_hearing, store)
     if looks.empty or st.session_state.get("steps-hidden") or len(notebook().of_owner(reader_id())):
         return
     first = looks.iloc[0]
@@ -133,7 +135,7 @@ def _first_looks(store: Store) -> None:
         if cached(fetch_saes, store).empty:
             empty_state(*no_sae_yet(store))
         else:
-            empty_state("No feature stands out: none has a label that holds up held out, or predicts a factor.")
+            _first_hearing(store)
         return
     for row in rows.to_dict("records"):
         name = series_name(row["display_name"], row["layer"])
@@ -150,6 +152,23 @@ def _first_looks(store: Store) -> None:
             icon=":material/graphic_eq:",
             query_params={"sae": str(row["sae_id"]), "feature": str(row["feature"])},
         )
+
+
+def _first_hearing(store: Store) -> None:
+    """Features to hear where none has a label or factor that holds up."""
+    rows = cached(fetch_first_hearing, store)
+    if rows.empty:
+        empty_state("No feature has listed clips.", "Precompute lists clips for live features.")
+        return
+    caption("No label or factor holds up on held-out clips here. These are named by their strongest clips; not tested.")
+    for row in rows.to_dict("records"):
+        name = f"{series_name(row['display_name'], row['layer'])} · feature {row['feature']}"
+        named = is_defined(row["label"])
+        what = f"{row['n_alike']} of its {row['n_listed']} strongest clips are {row['label']}" if named else "hear it"
+        st.page_link(
+            page_file("features"), label=as_written(f"{name}: {what}"), icon=":material/graphic_eq:",
+            query_params={"sae": str(row["sae_id"]), "feature": str(row["feature"])},
+        )  # fmt: skip
 
 
 def _encoders(encoders: pd.DataFrame, saes: pd.DataFrame) -> None:

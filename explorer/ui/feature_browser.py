@@ -162,6 +162,7 @@ def _draw_table(store: Store, sae: dict[str, Any], chosen: FeatureFilter, mine: 
         download_csv(rows, f"features-{sae_id}-page{page}")
     shown = rows.assign(yours=short_words(mine, rows["feature"]))
     columns = _columns() if len(mine) else {name: of for name, of in _columns().items() if name != "yours"}
+    columns = {name: of for name, of in columns.items() if name in ("feature", "yours") or rows[name].notna().any()}
     event = table.dataframe(
         as_read(shown, _WRITTEN), hide_index=True, placeholder=MISSING, on_select="rerun",
         height=35 * min(len(rows), 15) + 38, row_height=34,
@@ -201,7 +202,8 @@ def _draw_map(store: Store, sae: dict[str, Any]) -> None:
         return
     hint = "Features near each other are active on the same clips; distances between islands mean nothing."
     st.html(f'<p class="so-hint">Map. {hint} Point at one to see it, click to open it.</p>')
-    by = choose_from("Colour by", COLOURED_BY, "mapcolor", width=240)
+    first = "label" if "label" not in COLOURED_BY or rows["label"].notna().any() else "density"
+    by = choose_from("Colour by", COLOURED_BY, "mapcolor", default=first, width=240)
     clicked = feature_map(rows, map_colors(rows, by, is_dark()), visit_key(f"map-{sae['sae_id']}"))
     if clicked is not None:
         go_to("features", sae=sae["sae_id"], feature=clicked)

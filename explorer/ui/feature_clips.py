@@ -48,7 +48,7 @@ def clip_lists(listed: pd.DataFrame, errors: pd.DataFrame | None = None) -> list
     `fetch_label_errors`) the label's false alarms and misses.
     """
     lists = []
-    top = listed[listed["kind"] == "top"]
+    top = tails_last(listed[listed["kind"] == "top"])
     if not top.empty:
         lists.append(ClipList("top", "Strongest", top, (float(top["value"].min()), float(top["value"].max()))))
     intervals = listed[listed["kind"] == "interval"]
@@ -64,6 +64,14 @@ def clip_lists(listed: pd.DataFrame, errors: pd.DataFrame | None = None) -> list
         if not wrong.empty:
             lists.append(ClipList(key, f"{name} ({int(wrong['n_all'].iloc[0])})", wrong))
     return lists
+
+
+def tails_last(rows: pd.DataFrame) -> pd.DataFrame:
+    """The listed clips, with short ends of cut recordings (under half the list's median) after the others."""
+    if rows.empty:
+        return rows
+    is_tail = (rows["start_s"] > 0) & (rows["duration_s"] < rows["duration_s"].median() / 2)
+    return rows.loc[is_tail.sort_values(kind="stable").index]
 
 
 def choose_list(lists: list[ClipList], facts: CorpusFacts) -> tuple[ClipList, bool]:
