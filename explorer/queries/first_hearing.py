@@ -14,7 +14,7 @@ def fetch_first_hearing(store: Store, limit: int = 6) -> pd.DataFrame:
     """Live features of reference SAEs (of all, where none is), those whose strongest clips are most alike first.
 
     display_name, layer, sae_id, feature, label (the commonest of its N_STRONGEST strongest clips, NULL where they have
-    none), n_alike (of these clips that have it), n_listed (of how many). At most two of one SAE; dense ones are left out.
+    none), n_alike (of these clips that have it), n_listed (of how many). At most two of one SAE, no dense ones.
     """
     return store.query(
         f"""WITH asked AS (
