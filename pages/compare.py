@@ -7,6 +7,7 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
+from explorer.csv_text import sae_columns
 from explorer.errors import NotInStoreError
 from explorer.figures.compare import factor_pairs, match_scatter
 from explorer.figures.curves import layer_curves
@@ -149,11 +150,34 @@ def _metrics(store: Store, a: dict[str, Any], b: dict[str, Any], label: str | No
             kinds = [r2_words(sae["protocol"]) for sae in (a, b)]
             words += f": {kinds[0]}" if kinds[0] == kinds[1] else f" (A: {kinds[0]}, B: {kinds[1]})"
         lines.append({"Measure": words, "A": number(va, digits), "B": number(vb, digits), "B − A": difference})
-    table = pd.DataFrame(lines)
-    plain_table(table, right=("A", "B", "B − A"))
+    plain_table(pd.DataFrame(lines), right=("A", "B", "B − A"))
     for side, sae in (("A", a), ("B", b)):
         caption(_side_words(side, sae, rows[side], label))
-    download_csv(table, f"compare_{a['sae_id']}_{b['sae_id']}")
+    download_csv(_raw_metrics(a, b, rows, label), f"compare_{a['sae_id']}_{b['sae_id']}")
+
+
+def _raw_metrics(
+    a: dict[str, Any], b: dict[str, Any], rows: dict[str, dict[str, Any]], label: str | None
+) -> pd.DataFrame:
+    """The table for a program: a row for each measure and side, its n and interval where it has them."""
+    found = []
+    for column, words, _, across in _MEASURES:
+        for side, sae in (("A", a), ("B", b)):
+            row, is_probe = rows[side], column == "accuracy"
+            n = ("probe_n_clips", "probe_n_groups") if "accuracy" in column else ("n_heldout_clips", "")
+            found.append({
+                "side": side, **sae_columns(sae), "label": label if is_probe else None, "measure": column,
+                "words": words, "value": row[column],
+                "low": row.get("ci_low") if is_probe else None, "high": row.get("ci_high") if is_probe else None,
+                "n_clips": row.get(n[0]) if column in _OF_LEVEL or "accuracy" in column else None,
+                "n_groups": row.get(n[1]), "not_comparable": _why_not_comparable(a, b, column, across),
+            })  # fmt: skip
+    return pd.DataFrame(found)
+
+
+def _both(a: dict[str, Any], b: dict[str, Any]) -> dict[str, object]:
+    """What a download of rows about both SAEs says of them."""
+    return {f"{name}_{side}": value for side, sae in (("a", a), ("b", b)) for name, value in sae_columns(sae).items()}
 
 
 def _why_not_comparable(a: dict[str, Any], b: dict[str, Any], column: str, across: bool) -> str | None:
@@ -193,7 +217,8 @@ def _curves(store: Store, a: dict[str, Any], b: dict[str, Any], label: str | Non
     groups, spread = group_spread(store, probes, label, protocol)
     picked = chart(
         kept_figure(layer_curves, probes, groups, is_dark(), height_px=400), "compare-layers", probes,
-        "compare_layers", title=f"Probe accuracy for {label} by layer, dense states",
+        "compare_layers", about={"label": label, "protocol": protocol},
+        title=f"Probe accuracy for {label} by layer, dense states",
         caption=f"{protocol.capitalize()}, {count(probes['n_clips'].max(), 'clip')} of "
         f"{count(probes['n_groups'].max(), 'group')}. {spread} Diamonds: layers with SAEs. "
         "Click a point for its classes.", selectable=True,
@@ -225,7 +250,8 @@ def _factors(store: Store, a: dict[str, Any], b: dict[str, Any]) -> None:
     in_sample = ", where noise alone scores well" if protocol == "paper" else ""
     picked = chart(
         kept_figure(factor_pairs, pairs, is_dark(), name_a=sae_title(a), name_b=sae_title(b)), "compare-factors", pairs,
-        f"factors_{a['sae_id']}_{b['sae_id']}", title=f"{capitalised(r2_words(protocol))} of each acoustic factor",
+        f"factors_{a['sae_id']}_{b['sae_id']}",
+            about=_both(a, b), title=f"{capitalised(r2_words(protocol))} of each acoustic factor",
         caption=f"{protocol.capitalize()}{in_sample}, {' and '.join(count(n, 'clip') for n in clips)}. Of "
         f"{count(len(sound), 'factor')} that beat permuted targets from A or B, {higher} are higher from A. "
         f"Hollow: {len(both) - len(sound)} not predictable from either. Not drawn: {len(pairs) - len(both)} undefined "
@@ -253,7 +279,8 @@ def _matches(store: Store, a: dict[str, Any], b: dict[str, Any]) -> None:
         drawn = rows["r_train"].notna() & rows["r_heldout"].notna()
         picked = chart(
             kept_figure(match_scatter, rows, is_dark(), selected=(fa, fb)), "matches", rows,
-            f"matches_{a['sae_id']}_{b['sae_id']}", title="Does a match hold up?", selectable=True,
+            f"matches_{a['sae_id']}_{b['sae_id']}",
+            about=_both(a, b), title="Does a match hold up?", selectable=True,
             caption=f"{count(int(drawn.sum()), 'feature')} of A with their best match in B by correlation of "
             "activation over the same clips, chosen on training clips. Click one to hear the pair. Not drawn: "
             f"{int((~drawn).sum())} without a held-out r (a feature is constant there).",

@@ -5,6 +5,7 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
+from explorer.csv_text import sae_columns
 from explorer.errors import NotInStoreError
 from explorer.figures.factors import (
     COMPLETENESS_THRESHOLD,
@@ -169,7 +170,7 @@ def _weights(
     picked = chart(
         kept_figure(lasso_marks, weights, scores, factors, features, is_dark()), "lasso", shown,
         f"lasso_{sae['sae_id']}_{protocol}", selectable=True,
-        title=title,
+        about={**sae_columns(sae), "protocol": protocol}, title=title,
         caption=f"These features carry {percent(shown['weight'].abs().sum() / total)} of these factors' |weight|. "
         "Blue raises the factor, red lowers it; size and shade: |weight|, at most "
         f"{number(shown['weight'].abs().max())}, on standardised codes and factors. Click a square to hear it."
@@ -186,8 +187,10 @@ def _against_completeness(scores: pd.DataFrame, sae: dict[str, Any], protocol: s
         return
     picked = chart(
         kept_figure(r2_completeness, scores, is_dark(), color, selected=int(chosen["factor_index"])), "r2-completeness",
-        scores[["name", "display_name", "factor_group", "r2", "completeness", "completeness_d", "effective_codes"]],
+        scores[["name", "display_name", "factor_group", "r2", "completeness", "completeness_d", "effective_codes",
+                "n_clips"]],
         f"r2_completeness_{sae['sae_id']}_{protocol}", title="R² against completeness", selectable=True,
+        about={**sae_columns(sae), "protocol": protocol},
         caption=f"Dotted: R² {R2_THRESHOLD}, completeness {COMPLETENESS_THRESHOLD}. {_completeness_words(scores)} "
         "Click one for its values.",
     )  # fmt: skip
@@ -242,9 +245,10 @@ def _predictions(store: Store, sae: dict[str, Any], protocol: str, chosen: dict[
         unit=unit, is_clipped=protocol != "paper",
     )  # fmt: skip
     picked = chart(
-        fig, "predicted", rows, f"predicted_{chosen['name']}_{sae['sae_id']}_{protocol}",
+        fig, "predicted", rows.assign(factor=chosen["name"]), f"predicted_{chosen['name']}_{sae['sae_id']}_{protocol}",
         title=f"{chosen['display_name']}: predicted against measured",
         caption=f"{words} Click a dot to hear its clip.", selectable=True,
+        about={**sae_columns(sae), "protocol": protocol},
     )  # fmt: skip
     if picked and picked[0] != get_param("clip"):
         set_params(clip=picked[0])
@@ -281,10 +285,10 @@ def _table(store: Store, scores: pd.DataFrame, sae: dict[str, Any], protocol: st
     fold = st.expander(f"All {count(len(scores), 'factor')} as a table", key="so-numbers", on_change="rerun")
     if fold.open:  # a folded table is not sent
         with fold:
-            _every_score(scores, f"factors_{sae['sae_id']}_{protocol}")
+            _every_score(scores, f"factors_{sae['sae_id']}_{protocol}", {**sae_columns(sae), "protocol": protocol})
 
 
-def _every_score(scores: pd.DataFrame, name: str) -> None:
+def _every_score(scores: pd.DataFrame, name: str, about: dict[str, object]) -> None:
     names = {
         "display_name": "Factor", "factor_group": "Group", "unit": "Unit", "r2": "R²",
         "r2_within_group": "Within group", "r2_permuted": "Permuted", "beats": "Beats permuted", "r2_train": "R² train",
@@ -297,7 +301,7 @@ def _every_score(scores: pd.DataFrame, name: str) -> None:
     written = {**dict.fromkeys(floats, number), "Alpha": quantity, "Effective codes": one_decimal}
     st.dataframe(as_read(rows, written), hide_index=True, placeholder=MISSING)
     caption("–: undefined.")
-    download_csv(scores, name)
+    download_csv(scores, name, about=about)
 
 
 main()

@@ -98,6 +98,7 @@ def _curves(
         "layers",
         probes,
         f"layers_{label}_{protocol}",
+        about={"label": label, "protocol": protocol},
         title=f"{METRICS[metric].capitalize()} of probes for {label}, by layer",
         caption=f"{protocol.capitalize()}: {PROTOCOL_WORDS[protocol]}. {count(probes['n_clips'].max(), 'clip')} of "
         f"{count(probes['n_groups'].max(), 'group')}. {spread if metric == 'accuracy' else ''} "
@@ -147,6 +148,7 @@ def _factor_groups(store: Store) -> None:
     in_sample = " Scored on the clips it was fitted on, where noise alone scores well." if protocol == "paper" else ""
     picked = chart(
         kept_figure(dense_factor_groups, rows, is_dark()), "factor-groups", rows, "factor_groups_by_layer",
+        about={"protocol": protocol},
         title=f"Median {r2_words(protocol)} of the factors of each group, from dense states",
         caption=f"{count(n_layers, 'layer')} scored, under {protocol}.{in_sample} Negative: worse than the mean of the "
         "clips it was fitted on. Click a cell of a layer with SAEs for the factors that its codes predict.",

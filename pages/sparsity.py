@@ -177,7 +177,8 @@ def _draw(points: pd.DataFrame, styles: Styles, panel: Panel) -> None:
         chart_title(panel.title)
         empty_state(f"Undefined for every SAE shown: {measure.title}.", panel.caption)
         return
-    columns = ["sae_id", "encoder_id", "layer", "n_features", "k", "sparsity", "seed", "n_epochs", "protocol"]
+    columns = ["sae_id", "encoder_id", "layer", "level", "method", "n_features", "k", "sparsity", "seed", "n_epochs"]
+    columns += ["protocol", "n_heldout_clips", "probe_n_clips", "probe_n_groups", "ci_low", "ci_high"]
     columns += [measure.column, *([measure.control] if measure.control else [])]
     picked = chart(
         kept_figure(sparsity_panel, points, measure, is_dark(), styles=styles), f"panel-{panel.title}", points[columns],

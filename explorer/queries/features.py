@@ -91,9 +91,9 @@ def count_features(store: Store, sae_id: str, chosen: FeatureFilter) -> int:
 
 
 def fetch_feature_table(
-    store: Store, sae_id: str, chosen: FeatureFilter, *, limit: int = 50, offset: int = 0
+    store: Store, sae_id: str, chosen: FeatureFilter, *, limit: int | None = 50, offset: int = 0
 ) -> pd.DataFrame:
-    """One page of the live features that pass the filter, sorted; at most MAX_ROWS rows.
+    """One page of the live features that pass the filter, sorted; at most MAX_ROWS rows, or all where `limit` is None.
 
     `label` reads as people read it (`shown_label`); `best_factor` is the display name.
     """
@@ -109,7 +109,8 @@ def fetch_feature_table(
         "FROM features f LEFT JOIN factors g ON g.name = f.best_factor "
         f"WHERE {where} ORDER BY {order} NULLS LAST, f.feature LIMIT ? OFFSET ?"
     )
-    return store.query(sql, [sae_id, *values, min(int(limit), MAX_ROWS), max(0, int(offset))])
+    most = None if limit is None else min(int(limit), MAX_ROWS)
+    return store.query(sql, [sae_id, *values, most, max(0, int(offset))])
 
 
 def fetch_factor_groups(store: Store) -> pd.DataFrame:

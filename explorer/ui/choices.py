@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from html import escape
 from typing import Any
 
@@ -46,15 +47,17 @@ def chart(
     title: str,
     caption: str = "",
     selectable: bool = False,
+    about: Mapping[str, object] | None = None,
 ) -> list[Any] | None:
-    """A titled figure, of `kept_figure`, with its rows as CSV and a caption that carries n and protocol.
+    """A titled figure, of `kept_figure`, with its rows as CSV (`about`: see `download_csv`) and a caption with n and
+    protocol; a picture that is saved carries title and caption.
 
     Returns what the mark carries that was clicked for this run, or None; see `show_figure`.
     """
     with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="center"):
         chart_title(title)
-        download_csv(rows, name)
-    carried = show_figure(figure, key, title=title, file_name=name, selectable=selectable)
+        download_csv(rows, name, about=about)
+    carried = show_figure(figure, key, title=title, caption=caption, file_name=name, selectable=selectable)
     if caption:
         draw_caption(caption)
     return carried

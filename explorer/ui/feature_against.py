@@ -8,6 +8,7 @@ import pandas as pd
 import streamlit as st
 
 from explorer.association import Association, associate, tuning_curve
+from explorer.csv_text import sae_columns
 from explorer.errors import NotInStoreError
 from explorer.figures.features import against_measure
 from explorer.figures.theme import encoder_color
@@ -65,6 +66,7 @@ def draw_against(store: Store, sae: dict[str, Any], row: dict[str, Any], facts: 
         "Line: means over groups in ten bins of equally many clips, with 95 % intervals over groups. "
         "Click a dot to hear its clip.",
         selectable=True,
+        about={**sae_columns(sae), "feature": int(row["feature"]), "measure": name},
     )  # fmt: skip
     how_measured(_EXPLAINED)
     if carried:

@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
+from explorer.csv_text import sae_columns
 from explorer.figures.features import COLOURED_BY, map_colors
 from explorer.queries.corpus import fetch_corpus
 from explorer.queries.features import (
@@ -159,7 +160,10 @@ def _draw_table(store: Store, sae: dict[str, Any], chosen: FeatureFilter, mine: 
             f'<p class="so-hint">{place}features {first} to {first + len(rows) - 1} of {total} in this order</p>',
             width="stretch",
         )
-        download_csv(rows, f"features-{sae_id}-page{page}")
+        download_csv(
+            lambda: fetch_feature_table(store, sae_id, chosen, limit=None), f"features-{sae_id}", n_rows=total,
+            about=sae_columns(sae),
+        )  # fmt: skip
     shown = rows.assign(yours=short_words(mine, rows["feature"]))
     columns = _columns() if len(mine) else {name: of for name, of in _columns().items() if name != "yours"}
     columns = {name: of for name, of in columns.items() if name in ("feature", "yours") or rows[name].notna().any()}

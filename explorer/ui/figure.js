@@ -32,8 +32,9 @@ class Figure {
   }
   update({ data, setTriggerValue }) {
     this.open = (carried) => setTriggerValue("clicked", carried);
-    if (this.data && data.figure === this.data.figure) return;
+    const isSame = this.data && data.figure === this.data.figure;
     this.data = data;
+    if (isSame) return;
     this.figure = JSON.parse(data.figure);
     if (data.selectable) this.figure.layout.dragmode = false;
     this.height = this.figure.layout.height || 450;
@@ -65,9 +66,10 @@ class Figure {
     this.plotly = await plotly(data.plotly);
     if (this.isGone) return;
     const fullScreen = { name: "fullScreen", title: "Full screen", icon: FULL_SCREEN_ICON, click: () => this.toggle() };
+    const svg = { name: "saveSvg", title: "Download as SVG, with caption and numbers", icon: SVG_ICON, click: () => this.save() };
     await this.plotly.react(this.place, figure.data, figure.layout, {
       displaylogo: false,
-      modeBarButtons: [["toImage", fullScreen]],
+      modeBarButtons: [["toImage", svg, fullScreen]],
       toImageButtonOptions: { filename: data.file_name, scale: 2 },
     });
     if (!this.isDrawn && data.selectable) {
@@ -79,6 +81,12 @@ class Figure {
     this.place.dataset.drawn = "";
     this.marks = data.selectable ? marksOf(this.place._fullData) : [];
     this.at = Math.min(this.at, this.marks.length - 1);
+  }
+  async save() {
+    const { width, height, paper_bgcolor, font } = this.place._fullLayout;
+    const drawing = await this.plotly.toImage(this.place, { format: "svg", imageDataOnly: true, width, height });
+    const color = { ground: paper_bgcolor, text: font.color };
+    saveAs(svgOf(drawing, this.data, color, width, height), `${this.data.file_name}.svg`);
   }
   pointer(cursor) {
     this.place.querySelectorAll(".drag").forEach((layer) => { layer.style.cursor = cursor; });

@@ -37,15 +37,20 @@ def _renderer() -> Any:
         "sonoscope_figure",
         html='<div class="so-figure"></div><div class="so-figure-said" aria-live="polite"></div>',
         css=here.with_name("figure.css").read_text(encoding="utf-8"),
-        js="\n".join(here.with_name(name).read_text(encoding="utf-8") for name in ("address.js", "figure.js")),
+        js="\n".join(
+            here.with_name(name).read_text(encoding="utf-8") for name in ("address.js", "figure_svg.js", "figure.js")
+        ),
         isolate_styles=False,  # plotly's own style sheet is the page's
     )
 
 
-def show_figure(figure: str, key: str, *, title: str, file_name: str, selectable: bool = False) -> list[Any] | None:
+def show_figure(
+    figure: str, key: str, *, title: str, file_name: str, caption: str = "", selectable: bool = False
+) -> list[Any] | None:
     """Draw a figure, given as plotly's JSON, once it is in sight.
 
-    `title` names it to a screen reader; its picture is saved as `file_name`.png. With `selectable`, a click on a mark
+    `title` names it to a screen reader; its picture is saved as `file_name`.png or
+    .svg, this one with title, `caption` and the figure's numbers. With `selectable`, a click on a mark
     (or Enter on one reached by the arrow keys) runs the script again: that run gets what the mark carries as
     customdata, a list. None in every other run, and for marks that carry nothing.
     """
@@ -54,6 +59,7 @@ def show_figure(figure: str, key: str, *, title: str, file_name: str, selectable
         "plotly": PLOTLY_SCRIPT.name,
         "file_name": file_name,
         "title": title,
+        "caption": caption,
         "selectable": selectable,
     }
     result = _renderer()(key=key, data=data, on_clicked_change=lambda: None)

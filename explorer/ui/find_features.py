@@ -7,6 +7,7 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
+from explorer.csv_text import sae_columns
 from explorer.queries.against import fetch_measures
 from explorer.queries.corpus import CorpusFacts
 from explorer.queries.search import (
@@ -177,7 +178,8 @@ def _table(rows: pd.DataFrame, sae: dict[str, Any], said: str, *, is_measure: bo
         column_config=columns, column_order=list(columns), height=36 * min(len(rows), 10) + 38,
         key=visit_key(f"find-{sae['sae_id']}-{said}"),
     )  # fmt: skip
-    table_foot("Click a cell to open the feature; tick a row to hear it below.", rows, f"features-for-{said}")
+    table_foot("Click a cell to open the feature; tick a row to hear it below.", rows,
+               f"features-for-{said}-{sae['sae_id']}", about={**sae_columns(sae), "sought": said})  # fmt: skip
     if event["selection"]["cells"]:
         go_to("features", sae=sae["sae_id"], feature=int(rows["feature"].iloc[event["selection"]["cells"][0][0]]))
     return int(event["selection"]["rows"][0]) if event["selection"]["rows"] else None

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
+from explorer.csv_text import sae_columns
 from explorer.figures.theme import on_picture
 from explorer.minimal_pairs import confirmed, paired_changes
 from explorer.queries.corpus import CorpusFacts, fetch_clips_by_index, fetch_saes
@@ -206,7 +207,9 @@ def _table(rows: pd.DataFrame, sae: dict[str, Any], name: str) -> int:
         column_config=columns, column_order=list(columns), height=36 * min(len(top), 12) + 38,
         key=visit_key(f"pairs-{sae['sae_id']}-{name}"),
     )  # fmt: skip
-    table_foot("Click a cell to open the feature; tick a row to draw it over the pair.", rows, f"pairs-{name}")
+    table_foot("Click a cell to open the feature; tick a row to draw it over the pair.", rows,
+               f"pairs-{sae['sae_id']}-{name}",
+               about=sae_columns(sae))  # fmt: skip
     if event["selection"]["cells"]:
         go_to("features", sae=sae["sae_id"], feature=int(top["feature"].iloc[event["selection"]["cells"][0][0]]))
     return int(top["feature"].iloc[event["selection"]["rows"][0] if event["selection"]["rows"] else 0])

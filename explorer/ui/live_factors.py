@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
+from explorer.csv_text import sae_columns
 from explorer.figures.live import factor_places
 from explorer.figures.theme import encoder_color
 from explorer.inference import Heard, with_predictions
@@ -62,6 +63,7 @@ def _corpus(sound: LiveSound, rows: pd.DataFrame, heard: Heard, ticked: list[int
         f"{name}-{sound.sound_id}",
         drawn.drop(columns=["counts", "edges"]),
         name,
+        about={**sae_columns(heard.sae), "sound": sound.title},
         title=title,
         caption=f"Grey: the corpus, between the 1st and the 99th percentile of {count(int(drawn['n'].max()), 'clip')}. "
         "Tick rows of the table to draw others.",
@@ -107,6 +109,7 @@ def _table(sound: LiveSound, rows: pd.DataFrame, heard: Heard, seconds: float) -
         f"openSMILE took {number(seconds, unit='s')}.",
         rows.drop(columns=["counts", "edges"]),
         f"live-factors-{heard.sae['sae_id']}",
+        about={**sae_columns(heard.sae), "sound": sound.title},
     )
     rows_ticked = [int(row) for row in event["selection"]["rows"]]
     keep_ticks("factors", ids, rows_ticked)

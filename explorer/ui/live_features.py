@@ -11,6 +11,7 @@ import pandas as pd
 import streamlit as st
 
 from explorer.audio import MIN_CLIP_S
+from explorer.csv_text import sae_columns
 from explorer.figures.theme import on_picture
 from explorer.inference import Heard
 from explorer.naming import sae_title
@@ -134,6 +135,7 @@ def _ranking(heard: Heard, sound_id: str, part: Range, named: int | None, *, sho
         f"{n_active} active (at most k = {heard.sae['k']} are). {hidden}Click a cell to open, tick to draw.",
         rows,
         f"live-{sae_id}",
+        about=sae_columns(heard.sae),
     )
     if event["selection"]["cells"]:
         go_to("features", sae=sae_id, feature=int(top["feature"].iloc[event["selection"]["cells"][0][0]]))

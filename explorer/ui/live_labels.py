@@ -7,6 +7,7 @@ from html import escape
 import pandas as pd
 import streamlit as st
 
+from explorer.csv_text import sae_columns
 from explorer.inference import Heard
 from explorer.inference.nearness import FAR
 from explorer.prediction import LabelProbe, scaled
@@ -64,6 +65,7 @@ def _probabilities(probe: LabelProbe, rows: pd.DataFrame, heard: Heard) -> None:
         f"{_how_right(probe)} Sounds unlike the corpus get probabilities all the same.",
         rows,
         f"live-labels-{heard.sae['sae_id']}",
+        about=sae_columns(heard.sae),
     )
 
 

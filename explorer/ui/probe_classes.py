@@ -34,6 +34,7 @@ def draw_classes(store: Store, probe_id: str, color: str) -> None:
         else:
             chart(
                 kept_figure(class_recall, classes, is_dark(), color), "recall", classes, f"recall_{probe_id}",
+                about={"probe_id": probe_id},
                 title="Recall by class", caption="Undefined under 20 clips of a class.",
             )  # fmt: skip
     with right:
@@ -42,7 +43,7 @@ def draw_classes(store: Store, probe_id: str, color: str) -> None:
         else:
             picked = chart(
                 kept_figure(confusion_matrix, confusion, is_dark(), selected=cell), "confusion",
-                confusion, f"confusion_{probe_id}",
+                confusion, f"confusion_{probe_id}", about={"probe_id": probe_id},
                 title="Confusion: clips by true and predicted class", selectable=True,
                 caption="Shade: share of the true class's clips. Click a cell to hear its clips.",
             )  # fmt: skip

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import cache
 from html import escape
 from pathlib import Path
@@ -10,6 +10,7 @@ from pathlib import Path
 import pandas as pd
 import streamlit as st
 
+from explorer.csv_text import csv_text
 from explorer.figures.theme import encoder_color, palette
 from explorer.queries.corpus import CorpusFacts, fetch_corpus, fetch_encoders
 from explorer.queries.runs import fetch_unfinished
@@ -139,21 +140,30 @@ def encoder_dot(name: str) -> str:
     return f'<i class="so-dot" style="background:{encoder_color(name)}"></i>'
 
 
-def download_csv(df: pd.DataFrame, name: str) -> None:
-    """A small button that downloads `df` as NAME.csv (UTF-8, one header row). The text is made when it is asked for."""
+def download_csv(
+    df: pd.DataFrame | Callable[[], pd.DataFrame],
+    name: str,
+    *,
+    about: Mapping[str, object] | None = None,
+    n_rows: int | None = None,
+) -> None:
+    """A small button that downloads `df` as NAME.csv: see `csv_text`, which also says what `about` is.
+
+    The text is made when it is asked for; `df` may be a function that fetches its `n_rows` rows only then.
+    """
     file_name = name if name.endswith(".csv") else f"{name}.csv"
     st.download_button(
-        "CSV", lambda: df.to_csv(index=False), file_name=file_name, mime="text/csv", key=f"csv-{file_name}",
-        icon=":material/download:", type="tertiary", on_click="ignore",
-        help=f"Download {as_written(file_name)}: {count(len(df), 'row')}",
+        "CSV", lambda: csv_text(df() if callable(df) else df, about), file_name=file_name,
+        mime="text/csv", key=f"csv-{file_name}", icon=":material/download:", type="tertiary", on_click="ignore",
+        help=f"Download {as_written(file_name)}: {count(n_rows if callable(df) else len(df), 'row')}",
     )  # fmt: skip
 
 
-def table_foot(text: str, rows: pd.DataFrame, name: str) -> None:
-    """The line under a table: a caption, and the rows as CSV under this name."""
+def table_foot(text: str, rows: pd.DataFrame, name: str, *, about: Mapping[str, object] | None = None) -> None:
+    """The line under a table: a caption, and the rows as CSV under this name; `about`: see `download_csv`."""
     with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
         caption(text)
-        download_csv(rows, name)
+        download_csv(rows, name, about=about)
 
 
 def sidebar_head(facts: CorpusFacts | None) -> None:
