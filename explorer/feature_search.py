@@ -83,15 +83,15 @@ def find_value(
     thresholds = thresholds_of(codes[rows[0]], QUANTILES)
     parts = part_of(codes[rows[0]], thresholds), part_of(codes[rows[1]], thresholds)
     rule, train, (precision, recall, score) = choose_and_score(*parts, *_stacked([has_it], rows))
-    live = codes[rows[0]].max(axis=0) > 0
+    active = codes[rows[0]].max(axis=0) > 0
     found = Found(
-        train=np.where(live, train[0], np.nan),
-        score=np.where(live, score[0], np.nan),
+        train=np.where(active, train[0], np.nan),
+        score=np.where(active, score[0], np.nan),
         null=float("nan"),
         direction=np.array(DIRECTIONS, dtype=object)[rule[2][0]],
         threshold=thresholds[rule[0][0], np.arange(n)].astype(np.float64),
-        precision=np.where(live, precision[0], np.nan),
-        recall=np.where(live, recall[0], np.nan),
+        precision=np.where(active, precision[0], np.nan),
+        recall=np.where(active, recall[0], np.nan),
         is_described=is_described,
     )
     if reason:
@@ -99,7 +99,7 @@ def find_value(
     rng = np.random.default_rng(seed)
     permuted = [permuted_within(has_it, groups, rng) for _ in range(n_permutations)]
     _, by_chance, (_, _, scores) = choose_and_score(*parts, *_stacked(permuted, rows))
-    best = np.where(live, by_chance, -1.0).argmax(axis=1)
+    best = np.where(active, by_chance, -1.0).argmax(axis=1)
     reached = np.nan_to_num(scores[np.arange(n_permutations), best])
     return replace(found, null=float(np.quantile(reached, NULL_QUANTILE)))
 

@@ -20,9 +20,13 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from explorer.errors import StoreError
+from explorer.sae_card import Fact, model_card
+from explorer.saelens import CARD, CONFIG, WEIGHTS, read_saelens, saelens_config
+from explorer.store import FILES, POINTER
 from explorer.tensors import save_tensors
 
 WEIGHT_NAMES = ("W_enc", "b_enc", "W_dec", "b_dec")
+_READ = "Sonoscope reads its own SAE files and SAELens's topk and standard SAEs."
 
 
 @dataclass(frozen=True)
@@ -56,6 +60,8 @@ class SAE:
     metadata: Mapping[str, str]
 
     def __post_init__(self) -> None:
+        if self.w_enc_df.ndim != 2:
+            raise StoreError(f"SAE weights do not fit together: W_enc has the shape {self.w_enc_df.shape}.")
         d_model, n_features = self.w_enc_df.shape
         shapes = (self.b_enc_f.shape, self.w_dec_fd.shape, self.b_dec_d.shape)
         if shapes != ((n_features,), (n_features, d_model), (d_model,)):
@@ -117,16 +123,51 @@ def feature_trace(states_td: np.ndarray, sae: SAE, feature: int) -> np.ndarray:
 
 
 def load_sae(path: Path) -> SAE:
-    """Read a file that `SAE.save` wrote. Raises StoreError when it is damaged or not one."""
+    """Read a file that `SAE.save` wrote, or a SAELens folder (or its weights file) that ours can hold exactly.
+
+    A SAELens "standard" SAE comes back with k the number of features: a plain ReLU. Raises StoreError that says what is
+    there where it is damaged or none of these.
+    """
+    if path.is_dir():
+        if not (path / CONFIG).is_file():
+            raise StoreError(f"{path} is no SAE: a folder of SAELens holds {CONFIG} and {WEIGHTS}. {_READ}")
+        own = _own(path / WEIGHTS) if (path / WEIGHTS).is_file() else None
+        return own or _from_saelens(path)
+    own = _own(path)
+    if own is None and path.name == WEIGHTS and (path.parent / CONFIG).is_file():
+        return _from_saelens(path.parent)
+    if own is None:
+        raise StoreError(f"{path} holds tensors, but is no SAE that Sonoscope wrote: it names no k. {_READ}")
+    return own
+
+
+def _own(path: Path) -> SAE | None:
+    """The SAE of a file that `SAE.save` wrote, None for another's. Raises StoreError where it cannot be read."""
     try:
         with safe_open(str(path), framework="np") as file:
             metadata = dict(file.metadata() or {})
+            if metadata.get("architecture") != "topk" or not metadata.get("k", "").isdecimal():
+                return None
+            gone = [name for name in WEIGHT_NAMES if name not in file.keys()]  # noqa: SIM118 - it is no mapping
+            if gone:
+                raise StoreError(f"{path} lacks {', '.join(gone)}. {_mend(path)}".rstrip())
             w_enc, b_enc, w_dec, b_dec = (file.get_tensor(name) for name in WEIGHT_NAMES)
     except (SafetensorError, OSError) as error:
-        raise StoreError(f"{path} is not an SAE of Sonoscope: {error}. Run `python -m precompute verify`.") from error
-    if "k" not in metadata:
-        raise StoreError(f"{path} names no k. Run `python -m precompute verify` on its store.")
+        raise StoreError(f"{path} cannot be read as an SAE: {error}. {_mend(path) or _READ}") from error
     return SAE(w_enc, b_enc, w_dec, b_dec, int(metadata["k"]), metadata)
+
+
+def _mend(path: Path) -> str:
+    """What to do about a damaged file that a store published; "" for any other file."""
+    folder = path.resolve().parent.parent
+    is_published = path.parent.name == FILES and (folder / POINTER).is_file()
+    return f"Run `python -m precompute verify --store {folder}`, which names what is damaged." if is_published else ""
+
+
+def _from_saelens(folder: Path) -> SAE:
+    weights, k, metadata = read_saelens(folder)
+    w_enc, b_enc, w_dec, b_dec = (weights[name] for name in WEIGHT_NAMES)
+    return SAE(w_enc, b_enc, w_dec, b_dec, k, metadata)
 
 
 def make_sae_id(**identity: object) -> str:
@@ -138,21 +179,23 @@ def make_sae_id(**identity: object) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
-def export_for_saelens(sae: SAE, folder: Path) -> None:
-    """Write `cfg.json` and `sae_weights.safetensors` so that `sae_lens.SAE.load_from_disk(folder)` opens the SAE."""
+def export_for_saelens(sae: SAE, folder: Path, facts: Mapping[str, Fact]) -> None:
+    """Write a folder that `sae_lens.SAE.load_from_disk` opens and `load_sae` reads: weights, cfg.json, and a card.
+
+    facts: of `explorer.queries.sae_facts`; SAELens keeps them as metadata. Raises OSError when it cannot be written.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    sae.save(folder / "sae_weights.safetensors")
-    config = {
-        "architecture": "topk",
-        "k": sae.k,
-        "d_in": sae.d_model,
-        "d_sae": sae.n_features,
-        "dtype": "float32",
-        "device": "cpu",
-        "apply_b_dec_to_input": True,
-        "normalize_activations": "none",
-        "reshape_activations": "none",
-        "rescale_acts_by_decoder_norm": False,
-        "metadata": dict(sae.metadata),
-    }
-    (folder / "cfg.json").write_text(json.dumps(config, indent=2), encoding="utf-8")
+    sae.save(folder / WEIGHTS)
+    config = saelens_config(
+        d_model=sae.d_model,
+        n_features=sae.n_features,
+        k=sae.k,
+        metadata={
+            "model_name": facts["encoder_source"],
+            "hook_name": f"hidden_states.{facts['layer']}",
+            **sae.metadata,
+            **facts,
+        },
+    )
+    (folder / CONFIG).write_text(config, encoding="utf-8")
+    (folder / CARD).write_text(model_card(facts), encoding="utf-8")

@@ -86,13 +86,14 @@ CREATE TABLE saes (
     completeness DOUBLE, completeness_fixed DOUBLE, completeness_d INTEGER,
     effective_codes DOUBLE, effective_codes_fixed DOUBLE, disentanglement DOUBLE,
     weights_file TEXT, codes_by_feature_file TEXT, codes_by_clip_file TEXT, traces_file TEXT);
-CREATE TABLE sae_curves (sae_id TEXT, epoch INTEGER, loss DOUBLE, dead_fraction DOUBLE);
+CREATE TABLE sae_curves (sae_id TEXT, epoch INTEGER, loss DOUBLE, dead_fraction DOUBLE);   -- active on no training clip of that epoch
 
 CREATE TABLE features (
     sae_id TEXT, feature INTEGER, n_active INTEGER, density DOUBLE, mean_active DOUBLE, max_value DOUBLE,
-    is_dead BOOLEAN, is_dense BOOLEAN, n_groups_active INTEGER,
+    is_dead BOOLEAN,                        -- active on no training clip; held-out clips may activate it. live: not dead
+    is_dense BOOLEAN, n_groups_active INTEGER,
     preactivation_mean DOUBLE,              -- corpus mean of w . x + b: traces are drawn relative to it
-    map_x DOUBLE, map_y DOUBLE,             -- NULL for dead features
+    map_x DOUBLE, map_y DOUBLE,             -- NULL for dead features, and where no map was made
     label_name TEXT, label TEXT, label_direction TEXT, label_threshold DOUBLE,
     label_precision DOUBLE, label_recall DOUBLE, label_f1 DOUBLE, label_f1_train DOUBLE,
     label_null_f1 DOUBLE,                   -- 95th percentile of the best feature under labels permuted within group

@@ -7,13 +7,13 @@ import numpy as np
 MIN_FOR_UMAP = 16
 
 
-def feature_map(codes_cf: np.ndarray, *, method: str, seed: int) -> np.ndarray:
-    """(f, 2) float32 coordinates; NaN for features that are active nowhere, and for all where fewer than 3 are live.
+def feature_map(codes_cf: np.ndarray, is_live_f: np.ndarray, *, method: str, seed: int) -> np.ndarray:
+    """(f, 2) float32 coordinates; NaN for features that are not live, and for all where fewer than 3 are.
 
     Features lie near each other when they are active on the same clips (cosine). `umap` (McInnes et al. 2018) with
     init='pca', which gives the same map in every environment; `pca` is the fallback for a quick look or few features.
     """
-    live = np.flatnonzero(codes_cf.max(axis=0) > 0)
+    live = np.flatnonzero(is_live_f)
     xy_f2 = np.full((codes_cf.shape[1], 2), np.nan, dtype=np.float32)
     if len(live) < 3 or len(codes_cf) < 3:
         return xy_f2

@@ -53,7 +53,7 @@ Rows = NDArray[np.intp]
 
 @dataclass(frozen=True, eq=False)
 class _Clips:
-    """What factors with values on the same clips share. `x_*` are the live columns, standardised; rows are of all
+    """What factors with values on the same clips share. `x_*` are the columns that vary, standardised; rows are of all
     clips."""
 
     x_train: Floats
@@ -62,7 +62,7 @@ class _Clips:
     groups_heldout: NDArray
     problem: Problem
     folds: list[tuple[Problem, Rows, Rows]]
-    live: Mask
+    varies: Mask
 
 
 def fit_factors(
@@ -91,8 +91,8 @@ def fit_factors(
     x, y = np.asarray(x_cd, np.float64), np.asarray(y_cg, np.float64)
     train, heldout = np.asarray(train_mask, bool), np.asarray(heldout_mask, bool)
     groups = np.asarray(groups_c, dtype=object).astype(str)
-    scaler, live = lasso_scaler(x, train)
-    z = (x[:, live] - scaler.x_mean[live]) / scaler.x_scale[live]
+    scaler, varies = lasso_scaler(x, train)
+    z = (x[:, varies] - scaler.x_mean[varies]) / scaler.x_scale[varies]
     fits: dict[int, FactorFit] = {}
     with convergence_in_results(), ThreadPoolExecutor(max_workers=max(1, n_jobs)) as pool:
         for members in same_clips(y, train | heldout):
@@ -103,7 +103,7 @@ def fit_factors(
             usable = [(blank, target) for blank, target in starts if target is not None]
             if not usable:
                 continue
-            clips = _shared(z, rows, np.where(train, folds_c, -1), groups, live, settings.mode)
+            clips = _shared(z, rows, np.where(train, folds_c, -1), groups, varies, settings.mode)
             for fit in pool.map(partial(_fit_in_thread, clips=clips, settings=settings), usable):
                 fits[fit.factor_index] = fit
                 if progress is not None:
@@ -149,7 +149,7 @@ def _start(
 
 
 def _shared(
-    z: Floats, rows: tuple[Rows, Rows], folds_c: NDArray[np.integer], groups: NDArray, live: Mask, mode: str
+    z: Floats, rows: tuple[Rows, Rows], folds_c: NDArray[np.integer], groups: NDArray, varies: Mask, mode: str
 ) -> _Clips:
     """Gram matrices and row numbers for all factors with values on exactly these clips."""
     train, heldout = rows
@@ -160,7 +160,7 @@ def _shared(
         fit, score = np.flatnonzero(inside & (folds_c[train] != fold)), np.flatnonzero(folds_c[train] == fold)
         if len(fit) > 1:
             folds.append((make_problem(x_train[fit]), fit, score))
-    return _Clips(x_train, z[heldout], heldout, groups[heldout], make_problem(x_train), folds, live)
+    return _Clips(x_train, z[heldout], heldout, groups[heldout], make_problem(x_train), folds, varies)
 
 
 def _fit_in_thread(start: tuple[FactorFit, Target], clips: _Clips, settings: LassoSettings) -> FactorFit:
@@ -206,7 +206,7 @@ def _fit_one(start: tuple[FactorFit, Target], clips: _Clips, settings: LassoSett
         heldout_index=clips.heldout,
         is_converged=solution.is_converged,
     )
-    return with_model(fit, solution, clips.live, gated=True)
+    return with_model(fit, solution, clips.varies, gated=True)
 
 
 def _walk(clips: _Clips, target: Target, grid: Floats, alpha: float) -> tuple[Floats, list[tuple[float, int]]]:

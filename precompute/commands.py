@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from explorer.encoders import ENCODERS
-from explorer.errors import ConfigError, NotInStoreError
+from explorer.errors import ConfigError
+from explorer.queries.sae_facts import fetch_sae_facts
 from explorer.sae import export_for_saelens, load_sae
-from explorer.store import ARTEFACTS, POINTER, current_generation, open_store
+from explorer.store import ARTEFACTS, POINTER, open_store
 from explorer.store.lock import is_locked
 from explorer.store.names import is_file, is_folder, printable
 from explorer.text import size
@@ -162,14 +163,15 @@ def publish(store: Path) -> list[str]:
 def export_sae(store: Path, sae: str, out: Path) -> list[str]:
     """Write one SAE as a folder that SAELens opens."""
     opened = open_store(store)
-    rows = opened.query("SELECT weights_file FROM saes WHERE sae_id = ?", [sae])
-    if rows.empty:
-        known = opened.query("SELECT sae_id FROM saes ORDER BY is_reference DESC, sae_id LIMIT 5")["sae_id"]
-        raise NotInStoreError(f"There is no SAE {sae!r} in {store}; there are {', '.join(known)} and others.")
-    loaded = load_sae(opened.file(str(rows["weights_file"].iloc[0])))
+    weights_file, facts = fetch_sae_facts(opened, sae)
+    loaded = load_sae(opened.file(weights_file))
     with explained(out):
-        export_for_saelens(loaded, out)
-    return [f"{out}: cfg.json and sae_weights.safetensors of SAE {sae} (generation {current_generation(store)})."]
+        export_for_saelens(loaded, out, facts)
+    licence = printable(str(facts["encoder_licence"] or "unknown"))
+    return [
+        f"{out}: cfg.json, sae_weights.safetensors and README.md of SAE {sae} (generation {opened.generation}).",
+        f"The licence of the encoder's weights, {licence}, may hold for what is made from them.",
+    ]
 
 
 def list_things(what: str, markdown: bool = False) -> list[str]:

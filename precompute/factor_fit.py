@@ -150,14 +150,14 @@ def permuted_limit(r2_permuted: list[float]) -> float:
     return float(np.max(r2_permuted) if len(r2_permuted) < MANY_PERMUTATIONS else np.quantile(r2_permuted, 0.95))
 
 
-def with_model(fit: FactorFit, solution: Solution, live: NDArray[np.bool_], *, gated: bool) -> FactorFit:
+def with_model(fit: FactorFit, solution: Solution, varies: NDArray[np.bool_], *, gated: bool) -> FactorFit:
     """`fit` with the solution's weights, and their completeness: only for r2 > max(0, r2_permuted) when `gated`."""
-    dims = np.flatnonzero(live)[np.flatnonzero(solution.weights_d)]
+    dims = np.flatnonzero(varies)[np.flatnonzero(solution.weights_d)]
     values = solution.weights_d[np.flatnonzero(solution.weights_d)]
-    fit = replace(fit, weights=(dims, values), n_weights=len(dims), n_dims=len(live), intercept=solution.intercept)
+    fit = replace(fit, weights=(dims, values), n_weights=len(dims), n_dims=len(varies), intercept=solution.intercept)
     if gated and not (fit.r2 > 0 and fit.r2 > fit.r2_permuted):
         return replace(fit, n_codes_90=None)
-    full = np.zeros((len(live), 1))
+    full = np.zeros((len(varies), 1))
     full[dims, 0] = values
     score, codes = completeness(full)
     return replace(fit, completeness=float(score[0]), effective_codes=float(codes[0]))
@@ -173,8 +173,8 @@ def weights_matrix(fits: Sequence[FactorFit], n_dims: int) -> Floats:
 
 def lasso_scaler(x_cd: Array, fit_mask: NDArray[np.bool_]) -> tuple[LassoScaler, NDArray[np.bool_]]:
     """(the scaler of the fitting clips, which columns vary over them)."""
-    mean, scale, live = standardiser(np.asarray(x_cd)[np.asarray(fit_mask, bool)])
-    return LassoScaler(mean, scale), live
+    mean, scale, varies = standardiser(np.asarray(x_cd)[np.asarray(fit_mask, bool)])
+    return LassoScaler(mean, scale), varies
 
 
 def same_clips(y_cg: Floats, used: NDArray[np.bool_]) -> list[list[int]]:

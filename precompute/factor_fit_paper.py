@@ -46,14 +46,14 @@ def fit_factors_paper(
     x, y = np.asarray(x_cd, np.float64), np.asarray(y_cg, np.float64)
     groups = np.asarray(groups_c, dtype=object).astype(str)
     fits: list[FactorFit] = []
-    scaler, live = lasso_scaler(x, np.ones(len(x), bool))
-    z = (x[:, live] - scaler.x_mean[live]) / scaler.x_scale[live]
+    scaler, varies = lasso_scaler(x, np.ones(len(x), bool))
+    z = (x[:, varies] - scaler.x_mean[varies]) / scaler.x_scale[varies]
     with convergence_in_results(), ThreadPoolExecutor(max_workers=max(1, n_jobs)) as pool:
         for members in same_clips(y, np.ones(len(x), bool)):
             rows = np.flatnonzero(np.isfinite(y[:, members[0]]))
             fit_one = partial(_fit_one, z=z[rows], y_cg=y[rows], rows=rows, seed=seed, n_permutations=n_permutations)
             fit_one = partial(fit_one, n_groups=len(set(groups[rows])))
-            fits += pool.map(partial(fit_one, scaler=scaler, live=live, problem=make_problem(z[rows])), members)
+            fits += pool.map(partial(fit_one, scaler=scaler, varies=varies, problem=make_problem(z[rows])), members)
     if completeness_of_no_weight is not None:
         fits = [
             replace(fit, completeness=completeness_of_no_weight) if fit.n_weights == 0 and not fit.reason else fit
@@ -72,17 +72,17 @@ def _fit_one(
     n_groups: int,
     n_permutations: int,
     scaler: LassoScaler,
-    live: Mask,
+    varies: Mask,
     problem: Problem,
 ) -> FactorFit:
-    """One factor in-sample; `z` (live columns, standardised) and `y_cg` hold the clips `rows`, which have a value."""
+    """One factor in-sample; `z` (columns that vary, standardised) and `y_cg` hold the clips `rows`, with values."""
     n = len(rows)
     fit = FactorFit(
         g,
         scaler,
         alpha=PAPER_ALPHA,
         alpha_source="paper",
-        n_dims=len(live),
+        n_dims=len(varies),
         n_train=n,
         n_clips=n,
         n_groups=n_groups,
@@ -90,7 +90,7 @@ def _fit_one(
     y = y_cg[:, g]
     if not n or not np.ptp(y) > 0:
         return replace(fit, reason="no value" if not n else "the same value in every clip")
-    if not live.any():
+    if not varies.any():
         return replace(fit, reason="no dimension varies over the clips")
     mean, scale = float(y.mean()), float(y.std())
     rng = np.random.default_rng([seed, g])
@@ -109,4 +109,4 @@ def _fit_one(
         heldout_index=rows,
         is_converged=solutions[0].is_converged,
     )
-    return with_model(fit, solutions[0], live, gated=False)
+    return with_model(fit, solutions[0], varies, gated=False)

@@ -93,23 +93,23 @@ def label_features(
     thresholds = thresholds_of(codes[train], settings.quantiles)
     parts = part_of(codes[train], thresholds), part_of(codes[heldout], thresholds)
     member = tuple(members_of(labels[rows], names) for rows in (train, heldout))
-    live = codes[train].max(axis=0) > 0
+    active = codes[train].max(axis=0) > 0
     rule, f1_train, scores = choose_and_score(*parts, member[0][None], member[1][None])
     counts = [_n_positive(labels[rows], groups[rows], names) for rows in (train, heldout)]
     enough = np.array([all(_is_enough(part[i], settings) for part in counts) for i in range(len(names))], dtype=bool)
-    null_f1 = _null(parts, labels, names, groups, (train, heldout), live, enough, settings)
+    null_f1 = _null(parts, labels, names, groups, (train, heldout), active, enough, settings)
     t, k, direction = (axis[0] for axis in rule)
-    precision, recall, f1 = (np.where(live, score[0], np.nan) for score in scores)
+    precision, recall, f1 = (np.where(active, score[0], np.nan) for score in scores)
     varies = any(len(set(labels[rows][groups[rows] == g])) > 1 for rows in (train, heldout) for g in set(groups[rows]))
-    reasons = _reasons(f1, null_f1, [tuple(part[i] for part in counts) for i in k], live, settings, varies)
+    reasons = _reasons(f1, null_f1, [tuple(part[i] for part in counts) for i in k], active, settings, varies)
     return FeatureLabels(
-        label=_or_none(names[k], live),
-        direction=_or_none(np.array(DIRECTIONS)[direction], live),
-        threshold=np.where(live, thresholds[t, np.arange(len(t))].astype(np.float64), np.nan),
+        label=_or_none(names[k], active),
+        direction=_or_none(np.array(DIRECTIONS)[direction], active),
+        threshold=np.where(active, thresholds[t, np.arange(len(t))].astype(np.float64), np.nan),
         precision=precision,
         recall=recall,
         f1=f1,
-        f1_train=np.where(live, f1_train[0], np.nan),
+        f1_train=np.where(active, f1_train[0], np.nan),
         is_shown=np.array([reason is None for reason in reasons], dtype=bool),
         reason=np.array(reasons, dtype=object),
         null_f1=null_f1,
@@ -135,8 +135,8 @@ def _nothing(n_features: int, reason: str) -> FeatureLabels:
     return FeatureLabels(none, none, nan, nan, nan, nan, nan, shown, why, float("nan"), 0)
 
 
-def _or_none(names_f: NDArray, live: Mask) -> NDArray[np.object_]:
-    return np.array([str(name) if alive else None for name, alive in zip(names_f, live, strict=True)], dtype=object)
+def _or_none(names_f: NDArray, active: Mask) -> NDArray[np.object_]:
+    return np.array([str(name) if alive else None for name, alive in zip(names_f, active, strict=True)], dtype=object)
 
 
 def _null(
@@ -145,13 +145,13 @@ def _null(
     names: NDArray,
     groups: NDArray,
     rows: tuple[NDArray[np.intp], NDArray[np.intp]],
-    live: Mask,
+    active: Mask,
     enough_k: Mask,
     settings: LabelSettings,
     chunk: int = 10,
 ) -> float:
-    """The percentile, over labels permuted within group, of a live feature.s best held-out F1, usable labels only."""
-    if settings.n_permutations < 1 or not live.any() or not enough_k.any():
+    """The percentile, over labels permuted within group, of the best feature's held-out F1, usable labels only."""
+    if settings.n_permutations < 1 or not active.any() or not enough_k.any():
         return float("nan")
     rng = np.random.default_rng(settings.seed)
     best: list[float] = []
@@ -162,7 +162,7 @@ def _null(
             for part in rows
         ]
         (_, label, _), _, (_, _, f1) = choose_and_score(*parts, *member)
-        best += np.where(enough_k[label] & live, f1, 0.0).max(axis=1).tolist()
+        best += np.where(enough_k[label] & active, f1, 0.0).max(axis=1).tolist()
     return float(np.quantile(best, settings.null_quantile))
 
 
@@ -179,7 +179,7 @@ def _reasons(
     f1: Floats,
     null_f1: float,
     counts: list[tuple[tuple[int, int], ...]],
-    live: Mask,
+    active: Mask,
     settings: LabelSettings,
     varies: bool,
 ) -> list[str | None]:
@@ -192,7 +192,7 @@ def _reasons(
             for part, (n, n_groups) in zip(("training", "held-out"), parts, strict=True)
             if not _is_enough((n, n_groups), settings)
         ]
-        if not live[i]:
+        if not active[i]:
             reasons.append("not active on any labelled training clip")
         elif few:
             reasons.append(few[0])

@@ -70,7 +70,7 @@ def sae_tables(
         "feature_histograms": histograms(codes_cf),
         "feature_attribute_shares": _attribute_shares(job, codes_cf),
         "feature_label_counts": _label_counts(job, codes_cf),
-        "feature_neighbours": _neighbours(sae, codes_cf),
+        "feature_neighbours": _neighbours(sae, codes_cf, is_live(codes_cf, job.fit_c)),
         "listed_clips": listed,
     }
     return {
@@ -84,8 +84,7 @@ def _reconstruction(job: Job, sae: SAE, analysed: AnalysedSAE) -> tuple[dict[str
     recon = codes @ sae.w_dec_fd + sae.b_dec_d
     mean_d = states[fit_c].mean(axis=0, dtype=np.float64)
     density_f = (codes > 0).mean(axis=0)
-    alive_f = codes[fit_c].max(axis=0, initial=0) > 0
-    n_live = int(alive_f.sum())
+    n_live = int(is_live(codes, fit_c).sum())
     wanted = [sae.k, max(1, min(sae.d_model, n_live))]
     baselines = pca_fvu(states[fit_c], states[score_c], wanted) if fit_c.sum() > 1 else []
     total = float(codes.sum())
@@ -114,9 +113,9 @@ def _features(job: Job, analysed: AnalysedSAE, *, makes_map: bool, seed: int) ->
     sums = codes.sum(axis=0, dtype=np.float64)
     groups = np.unique(job.arrays.groups_c.astype(str), return_inverse=True)[1]
     n_groups = np.array([len(np.unique(groups[column])) for column in active.T])
-    alive = codes[job.fit_c].max(axis=0, initial=0) > 0
+    live = is_live(codes, job.fit_c)
     method = job.config.feature_map
-    xy = feature_map(codes * alive, method=method, seed=seed) if makes_map else np.full((len(alive), 2), np.nan)
+    xy = feature_map(codes, live, method=method, seed=seed) if makes_map else np.full((len(live), 2), np.nan)
     frame = pd.DataFrame(
         {
             "feature": np.arange(codes.shape[1]),
@@ -124,7 +123,7 @@ def _features(job: Job, analysed: AnalysedSAE, *, makes_map: bool, seed: int) ->
             "density": active.mean(axis=0),
             "mean_active": np.divide(sums, n_active, out=np.full(len(sums), np.nan), where=n_active > 0),
             "max_value": codes.max(axis=0),
-            "is_dead": ~alive,
+            "is_dead": ~live,
             "is_dense": active.mean(axis=0) > DENSE_DENSITY,
             "n_groups_active": n_groups,
             "preactivation_mean": analysed.pre_cf.mean(axis=0, dtype=np.float64),
@@ -168,15 +167,15 @@ def _labels(job: Job, codes_cf: np.ndarray, *, seed: int) -> pd.DataFrame | None
 
 
 def _attribute_shares(job: Job, codes_cf: np.ndarray) -> pd.DataFrame:
-    """Eta squared of each live feature's activation by every column with a usable number of values."""
+    """Eta squared of activation by every column with a usable number of values, for features active on any clip."""
     arrays = job.arrays
     columns = {job.corpus.group_name: arrays.groups_c, **arrays.labels, **arrays.attributes}
-    live = np.flatnonzero(codes_cf.max(axis=0) > 0)
+    heard = np.flatnonzero(codes_cf.max(axis=0) > 0)
     parts = []
     for name, values in columns.items():
         if is_categorical(values):
-            share_f = eta_squared(codes_cf[:, live], values)
-            parts.append(pd.DataFrame({"feature": live, "column_name": name, "share": share_f}).dropna())
+            share_f = eta_squared(codes_cf[:, heard], values)
+            parts.append(pd.DataFrame({"feature": heard, "column_name": name, "share": share_f}).dropna())
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
 
 
@@ -189,18 +188,24 @@ def _label_counts(job: Job, codes_cf: np.ndarray) -> pd.DataFrame:
     for label in sorted({value for value in labels_c if value is not None}):
         rows = codes_cf[labels_c == label]
         n_active = (rows > 0).sum(axis=0)
-        live = np.flatnonzero(n_active)
-        values = {"feature": live, "label": label, "n_active": n_active[live], "n_clips": len(rows)}
-        parts.append(pd.DataFrame({**values, "mean_value": rows[:, live].mean(axis=0)}))
+        heard = np.flatnonzero(n_active)
+        values = {"feature": heard, "label": label, "n_active": n_active[heard], "n_clips": len(rows)}
+        parts.append(pd.DataFrame({**values, "mean_value": rows[:, heard].mean(axis=0)}))
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
 
 
-def _neighbours(sae: SAE, codes_cf: np.ndarray) -> pd.DataFrame:
-    live_f = codes_cf.max(axis=0) > 0
+def is_live(codes_cf: np.ndarray, fit_c: np.ndarray) -> np.ndarray:
+    """(f,) whether a feature is live: active on a training clip. The others are dead, whatever held-out clips do."""
+    live_f: np.ndarray = codes_cf[fit_c].max(axis=0, initial=0) > 0
+    return live_f
+
+
+def _neighbours(sae: SAE, codes_cf: np.ndarray, live_f: np.ndarray) -> pd.DataFrame:
+    """Of live features among live features."""
     parts = []
     for kind, found in (
         ("decoder", decoder_neighbours(sae.w_dec_fd, live_f, n_top=N_NEIGHBOURS)),
-        ("lift", coactivation_lift(codes_cf, n_top=N_NEIGHBOURS)),
+        ("lift", coactivation_lift(np.where(live_f, codes_cf, 0), n_top=N_NEIGHBOURS)),
     ):
         feature, rank = np.nonzero(found.other >= 0)
         values = {

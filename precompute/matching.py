@@ -41,22 +41,23 @@ def match_features(
     """For each feature of a, the features of b with the largest |Pearson r| of activation over the training clips.
 
     Both matrices are over the same clips. `r_heldout` plays no part in the choice. A feature constant over the training
-    clips (dead) has no match and is none; `r_heldout` is NaN where either is constant over the held-out clips.
+    clips (as a dead one is) has no match and is none; `r_heldout` is NaN where either is constant over the
+    held-out clips.
     """
     train, heldout = np.asarray(train_mask_c, bool), np.asarray(heldout_mask_c, bool)
-    a_train, a_live = _unit_columns(codes_a_cf, train)
-    b_train, b_live = _unit_columns(codes_b_cf, train)
-    a_held, a_held_live = _unit_columns(codes_a_cf, heldout)
-    b_held, b_held_live = _unit_columns(codes_b_cf, heldout)
+    a_train, a_varies = _unit_columns(codes_a_cf, train)
+    b_train, b_varies = _unit_columns(codes_b_cf, train)
+    a_held, a_held_varies = _unit_columns(codes_a_cf, heldout)
+    b_held, b_held_varies = _unit_columns(codes_b_cf, heldout)
     n_top = min(n_top, b_train.shape[1])
     others, rs, helds = [], [], []
     for start in range(0, a_train.shape[1], CHUNK):
         part = slice(start, start + CHUNK)
-        r = np.where(b_live, a_train[:, part].T @ b_train, np.nan)
-        r[~a_live[part]] = np.nan
+        r = np.where(b_varies, a_train[:, part].T @ b_train, np.nan)
+        r[~a_varies[part]] = np.nan
         other, picked = _best(r, np.abs(r), n_top)
         held = np.einsum("cf,cfn->fn", a_held[:, part], b_held[:, other], optimize=True)
-        held = np.where(a_held_live[part][:, None] & b_held_live[other] & (other >= 0), held, np.nan)
+        held = np.where(a_held_varies[part][:, None] & b_held_varies[other] & (other >= 0), held, np.nan)
         others.append(other)
         rs.append(picked)
         helds.append(held)
@@ -73,13 +74,13 @@ def stability(
     """
     codes = codes_by_seed[reference]
     others = [other for i, other in enumerate(codes_by_seed) if i != reference]
-    _, live = _unit_columns(codes, np.asarray(heldout_mask_c, bool))
-    _, live_train = _unit_columns(codes, np.asarray(train_mask_c, bool))
+    _, varies = _unit_columns(codes, np.asarray(heldout_mask_c, bool))
+    _, varies_train = _unit_columns(codes, np.asarray(train_mask_c, bool))
     if not others:
         return np.full(codes.shape[1], np.nan), 0
     scores = [match_features(codes, other, train_mask_c, heldout_mask_c, n_top=1).r_heldout[:, 0] for other in others]
     mean = np.mean(np.abs(np.nan_to_num(np.array(scores), nan=0.0)), axis=0)
-    return np.where(live & live_train, mean, np.nan), len(others)
+    return np.where(varies & varies_train, mean, np.nan), len(others)
 
 
 def coactivation_lift(codes_cf: Array, n_top: int = 5, *, min_joint: int = 10, max_density: float = 0.5) -> Neighbours:
@@ -128,11 +129,11 @@ def _unit_columns(codes_cf: Array, rows: Mask) -> tuple[Floats, Mask]:
     values = np.asarray(codes_cf)[rows].astype(np.float64)
     if not len(values):
         return values, np.zeros(values.shape[1], dtype=bool)
-    live = np.ptp(values, axis=0) > 0
+    varies = np.ptp(values, axis=0) > 0
     values -= values.mean(axis=0)
     length = np.sqrt(np.einsum("cf,cf->f", values, values))
-    live &= length > 0
-    return np.where(live, values / np.where(live, length, 1.0), 0.0), live
+    varies &= length > 0
+    return np.where(varies, values / np.where(varies, length, 1.0), 0.0), varies
 
 
 def _best(values: Floats, ranking: Floats, n_top: int) -> tuple[NDArray[np.int64], Floats]:

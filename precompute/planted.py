@@ -212,11 +212,11 @@ def _best_line(codes_cf: Floats, target_c: Floats) -> tuple[int, float] | None:
     """(feature, slope) of the largest absolute correlation with a target of mean 0; None where no feature varies."""
     centred = codes_cf - codes_cf.mean(axis=0)
     spread = np.sqrt((centred**2).sum(axis=0))
-    live = spread > 1e-9 * max(float(spread.max(initial=0.0)), 1e-12)
-    if not live.any():
+    varies = spread > 1e-9 * max(float(spread.max(initial=0.0)), 1e-12)
+    if not varies.any():
         return None
     products = target_c @ centred
-    r = np.where(live, np.abs(products) / np.where(live, spread, 1.0), -1.0)
+    r = np.where(varies, np.abs(products) / np.where(varies, spread, 1.0), -1.0)
     feature = int(np.argmax(r))
     return feature, float(products[feature] / spread[feature] ** 2)
 

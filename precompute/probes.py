@@ -41,29 +41,29 @@ def fit_probes(x_cd: Array, labels_c: NDArray, *, c_grid: Sequence[float]) -> li
     classes, y = np.unique(np.asarray(labels_c, dtype=object).astype(str), return_inverse=True)
     if len(classes) < 2:
         raise ValueError(f"A probe needs at least two classes; these clips have {len(classes)}: {list(classes)}.")
-    center_d, scale_d, live_d = standardiser(x_cd)
-    turned = _principal_axes((np.asarray(x_cd, np.float64)[:, live_d] - center_d[live_d]) / scale_d[live_d])
+    center_d, scale_d, varies_d = standardiser(x_cd)
+    turned = _principal_axes((np.asarray(x_cd, np.float64)[:, varies_d] - center_d[varies_d]) / scale_d[varies_d])
     onehot = np.eye(len(classes))[y]
     start = np.zeros((turned.z.shape[1] + 1, len(classes)))
     probes = []
     for c in c_grid:
         # Two classes: scikit-learn fits one weight vector w; softmax with +-w/2 has the same penalty at C / 2.
         start = _minimise(turned, onehot, c / 2 if len(classes) == 2 else c, start)
-        weights = np.zeros((len(classes), len(live_d)))
-        weights[:, live_d] = (start[:-1] if turned.back_dr is None else turned.back_dr @ start[:-1]).T
+        weights = np.zeros((len(classes), len(varies_d)))
+        weights[:, varies_d] = (start[:-1] if turned.back_dr is None else turned.back_dr @ start[:-1]).T
         probes.append(LinearProbe(tuple(classes.tolist()), center_d, scale_d, weights, start[-1].copy()))
     return probes
 
 
 def standardiser(x_cd: Array) -> tuple[Floats, Floats, Mask]:
-    """(mean, standard deviation, live) of each column. A constant column is not live: scale 1."""
+    """(mean, standard deviation, whether it varies) of each column. A constant one has the scale 1."""
     x = np.asarray(x_cd, np.float64)
     if not len(x):
         return np.zeros(x.shape[1]), np.ones(x.shape[1]), np.zeros(x.shape[1], dtype=bool)
-    live = np.ptp(x, axis=0) > 0
-    scale = np.where(live, x.std(axis=0), 1.0)
-    live &= scale > 0  # a spread below what float64 can square
-    return x.mean(axis=0), np.where(live, scale, 1.0), live
+    varies = np.ptp(x, axis=0) > 0
+    scale = np.where(varies, x.std(axis=0), 1.0)
+    varies &= scale > 0  # a spread below what float64 can square
+    return x.mean(axis=0), np.where(varies, scale, 1.0), varies
 
 
 @dataclass(frozen=True, eq=False)

@@ -26,7 +26,7 @@ class CodeMatrix:
 def list_clips(
     matrix: CodeMatrix, pre_cf: np.ndarray, groups_c: np.ndarray, files_c: np.ndarray, *, n_top: int, seed: int
 ) -> pd.DataFrame:
-    """The listed clips of every live feature, as rows of the store's `listed_clips` (without sae_id).
+    """The listed clips of every feature that is active on any clip, as rows of `listed_clips` (without sae_id).
 
     top: the strongest, at most one a file, half of them the strongest of each group so that they are not one voice.
     interval: seeded draws from four equal intervals of the activation. random: seeded draws from all clips.
@@ -80,14 +80,14 @@ def _top_of_groups(order: np.ndarray, groups_c: np.ndarray, files_c: np.ndarray,
 
 
 def histograms(codes_cf: np.ndarray) -> pd.DataFrame:
-    """Histogram and quantiles of each live feature's non-zero activations, as rows of `feature_histograms`."""
-    live = np.flatnonzero(codes_cf.max(axis=0) > 0)
-    ranked_lc = np.sort(codes_cf[:, live].T.astype(np.float64), axis=1)
+    """Histogram and quantiles of the non-zero activations of each feature that has any: `feature_histograms`."""
+    heard = np.flatnonzero(codes_cf.max(axis=0) > 0)
+    ranked_lc = np.sort(codes_cf[:, heard].T.astype(np.float64), axis=1)
     n_clips = ranked_lc.shape[1]
     n_zero = (ranked_lc <= 0).sum(axis=1)
     largest = ranked_lc[:, -1]
     bins = np.minimum((ranked_lc / largest[:, None] * N_BINS).astype(int), N_BINS - 1)
-    counts = np.zeros((len(live), N_BINS), dtype=np.int32)
+    counts = np.zeros((len(heard), N_BINS), dtype=np.int32)
     rows, columns = np.nonzero(ranked_lc > 0)
     np.add.at(counts, (rows, bins[rows, columns]), 1)
     # Linear interpolation between order statistics, as numpy's default.
@@ -99,7 +99,7 @@ def histograms(codes_cf: np.ndarray) -> pd.DataFrame:
     edges = largest[:, None] * np.linspace(0, 1, N_BINS + 1)
     return pd.DataFrame(
         {
-            "feature": live,
+            "feature": heard,
             "n_zero": n_zero,
             "edges": list(edges.astype(np.float32)),
             "counts": list(counts),

@@ -11,11 +11,11 @@ import torch
 from explorer.sae import SAE
 
 AUX_SHARE = 1 / 32  # weight of the auxiliary loss (Gao et al., arXiv 2406.04093, section 2.2)
-DEAD_AFTER_EPOCHS = 1  # a feature silent for so many epochs learns from the residual and is given a clip
+SILENT_AFTER_EPOCHS = 1  # a feature silent for so many epochs learns from the residual and is given a clip
 NEW_SHARE = 4  # of a clip's k places, at most one in so many goes to newcomers at a time
 MARGIN = 0.05  # by which a newcomer beats the k-th activation, as a share of the mean k-th
 GIVE_UNTIL = 0.7  # share of the epochs after which the rest settles undisturbed, unless few are silent
-FEW_DEAD = 0.15
+FEW_SILENT = 0.15
 STEPS_BETWEEN = 8  # two rounds of newcomers, so that one settles before the next comes
 MIN_STEPS = 4  # in an epoch, however few the clips are
 LOOKED_AT = 512  # clips among which a silent feature looks for the one where it comes nearest to the top k
@@ -86,9 +86,9 @@ def train_sound(
             fired[indices[values > 0]] = True
             error = batch - recon
             loss = error.square().mean()
-            dead = silent_for >= DEAD_AFTER_EPOCHS
-            if bool(dead.any()):
-                loss = loss + AUX_SHARE * _aux_loss(error.detach(), pre, dead, w_dec, settings)
+            silent = silent_for >= SILENT_AFTER_EPOCHS
+            if bool(silent.any()):
+                loss = loss + AUX_SHARE * _aux_loss(error.detach(), pre, silent, w_dec, settings)
             optimiser.zero_grad(set_to_none=True)
             loss.backward()
             torch.nn.utils.clip_grad_norm_([w_enc, b_enc, w_dec, b_dec], MAX_GRADIENT)
@@ -99,11 +99,11 @@ def train_sound(
             losses.append(float(error.detach().square().mean()))
         silent_for = torch.where(fired, torch.zeros_like(silent_for), silent_for + 1)
         curve.append(CurvePoint(epoch, float(np.mean(losses)), float((~fired).float().mean())))
-        dead = torch.nonzero(silent_for >= DEAD_AFTER_EPOCHS).flatten()
-        is_late = epoch >= GIVE_UNTIL * settings.epochs and len(dead) > FEW_DEAD * settings.n_features
-        if len(dead) and not is_late and epoch % rest == 0:
+        silent = torch.nonzero(silent_for >= SILENT_AFTER_EPOCHS).flatten()
+        is_late = epoch >= GIVE_UNTIL * settings.epochs and len(silent) > FEW_SILENT * settings.n_features
+        if len(silent) and not is_late and epoch % rest == 0:
             looked_at = states[torch.randperm(n_clips, generator=generator)[:LOOKED_AT].to(device)]
-            _give_clips(dead, looked_at - b_dec, w_enc, b_enc, settings.k)
+            _give_clips(silent, looked_at - b_dec, w_enc, b_enc, settings.k)
         if progress is not None:
             progress(epoch + 1, settings.epochs)
     arrays = [tensor.detach().cpu().numpy().astype(np.float64) for tensor in (w_enc, b_enc, w_dec, b_dec)]
@@ -131,14 +131,14 @@ def _decode(values: torch.Tensor, indices: torch.Tensor, w_dec: torch.Tensor) ->
 
 
 @torch.no_grad()
-def _give_clips(dead: torch.Tensor, centred: torch.Tensor, w_enc: torch.Tensor, b_enc: torch.Tensor, k: int) -> None:
+def _give_clips(silent: torch.Tensor, centred: torch.Tensor, w_enc: torch.Tensor, b_enc: torch.Tensor, k: int) -> None:
     """Raise silent features' biases by just what they lack on the clip where they come nearest to the top k.
 
     Nearest first, and few on one clip at a time: more would push out the features that do the work.
     """
     pre = centred @ w_enc + b_enc
     kth = torch.topk(torch.relu(pre), k, dim=1).values[:, -1:]
-    gap, clip = (kth - pre[:, dead]).min(dim=0)
+    gap, clip = (kth - pre[:, silent]).min(dim=0)
     order = torch.argsort(gap)
     taken = [0] * len(centred)
     rows = []
@@ -146,15 +146,15 @@ def _give_clips(dead: torch.Tensor, centred: torch.Tensor, w_enc: torch.Tensor, 
         if taken[at] < k // NEW_SHARE:
             taken[at] += 1
             rows.append(row)
-    b_enc[dead[rows]] += gap[rows].clamp_min(0) + MARGIN * kth.mean()
+    b_enc[silent[rows]] += gap[rows].clamp_min(0) + MARGIN * kth.mean()
 
 
 def _aux_loss(
-    error: torch.Tensor, pre: torch.Tensor, dead: torch.Tensor, w_dec: torch.Tensor, settings: TrainSettings
+    error: torch.Tensor, pre: torch.Tensor, silent: torch.Tensor, w_dec: torch.Tensor, settings: TrainSettings
 ) -> torch.Tensor:
     """How badly the strongest silent features reconstruct what the others left over."""
-    masked = pre.masked_fill(~dead, float("-inf"))
-    values, indices = torch.topk(masked, min(max(settings.k, error.shape[1] // 2), int(dead.sum())), dim=1)
+    masked = pre.masked_fill(~silent, float("-inf"))
+    values, indices = torch.topk(masked, min(max(settings.k, error.shape[1] // 2), int(silent.sum())), dim=1)
     return (error - _decode(torch.relu(values), indices, w_dec)).square().mean()
 
 

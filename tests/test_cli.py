@@ -288,7 +288,7 @@ def test_one_sae_is_written_for_saelens(say: Say, tiny_store: Path, tmp_path: Pa
     sae_id = open_store(tiny_store).query("SELECT sae_id FROM saes LIMIT 1")["sae_id"].iloc[0]
     code, _, _ = say("export-sae", "--store", tiny_store, "--sae", sae_id, "--out", tmp_path / "out")
     assert code == EXIT_OK
-    assert {path.name for path in (tmp_path / "out").iterdir()} == {"cfg.json", "sae_weights.safetensors"}
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"cfg.json", "sae_weights.safetensors", "README.md"}
     code, _, err = say("export-sae", "--store", tiny_store, "--sae", "nothing", "--out", tmp_path / "out")
     assert code == EXIT_FAILED and "no SAE 'nothing'" in err
 

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
 import pytest
-from safetensors.numpy import load_file
 
 from explorer.errors import StoreError
-from explorer.sae import SAE, export_for_saelens, feature_trace, load_sae, make_sae_id, top_k_codes
+from explorer.sae import SAE, feature_trace, load_sae, make_sae_id, top_k_codes
 
 
 @pytest.fixture
@@ -69,15 +67,6 @@ def test_shapes_and_k_are_checked(sae: SAE) -> None:
         SAE(sae.w_enc_df, sae.b_enc_f, sae.w_dec_fd, sae.b_dec_d, 17, {})
     with pytest.raises(StoreError, match="do not fit"):
         SAE(sae.w_enc_df, sae.b_enc_f[:3], sae.w_dec_fd, sae.b_dec_d, 4, {})
-
-
-def test_the_export_has_the_names_and_shapes_of_saelens(sae: SAE, tmp_path: Path) -> None:
-    export_for_saelens(sae, tmp_path)
-    config = json.loads((tmp_path / "cfg.json").read_text())
-    weights = load_file(tmp_path / "sae_weights.safetensors")
-    assert config["architecture"] == "topk" and config["k"] == 4 and config["apply_b_dec_to_input"]
-    assert weights["W_enc"].shape == (config["d_in"], config["d_sae"])
-    assert weights["W_dec"].shape == (config["d_sae"], config["d_in"])
 
 
 def test_the_id_depends_on_everything_it_is_made_of() -> None:
