@@ -260,7 +260,9 @@ def test_text_from_outside_is_nfc_and_two_forms_of_a_name_are_two_files(tmp_path
     loose, one = "Zoe\u0301", "Zo\u00e9"
     for n, name in enumerate((f"{loose}/a.wav", f"{one}/a.wav", f"{loose}.wav", f"{one}.wav", f"{loose}2.wav")):
         sound(tmp_path / name, seed=n)
+    tmp_path = tmp_path.rename(tmp_path.with_name(loose))
     corpus = read_corpus("folder", tmp_path)
+    assert corpus.name == one
     texts = [text for clip in corpus.clips for text in (clip.file.relative, clip.title, clip.group, clip.label or "")]
     assert all(unicodedata.is_normalized("NFC", text) for text in texts)
     assert {file.relative: file.path.relative_to(tmp_path).as_posix() for file in corpus.files} == {

@@ -138,8 +138,8 @@ class Corpus:
 
 
 def corpus_name(root: Path) -> str:
-    """What a corpus is called: its folder's own name."""
-    return root.resolve().name
+    """What a corpus is called: its folder's own name, NFC."""
+    return unicodedata.normalize("NFC", root.resolve().name)
 
 
 def short_hash(text: str, n_digits: int) -> str:
