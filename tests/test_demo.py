@@ -55,6 +55,12 @@ def test_a_built_demo_is_known_until_an_encoder_changes(encoders: Path, tiny_sto
     assert not demo.is_built(config)
     (store / demo.DEMO_SOURCES).mkdir()
     demo.remember_built(config)
+    assert demo.is_built(config) and demo.is_built(demo.demo_config(store, n_workers=1))
+    gone = (next((store / "files").glob("preview-*")), next((store / "artefacts" / "lasso").iterdir()))
+    for path in gone:
+        path.rename(tmp_path / "away")
+        assert not demo.is_built(config), path
+        (tmp_path / "away").rename(path)
     assert demo.is_built(config)
     write_random_checkpoint("hubert", encoders / "hubert", size="small", seed=5)
     assert not demo.is_built(demo.demo_config(store))
