@@ -61,7 +61,8 @@ def _run(store: Store, run: dict[str, Any], runs: pd.DataFrame) -> None:
     finished = run["finished_at"] if is_defined(run["finished_at"]) else "not recorded as finished"
     caption(f"Preset {run['preset']} · {count(run['n_clips'], 'clip')} · {run['started_at']} to {finished}")
     if is_defined(run["command"]):
-        st.code(str(run["command"]), language="bash", wrap_lines=True)
+        caption("Command, as this store recorded it:")
+        st.text(str(run["command"]))  # a store may be anybody's: nothing to copy with a click
     if is_defined(run["summary"]):
         st.text(str(run["summary"]))
     with st.container(key="so-split"):

@@ -240,7 +240,7 @@ def test_runs_show_the_command_and_every_skipped_file(
     test = at("runs", tiny_store, monkeypatch)
     no_trouble(test)
     run = store.query("SELECT * FROM runs ORDER BY started_at DESC").iloc[0]
-    assert run["command"] in [code.value for code in test.code]
+    assert run["command"] in [text.value for text in test.text]
     skipped = store.query("SELECT path FROM skipped_files")
     shown = [frame.value for frame in test.dataframe if "Reason" in frame.value.columns]
     assert sorted(path for frame in shown for path in frame["Path"]) == sorted(skipped["path"])
