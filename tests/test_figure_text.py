@@ -77,3 +77,14 @@ def test_a_group_without_a_best_factor_says_none() -> None:
 
 def test_quotation_marks_stay_as_they_are() -> None:
     assert shown('it\'s "so"') == 'it\'s "so"'
+
+
+def test_a_long_class_has_a_short_tick_and_is_whole_on_hover() -> None:
+    long = "a" * 400
+    rows = pd.DataFrame([(long, long, 3), ("b", "b", 1)], columns=["true_class", "predicted_class", "n"])
+    fig = classes.confusion_matrix(rows, False)
+    assert max(len(text) for text in (*fig.layout.xaxis.ticktext, *fig.layout.yaxis.ticktext)) <= 28
+    assert long in fig.data[0].hovertext[0][0] and long in fig.data[0].x
+    recall = pd.DataFrame([{"class": long, "recall": 0.5, "precision": 0.5, "f1": 0.5, "n": 30, "reason": None}])
+    bars = classes.class_recall(recall, False, "#009E73")
+    assert len(bars.layout.yaxis.ticktext[0]) <= 28 and long in bars.data[0].hovertext[0]

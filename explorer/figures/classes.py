@@ -6,7 +6,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from explorer.figures.theme import base_layout, palette, shown, with_alpha
-from explorer.text import count, is_defined, number, or_none_stored, percent, series_name
+from explorer.text import count, is_defined, number, or_none_stored, percent, series_name, shortened
 
 
 def confusion_matrix(
@@ -56,6 +56,9 @@ def confusion_matrix(
     base_layout(fig, dark)
     fig.update_xaxes(title_text="predicted", type="category", showgrid=False, tickangle=-40)
     fig.update_yaxes(title_text="true", type="category", autorange="reversed", showgrid=False)
+    ticks = {"tickvals": names, "ticktext": [shown(shortened(name)) for name in classes]}
+    fig.update_xaxes(**ticks)
+    fig.update_yaxes(**ticks)
     fig.update_layout(height=max(240, 90 + 26 * len(classes)), margin={"t": 6})
     if selected[0] in classes and selected[1] in classes:
         row, column = classes.index(selected[0]), classes.index(selected[1])
@@ -91,7 +94,10 @@ def class_recall(classes: pd.DataFrame, dark: bool, color: str) -> go.Figure:
         )
     base_layout(fig, dark)
     fig.update_xaxes(title_text="recall", range=[0, 1.28], tickvals=[0, 0.25, 0.5, 0.75, 1])
-    fig.update_yaxes(type="category", autorange="reversed", showgrid=False)
+    fig.update_yaxes(
+        type="category", autorange="reversed", showgrid=False, tickvals=[shown(name) for name in classes["class"]],
+        ticktext=[shown(shortened(name)) for name in classes["class"]],
+    )  # fmt: skip
     fig.update_layout(height=max(240, 90 + 26 * len(classes)), bargap=0.35, showlegend=False, margin={"t": 6, "r": 40})
     return fig
 

@@ -227,4 +227,5 @@ def label_sentence(row: dict[str, Any], facts: CorpusFacts) -> tuple[str | None,
             f"(F1 {number(row['label_f1'])}; chance {number(row['label_null_f1'])})"
         )
     reason = row["label_reason"]
-    return None, f"no {name} label: {reason}" if reason else f"no {name} label"
+    none = "no label" if name == "label" else f"no {name} label"
+    return None, f"{none}: {reason}" if reason else none
