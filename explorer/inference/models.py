@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from explorer.audio import Waveform
+from explorer.encoders.library import require
 from explorer.errors import EncoderError
 from explorer.inference.checkpoints import Missing, Place, find_place
 from explorer.inference.requests import Encoded, EncodeRequest, FindRequest, LayerStates, Request, WarmRequest
@@ -50,8 +51,7 @@ class Models:
 
     def warm_up(self, request: WarmRequest) -> None:
         """Load encoders, and openSMILE, before a sound is there. What is not at hand is told with the sound."""
-        import torch
-
+        torch = require("torch", "encoders")
         from explorer.factors import functionals
 
         for encoder in request.encoders:
@@ -62,8 +62,7 @@ class Models:
 
     def encode(self, request: EncodeRequest) -> Encoded:
         """The states of a request; on the CPU, with a note, where the GPU's memory is full. Raises ExplorerError."""
-        import torch
-
+        torch = require("torch", "encoders")
         with suppress(torch.OutOfMemoryError):
             return self._encode_on(request, request.device, "")
         self._encoders.clear()  # behind the block: inside it the error still holds what filled the memory
