@@ -213,7 +213,7 @@ def test_sparsity_panel_draws_every_seed_their_mean_and_their_range() -> None:
     control = next(trace for trace in fig.data if trace.name == "HuBERT L3, control")
     assert list(control.y) == pytest.approx([0.3, 0.3])
     words = marks.text[0]
-    assert all(part in words for part in ("k 25 of D = 100", "seed 0", "SAE s0", "run r1", "held-out"))
+    assert all(part in words for part in ("k = 25 of 100", "seed 0", "SAE s0", "run r1", "held-out"))
 
 
 def test_sparsity_panel_leaves_out_what_is_undefined() -> None:
