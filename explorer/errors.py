@@ -44,11 +44,15 @@ class NotInStoreError(StoreError):
     """An encoder, layer, SAE, feature or clip that this store does not hold."""
 
 
+class InstallError(ExplorerError):
+    """A package that is missing, of another release than needed, or that does not load beside the others."""
+
+
 class ModelProcessError(ExplorerError):
     """The process that holds the models stopped, or a request to it was given up."""
 
 
-class MissingPackageError(ExplorerError):
+class MissingPackageError(InstallError):
     """A package that only some uses need is not installed, or does not load."""
 
     @classmethod

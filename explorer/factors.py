@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from explorer.audio import SILENT_RMS, Waveform, load_waveform
+from explorer.environment import require
 from explorer.factor_table import FACTOR_GROUPS, FACTOR_NAMES, FACTORS, Factor, factor_group, paper_group
 
 if TYPE_CHECKING:
@@ -68,11 +69,10 @@ class LowLevelDescriptors(NamedTuple):
 
 @cache
 def _smile(level: str) -> opensmile.Smile:
-    import opensmile
-
-    return opensmile.Smile(
-        feature_set=opensmile.FeatureSet.eGeMAPSv02,
-        feature_level=opensmile.FeatureLevel(level),
+    library = require("opensmile", "acoustic factors and contours")
+    return library.Smile(
+        feature_set=library.FeatureSet.eGeMAPSv02,
+        feature_level=library.FeatureLevel(level),
         num_workers=1,
     )
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import streamlit as st
 
+from explorer.environment import missing_for_models
 from explorer.errors import EncoderError, ExplorerError, ModelProcessError
 from explorer.inference import nearness_of
 from explorer.inference.requests import Encoded
@@ -41,6 +42,13 @@ def main() -> None:
         "Live", "Put any sound in and see how the models respond. It stays in memory and is gone after your visit.",
         encoder_ids=encoders_of(store, [str(sae["sae_id"]), *_asked_beside(sae)]),
     )  # fmt: skip
+    if missing := missing_for_models():
+        empty_state(
+            f"Reading new sounds needs {', '.join(missing)}, and this installation is for browsing only.",
+            "Install everything with: pip install -r requirements.txt (6 GB, or 2 GB with a CPU build of torch). "
+            "Then start the app again. Every other page works as it is.",
+        )
+        return
     sound = choose_sound(store)
     sae_ids = _choose_saes(store, sae)
     if sound is None:

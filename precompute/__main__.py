@@ -5,11 +5,13 @@ from __future__ import annotations
 import argparse
 import contextlib
 import logging
+import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from explorer.environment import BROWSE, FULL, app_script, browse_command, check_environment, explained_imports
 from explorer.errors import ConfigError, ExplorerError, StoreBusyError
 from precompute.config import RunConfig, make_config, read_toml
 from precompute.memory import keep_freed_memory
@@ -66,6 +68,11 @@ def build_parser() -> argparse.ArgumentParser:
         commands.add_parser(name, help=text).add_argument(
             "--store", type=Path, required=True, help="folder of the store"
         )
+    browse = commands.add_parser("browse", help="open the app on a store")
+    browse.add_argument("--store", type=Path, required=True, help="folder of the store")
+    browse.add_argument(
+        "--port", type=int, default=None, help="the port to serve on (default: 8501, or the next free one)"
+    )
     export = commands.add_parser("export-sae", help="write one SAE as a folder that SAELens opens")
     export.add_argument("--store", type=Path, required=True, help="folder of the store")
     export.add_argument("--sae", required=True, help="the sae_id")
@@ -149,7 +156,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.getLogger("precompute").setLevel(level)
     keep_freed_memory()
     try:
-        with stopped_by_signals():
+        needs = BROWSE if command == "browse" else FULL
+        for sentence in check_environment(needs):
+            sys.stderr.write(f"note: {sentence} This was not tested.\n")
+        with stopped_by_signals(), explained_imports(needs):
             lines = _lines_of(command, options)
     except StoreBusyError as error:
         return _fail(error, EXIT_BUSY)
@@ -167,6 +177,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _lines_of(command: str, options: dict[str, Any]) -> list[str]:
     """Do what the command says. Returns what there is to print when all is done."""
+    if command == "browse":
+        return _browse(**options)
     if command == "demo" and _show_built_demo(**options):
         return []
     from precompute import commands  # after --help and a finished demo: it imports torch
@@ -188,13 +200,23 @@ def _run_config(options: dict[str, Any]) -> RunConfig:
     return make_config({**from_file, **given})
 
 
+def _browse(store: Path, port: int | None) -> list[str]:
+    """Serve the app until it is closed."""
+    words = [sys.executable, "-m", "streamlit", "run", str(app_script())]
+    words += [] if port is None else ["--server.port", str(port)]
+    status = subprocess.run([*words, "--", "--store", str(store.resolve())], check=False).returncode  # noqa: S603
+    if status:
+        raise ConfigError(f"The app ended with status {status}; its last lines say why.")
+    return []
+
+
 def _show_built_demo(store: Path, *, open: bool, n_workers: int) -> bool:
     """Whether the demo is built already; then say where, and with `open` stay with the app until it is closed."""
     from precompute import demo
 
     if not demo.is_built(demo.demo_config(store, n_workers=n_workers)):
         return False
-    sys.stdout.write(f"The demo is in {store}. Browse it with:\n  streamlit run app.py -- --store {store}\n")
+    sys.stdout.write(f"The demo is in {store}. Browse it with:\n  {browse_command(store)}\n")
     sys.stdout.flush()
     with demo.opened_app(store, is_wanted=open) as app:
         app.open()

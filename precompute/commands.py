@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from explorer.encoders import ENCODERS
+from explorer.environment import browse_command
 from explorer.errors import ConfigError
 from explorer.queries.sae_facts import fetch_sae_facts
 from explorer.sae import export_for_saelens, load_sae
@@ -49,7 +50,7 @@ def _report(summary: RunSummary, config: RunConfig) -> list[str]:
         lines.append(f"Note: {corpus.note}")
     lines += skipped_lines(corpus.skipped)
     lines += [summary.where_the_time_went, f"Store: {config.store}, generation {summary.generation}. Browse it with:"]
-    return [*lines, f"  streamlit run app.py -- --store {config.store}"]
+    return [*lines, f"  {browse_command(config.store)}"]
 
 
 def skipped_lines(skipped: Sequence[Skipped]) -> list[str]:

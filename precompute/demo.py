@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from explorer.environment import app_script
 from explorer.errors import ExplorerError, StoreError
 from explorer.store import POINTER, SCHEMA_VERSION, open_store
 from explorer.store.disk import read_small, replace_text
@@ -25,7 +26,6 @@ from precompute.verify import verify
 NAMES = ("hubert", "mert", "wavlm", "ast")
 ENCODERS = Path(__file__).parent / "demo_encoders"
 BUILT = "built.json"
-APP = Path(__file__).parent.parent / "app.py"
 
 
 def demo_config(store: Path, *, n_workers: int = 0) -> RunConfig:
@@ -131,9 +131,9 @@ class App:
         """Start it, unless it runs already or is not wanted."""
         if self._is_wanted and self._process is None:
             log.info("The store can be browsed: the app opens. What is still computed appears there as it is done.")
-            words = ["-m", "streamlit", "run", str(APP), "--server.showEmailPrompt=false"]
+            words = ["-m", "streamlit", "run", str(app_script()), "--server.showEmailPrompt=false"]
             words += ["--", "--store", str(self._store.resolve())]
-            self._process = subprocess.Popen([sys.executable, *words], cwd=APP.parent)  # noqa: S603
+            self._process = subprocess.Popen([sys.executable, *words])  # noqa: S603
 
     def wait(self) -> None:
         """Until it is closed; at once where it does not run."""

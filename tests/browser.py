@@ -59,15 +59,16 @@ def running_app(
     base: str = "",
     variables: Mapping[str, str] | None = None,
     script: str = "app.py",
+    python: str = sys.executable,
 ) -> Iterator[Server]:
-    """`streamlit run` of app.py or another script on a free port, below the path `base` ('/x/lab'), with
-    `store` named on the command line and these environment variables; its log lies in `folder`."""
+    """`streamlit run` of app.py or another script on a free port, below the path `base` ('/x/lab'), with `store` named
+    on the command line, these environment variables and this Python; its log lies in `folder`."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     log = folder / "server.log"
     command = [
-        sys.executable,
+        python,
         "-m",
         "streamlit",
         "run",

@@ -59,7 +59,7 @@ HEAVY = ("torch", "torchaudio", "transformers", "opensmile", "umap", "numba")
 # Parts, so that this file does not hold what it forbids.
 MACHINE_PATHS = tuple(f"/{name}/" for name in ("work", "root"))
 TEXT_SUFFIXES = {".py", ".md", ".toml", ".txt", ".sql", ".js", ".css", ".html", ".sh", ".yml", ".yaml", ".json", ""}
-NOT_OURS = {".git", ".venv", "venv", "build", "demo_store", "__pycache__", "node_modules"}
+NOT_OURS = {".git", ".venv", ".venv-browse", "venv", "build", "demo_store", "__pycache__", "node_modules"}
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Refuse a test report in which browser tests were skipped or none ran. Usage: check_report.py build/tests.xml
+"""Refuse a test report in which tests of the browser, the browse-only installation or SAELens were skipped. Usage: check_report.py build/tests.xml
 
 `make test` runs this where SONOSCOPE_REQUIRE_BROWSER=1, so that a missing browser cannot pass for a success.
 """
@@ -9,7 +9,7 @@ import sys
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
-WORDS = ("browser", "chromium", "playwright")
+WORDS = ("browser", "chromium", "playwright", "browse-only", "sae-lens")
 
 
 def complaints(report: Path) -> list[str]:

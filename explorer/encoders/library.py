@@ -12,7 +12,7 @@ import sys
 import threading
 from typing import Any
 
-from explorer.errors import MissingPackageError
+from explorer.environment import require
 
 _TORCHAUDIO = "torchaudio"
 _DOES_NOT_LOAD = (ImportError, OSError, RuntimeError, AttributeError)
@@ -26,19 +26,6 @@ def load_transformers() -> Any:
         require("torch", "encoders")
         hide_broken_torchaudio()
         return require("transformers", "encoders")
-
-
-def require(package: str, used_for: str) -> Any:
-    """The imported package. Raises MissingPackageError, which names what it is used for, where it does not import."""
-    try:
-        return importlib.import_module(package)
-    except ModuleNotFoundError as error:
-        if error.name != package:
-            raise MissingPackageError.of(str(error.name), used_for) from error
-        raise MissingPackageError.of(package, used_for) from error
-    except (ImportError, OSError) as error:
-        lines = str(error).splitlines() or [type(error).__name__]
-        raise MissingPackageError.of(package, used_for, lines[0].strip()) from error
 
 
 def hide_broken_torchaudio() -> bool:
