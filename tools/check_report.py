@@ -1,6 +1,7 @@
 """Refuse a test report in which tests of the browser, the browse-only installation or SAELens were skipped.
 
-Usage: check_report.py build/tests.xml. `make test` runs this where SONOSCOPE_REQUIRE_BROWSER=1, so that a missing browser cannot pass for a success.
+Usage: check_report.py build/tests.xml. `make test` runs this where SONOSCOPE_REQUIRE_BROWSER=1, so that what is missing
+cannot pass for a success.
 """
 
 from __future__ import annotations
