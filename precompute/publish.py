@@ -29,8 +29,10 @@ from precompute.manifest import UNSEALED, content_hashes, sha256_of
 from precompute.references import current_references, mark_references
 from precompute.run_records import damage, recorded_runs
 from precompute.summary import finish_tables
+from precompute.table_checks import check_table, check_together, tables_of
 
 NEEDED = {"clips": {"clip_id", "clip_index"}, "factor_values": {"clip_id", "factor_index"}}
+NEEDED_BY = {"saes": {"features": {"sae_id", "feature"}}, "factor_scores": {"representations": {"representation_id"}}}
 UNIQUE = {
     "encoders": ["encoder_id"],
     "representations": ["representation_id"],
@@ -75,14 +77,15 @@ def publish(store: Path, *, mend: bool = False, artefacts: Artefacts | None = No
     check_folder(store / FILES)
     bundles = _latest(_whole_bundles(artefacts, runs, mend=mend))
     with explained(store), new_generation(store) as writer:
-        tables = _collect(bundles)
+        tables = _collect(store, bundles)
         tables["generation_files"] = _publish_files(store, bundles)
         tables["runs"] = pd.DataFrame([_run_row(record) for record in runs])
         timings = [{"run_id": record["run_id"], **timing} for record in runs for timing in record["timings"]]
         tables["run_timings"] = pd.DataFrame(timings)
-        if "saes" in tables:
-            tables["saes"] = mark_references(tables["saes"], current_references(artefacts, runs))
-        finish_tables(tables, runs)
+        with tables_of(store):
+            if "saes" in tables:
+                tables["saes"] = mark_references(tables["saes"], current_references(artefacts, runs))
+            finish_tables(tables, runs)
         facts = {**runs[-1]["meta"], "schema_version": SCHEMA_VERSION, "generation": writer.generation}
         facts["created_at"] = datetime.now(UTC).isoformat(timespec="seconds")
         _write(writer, tables, facts)
@@ -138,7 +141,7 @@ def _latest(bundles: Sequence[Bundle]) -> list[Bundle]:
     return list(last.values())
 
 
-def _collect(bundles: Sequence[Bundle]) -> dict[str, pd.DataFrame]:
+def _collect(store: Path, bundles: Sequence[Bundle]) -> dict[str, pd.DataFrame]:
     wanted = [(bundle, name) for bundle in bundles for name in bundle.tables() if not name.startswith(CONTENT)]
     for bundle, name in wanted:
         if name not in table_columns() and name not in NOT_TABLES:
@@ -150,10 +153,10 @@ def _collect(bundles: Sequence[Bundle]) -> dict[str, pd.DataFrame]:
     tables = {}
     for name, frames in parts.items():
         rows = pd.concat(frames, ignore_index=True) if len(frames) > 1 else frames[0]
+        check_table(store, name, rows, UNIQUE.get(name, ()))
         tables[name] = rows.drop_duplicates(UNIQUE[name], keep="last") if name in UNIQUE else rows
-    for name, columns in NEEDED.items():
-        if name not in tables or not columns.issubset(tables[name].columns):
-            raise StoreError(f"The artefacts hold no table {name} as a run leaves it. {RUN_AGAIN}")
+    needed = [more for name, more in NEEDED_BY.items() if name in tables]
+    check_together(store, tables, dict(pair for each in (NEEDED, *needed) for pair in each.items()))
     values = tables["factor_values"]
     index = tables["clips"].set_index("clip_id")["clip_index"]
     values = values.assign(clip_index=values["clip_id"].map(index)).dropna(subset=["clip_index"])

@@ -88,6 +88,7 @@ def _record(path: Path) -> dict[str, Any]:
             raise ValueError("it is no regular file")
         record = json.loads(read_small(path, _MAX_BYTES).decode("utf-8"))
         _check(record, path.stem)
+        record = json.loads(json.dumps(record, ensure_ascii=False).encode("utf-8", "replace"))  # half a character: '?'
     except (OSError, ValueError, RecursionError) as error:
         raise StoreError(
             f"The record of a run, {path}, is damaged ({shown(str(error))}). Delete it, and run the same "

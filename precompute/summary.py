@@ -110,20 +110,23 @@ def describe_features(
     return features.merge(pd.concat(parts), on=["sae_id", "feature"], how="left")
 
 
-def _dense_weights(rows: pd.DataFrame) -> np.ndarray:
-    weights_fg = np.zeros((int(rows["dim"].max()) + 1, len(FACTORS)))
-    weights_fg[rows["dim"].to_numpy(dtype=int), rows["factor_index"].to_numpy(dtype=int)] = rows["weight"]
-    return weights_fg
+def _dense_weights(rows: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+    """(features that have a weight, their weights of all factors): a feature without one adds nothing."""
+    features, place = np.unique(rows["dim"].to_numpy(dtype=int), return_inverse=True)
+    weights_fg = np.zeros((len(features), len(FACTORS)))
+    weights_fg[place, rows["factor_index"].to_numpy(dtype=int)] = rows["weight"]
+    return features, weights_fg
 
 
 def _disentanglement_rows(sae_id: str, rows: pd.DataFrame) -> pd.DataFrame:
-    per_feature, _ = disentanglement(_dense_weights(rows))
-    known = np.flatnonzero(np.isfinite(per_feature))
-    return pd.DataFrame({"sae_id": sae_id, "feature": known, "disentanglement": per_feature[known]})
+    features, weights_fg = _dense_weights(rows)
+    per_feature, _ = disentanglement(weights_fg)
+    known = np.isfinite(per_feature)
+    return pd.DataFrame({"sae_id": sae_id, "feature": features[known], "disentanglement": per_feature[known]})
 
 
 def _weighted_disentanglement(sae: pd.Series, weights: pd.DataFrame | None) -> float:
     if weights is None:
         return float("nan")
     rows = weights[(weights["representation_id"] == sae["sae_id"]) & (weights["protocol"] == sae["protocol"])]
-    return disentanglement(_dense_weights(rows))[1] if len(rows) else float("nan")
+    return disentanglement(_dense_weights(rows)[1])[1] if len(rows) else float("nan")

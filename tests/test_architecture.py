@@ -40,7 +40,7 @@ _FLOORS = """
     / artefacts manifest shards job memory reporting processes corpus_stage factor_stage factor_worker encode_stage
     hidden_states probe_stage sae_stage feature_tables trace_stage lasso_stage match_stage planted_stage
     / pipeline encoder_run encoder_choice layer_choice places lock plan provenance publish verify run_records summary
-    references diagnostics
+    table_checks references diagnostics
     / __main__ commands demo
 """
 FLOORS = tuple(tuple(names.split()) for names in _FLOORS.split("/"))

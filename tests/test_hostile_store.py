@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 
 from explorer.errors import ExplorerError
-from explorer.store import open_store
+from explorer.store import current_generation, open_store
 from precompute.artefacts import Artefacts
 from precompute.commands import publish, status, verify
 from precompute.manifest import MANIFEST, seal
@@ -150,6 +150,79 @@ def outside(home: Path, store: Path) -> dict[str, bytes]:
     """All that is not the store's, what its links lead to included."""
     inside = store.relative_to(home).as_posix()
     return {path: content for path, content in contents(home).items() if not path.startswith(inside)}
+
+
+def seal_tables(store: Path, tables: dict[str, dict[str, list[object]]]) -> None:
+    bundle = store / "artefacts" / "factors" / "odd0"
+    bundle.mkdir()
+    for name, columns in tables.items():
+        pd.DataFrame(columns).to_parquet(bundle / f"{name}.parquet")
+    seal(bundle)
+    rename_bundle(store, "factors", "odd0")
+
+
+_SAE: dict[str, list[object]] = {
+    "sae_id": ["s"], "encoder_id": ["e"], "layer": [1], "protocol": ["held-out"], "is_reference": [True], "seed": [0],
+    "run_id": ["r"], "k": [1], "n_features": [4], "sparsity": [0.5], "n_epochs": [1], "mse_heldout": [0.1],
+    "dense_mass": [0.1], "n_dead": [0], "l0_mean": [1.0], "n_train_clips": [4], "n_live": [4],
+}  # fmt: skip
+_SCORE: dict[str, list[object]] = {
+    "representation_id": ["s"], "protocol": ["held-out"], "factor_index": [0], "r2": [0.5], "r2_permuted": [0.1],
+    "completeness": [1.0], "effective_codes": [1.0], "completeness_d": [4],
+}  # fmt: skip
+_WEIGHT: dict[str, list[object]] = {
+    "representation_id": ["s"], "protocol": ["held-out"], "factor_index": [0], "dim": [0], "weight": [0.5]
+}  # fmt: skip
+_WHOLE: dict[str, dict[str, list[object]]] = {
+    "saes": _SAE, "features": {"sae_id": ["s"], "feature": [0]}, "factor_scores": _SCORE, "lasso_weights": _WEIGHT,
+    "representations": {"representation_id": ["s"], "kind": ["codes"]},
+}  # fmt: skip
+NONSENSE: dict[str, tuple[str, dict[str, list[object]] | None]] = {
+    "two clips of one name": ("clips", {"clip_id": ["c", "c"], "clip_index": [8, 9]}),
+    "lists for names": ("encoders", {"encoder_id": [[1, 2]]}),
+    "rows without a name": ("encoders", {"display_name": ["x"]}),
+    "a factor that is none": ("lasso_weights", {**_WEIGHT, "factor_index": [9999]}),
+    "a factor before the first": ("factor_scores", {**_SCORE, "factor_index": [-1]}),
+    "a feature before the first": ("lasso_weights", {**_WEIGHT, "dim": [-5]}),
+    "weights that are words": ("lasso_weights", {**_WEIGHT, "weight": ["x"]}),
+    "weights that are none": ("lasso_weights", {**_WEIGHT, "weight": [float("nan")]}),
+    "scores that are words": ("factor_scores", {**_SCORE, "r2": ["x"]}),
+    "an endless place": ("factor_values", {"clip_id": ["c0"], "factor_index": [float("inf")], "value": [1.0]}),
+    "no features": ("features", None),
+    "no representations": ("representations", None),
+    "SAEs of few columns": ("saes", {"sae_id": ["s"], "encoder_id": ["e"], "layer": [1], "protocol": ["held-out"]}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("nonsense", NONSENSE)
+def test_sealed_nonsense_is_not_published_and_said(home: Path, nonsense: str) -> None:
+    """Bundles whose manifests are right and whose values are not."""
+    store = home / "down" / "stores" / "store"
+    name, columns = NONSENSE[nonsense]
+    tables = {table: rows for table, rows in _WHOLE.items() if table != name}
+    seal_tables(store, tables if columns is None else {**tables, name: columns})
+    with pytest.raises(ExplorerError, match="Nothing was published: the tables in the artefacts of"):
+        publish(store)
+    assert current_generation(store) == 1
+    assert verify(store)
+
+
+def test_a_feature_of_a_high_number_takes_no_memory_for_those_before(home: Path) -> None:
+    store = home / "down" / "stores" / "store"
+    seal_tables(store, {**_WHOLE, "lasso_weights": {**_WEIGHT, "dim": [2**31 - 1]}})
+    assert publish(store) == [f"{store}: generation 2 is current."]
+
+
+def test_half_a_character_and_the_last_number_there_is(home: Path) -> None:
+    store = home / "down" / "stores" / "store"
+    edit(
+        store / "artefacts/runs/run0.json", lambda record: record.update(command="\ud800", config={"\ud800": "\ud800"})
+    )
+    (store / "store-000001.duckdb").rename(store / "store-999999999.duckdb")
+    (store / "CURRENT").write_text("store-999999999.duckdb\n")
+    publish(store)
+    assert current_generation(store) == 1
+    assert verify(store) and status(store)
 
 
 def test_a_run_does_not_write_through_a_link_either(home: Path) -> None:

@@ -12,7 +12,8 @@ FILES = "files"
 ARTEFACTS = "artefacts"
 RUNS = "runs"
 SCHEMA_SQL = Path(__file__).parents[1] / "schema.sql"
-GENERATION = re.compile(r"store-(\d{6,9})\.duckdb")
+GENERATION = re.compile(r"store-([0-9]{6}|[1-9][0-9]{6,8})\.duckdb")
+LAST_GENERATION = 10**9 - 1  # after it they count from 1 again
 
 
 def generation_path(folder: Path | str, generation: int) -> Path:

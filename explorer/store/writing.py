@@ -15,7 +15,15 @@ import pandas as pd
 from explorer.errors import StoreError
 from explorer.store import database
 from explorer.store.disk import partial_name, replace_text, sync
-from explorer.store.layout import FILES, GENERATION, POINTER, SCHEMA_SQL, checksum_path, generation_path
+from explorer.store.layout import (
+    FILES,
+    GENERATION,
+    LAST_GENERATION,
+    POINTER,
+    SCHEMA_SQL,
+    checksum_path,
+    generation_path,
+)
 from explorer.store.names import check_folder, is_file, shown
 from explorer.store.reading import current_generation, generations, listed_files
 
@@ -80,10 +88,10 @@ class GenerationWriter:
         names = ", ".join(f'"{name}"' for name in rows.columns)
         order = f" ORDER BY {_SORTED_BY[table]}" if table in _SORTED_BY else ""
         with _explained(self.folder):
-            self._connection.register("incoming", rows)
             try:
+                self._connection.register("incoming", rows)
                 self._connection.execute(f'INSERT INTO "{table}" ({names}) SELECT {names} FROM incoming{order}')  # noqa: S608 - names of the schema
-            except (duckdb.DataError, duckdb.IntegrityError, duckdb.NotSupportedError) as error:
+            except (duckdb.DataError, duckdb.IntegrityError, duckdb.NotSupportedError, UnicodeError) as error:
                 reason = " ".join(str(error).split())[:200]
                 raise StoreError(
                     f"The rows for the table {table} of {self.folder} do not fit it ({shown(reason)}): an artefact is "
@@ -108,14 +116,14 @@ class GenerationWriter:
 
 
 @cache
-def table_columns() -> Mapping[str, frozenset[str]]:
-    """The columns of each table of the schema."""
+def table_columns() -> Mapping[str, Mapping[str, str]]:
+    """The columns of each table of the schema, each with its type as DuckDB writes it."""
     with duckdb.connect() as connection:
         connection.execute(SCHEMA_SQL.read_text(encoding="utf-8"))
         rows = connection.execute(
-            "SELECT table_name, list(column_name) FROM duckdb_columns() WHERE NOT internal GROUP BY 1"
+            "SELECT table_name, list(column_name), list(data_type) FROM duckdb_columns() WHERE NOT internal GROUP BY 1"
         ).fetchall()
-    return {table: frozenset(columns) for table, columns in rows}
+    return {table: dict(zip(columns, types, strict=True)) for table, columns, types in rows}
 
 
 def _remove_database(path: Path) -> None:
@@ -161,7 +169,7 @@ def new_generation(folder: Path | str) -> Iterator[GenerationWriter]:
     folder.mkdir(parents=True, exist_ok=True)
     check_folder(folder / FILES)
     (folder / FILES).mkdir(exist_ok=True)
-    number = 1 + _last_generation(folder)
+    number = 1 + _last_generation(folder) % LAST_GENERATION
     final = generation_path(folder, number)
     partial = folder / partial_name(final.name)
     writer = GenerationWriter(folder, number, partial)
