@@ -33,6 +33,22 @@ def pairs_of(columns: pd.DataFrame, differing: str, one: str, other: str) -> pd.
     return pairs[["clip_one", "clip_other"]].sort_values("clip_one", ignore_index=True)
 
 
+def commonest_pair(columns: pd.DataFrame, differing: str) -> tuple[str, str] | None:
+    """The two values of `differing` between which most clips have a partner alike in all other columns, or None.
+
+    Of values with equally many, the first by name. columns: as for `pairs_of`.
+    """
+    alike = [name for name in columns.columns if name != differing]
+    known = columns[columns[differing].notna()].astype(object)
+    kinds = known[alike].where(known[alike].notna(), "\0").astype(str).agg("\1".join, axis=1)
+    is_there = (pd.crosstab(kinds, known[differing].astype(str)) > 0).astype(int)
+    n_shared = np.triu(is_there.to_numpy().T @ is_there.to_numpy(), k=1)
+    if not n_shared.size or not n_shared.max():
+        return None
+    one, other = np.unravel_index(int(n_shared.argmax()), n_shared.shape)
+    return str(is_there.columns[one]), str(is_there.columns[other])
+
+
 @dataclass(frozen=True, eq=False)
 class Changes:
     """How one part's pairs change, one entry a feature: the mean change over groups, t = mean / (SD / sqrt(groups)),

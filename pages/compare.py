@@ -32,6 +32,7 @@ from explorer.ui.choices import chart, section
 from explorer.ui.context import cached, get_store, is_dark
 from explorer.ui.explained import explain
 from explorer.ui.figure import kept_figure
+from explorer.ui.history import name_view
 from explorer.ui.kept import kept
 from explorer.ui.layer_probes import dense_protocols, group_spread, why_unscored
 from explorer.ui.markup import as_written
@@ -70,6 +71,7 @@ def main() -> None:
         empty_state(f"This store holds {count(len(saes), 'SAE')}; comparing takes two.", "Run precompute with more.")
         return
     a, b = _choose(store, saes)
+    name_view("Compare", f"{sae_title(a)} with {sae_title(b)}")
     if a["sae_id"] == b["sae_id"]:
         notice("A and B are the same SAE: choose another one for B.")
     for text in _cautions(a, b):
@@ -139,9 +141,12 @@ def _label(store: Store) -> str | None:
 def _metrics(store: Store, a: dict[str, Any], b: dict[str, Any], label: str | None) -> None:
     points = cached(fetch_sae_points, store, label)
     rows = {side: record(points[points["sae_id"] == sae["sae_id"]]) for side, sae in (("A", a), ("B", b))}
-    lines = []
+    lines, undefined = [], []
     for column, words, digits, across in _MEASURES:
         va, vb = rows["A"][column], rows["B"][column]
+        if not is_defined(va) and not is_defined(vb):
+            undefined.append(words.split(",")[0])
+            continue
         difference = _why_not_comparable(a, b, column, across)
         if difference is None:
             difference = signed(vb - va, digits) if is_defined(va) and is_defined(vb) else MISSING
@@ -151,6 +156,8 @@ def _metrics(store: Store, a: dict[str, Any], b: dict[str, Any], label: str | No
             words += f": {kinds[0]}" if kinds[0] == kinds[1] else f" (A: {kinds[0]}, B: {kinds[1]})"
         lines.append({"Measure": words, "A": number(va, digits), "B": number(vb, digits), "B − A": difference})
     plain_table(pd.DataFrame(lines), right=("A", "B", "B − A"))
+    if undefined:
+        caption(f"Undefined for both: {', '.join(dict.fromkeys(undefined))}.")
     for side, sae in (("A", a), ("B", b)):
         caption(_side_words(side, sae, rows[side], label))
     download_csv(_raw_metrics(a, b, rows, label), f"compare_{a['sae_id']}_{b['sae_id']}")
@@ -322,7 +329,9 @@ def _no_matches(store: Store, a: dict[str, Any]) -> None:
 
 
 def _match_table(rows: pd.DataFrame, a: dict[str, Any], b: dict[str, Any], now: tuple[int, int]) -> None:
-    shown = rows[["feature", "label_a", "other_feature", "label_b", "r_train", "r_heldout"]].head(N_LISTED)
+    named = ["feature", "label_a", "other_feature", "label_b", "r_train", "r_heldout"]
+    shown = rows[named].head(N_LISTED)
+    filled = [name for name in named if not name.startswith("label_") or shown[name].notna().any()]
     if len(rows) > N_LISTED:
         rare = int(rows["is_rare"].sum())
         last = f" Last: {rare} in which a feature is active on under {MIN_ACTIVE} clips." if rare else ""
@@ -330,7 +339,7 @@ def _match_table(rows: pd.DataFrame, a: dict[str, Any], b: dict[str, Any], now: 
     event = st.dataframe(
         as_read(shown, {"feature": str, "other_feature": str, "r_train": number, "r_heldout": number}),
         hide_index=True, height=280, on_select="rerun", selection_mode="single-row", placeholder=MISSING,
-        key=f"match-table-{a['sae_id']}-{b['sae_id']}-{now[0]}-{now[1]}",
+        column_order=filled, key=f"match-table-{a['sae_id']}-{b['sae_id']}-{now[0]}-{now[1]}",
         column_config={
             "feature": "A", "label_a": "label", "other_feature": "B", "label_b": "label ",
             "r_train": st.column_config.NumberColumn("r train"),

@@ -39,18 +39,21 @@ from explorer.text import (
     quantity,
     scored_on,
     sentence,
+    series_name,
 )
 from explorer.ui.choices import chart
 from explorer.ui.clip_list import draw_clips
 from explorer.ui.context import cached, get_store, is_dark
 from explorer.ui.explained import explain
 from explorer.ui.figure import kept_figure
+from explorer.ui.history import name_view
 from explorer.ui.kept import kept
 from explorer.ui.markup import as_written
 from explorer.ui.options import choose_one, choose_switch
 from explorer.ui.selectors import choose_sae
 from explorer.ui.style import caption, download_csv, empty_state, page_header
 from explorer.ui.tables import as_read, one_decimal
+from explorer.ui.untested import draw_described, say_unscored
 from explorer.ui.url import carried, drop, get_param, go_to, page_file, set_params, write_option
 
 N_FACTORS, N_FEATURES, N_LINKS = 30, 32, 6
@@ -77,6 +80,14 @@ def main() -> None:
         everything = choose_switch("All factors", "all")
     scores = cached(fetch_factor_scores, store, sae["sae_id"], protocol)
     chosen = _chosen_factor(scores)
+    name_view("Factors", chosen["display_name"], series_name(sae["encoder_display"], sae["layer"]))
+    if scores["r2"].isna().all():
+        say_unscored(scores)
+        _factor_box(scores, chosen)
+        draw_described(store, sae, chosen)
+        _table(store, scores, sae, protocol)
+        explain("informativeness", "completeness", "effective codes")
+        return
     _summary(scores, sae, protocol)
     _weights(store, scores, sae, protocol, order, everything)
     _factor_box(scores, chosen)
@@ -141,9 +152,6 @@ def _weights(
     store: Store, scores: pd.DataFrame, sae: dict[str, Any], protocol: str, order: str, everything: bool
 ) -> None:
     weights = cached(fetch_lasso_weights, store, sae["sae_id"], protocol)
-    if scores["r2"].isna().all():
-        empty_state(f"No factor has a score here: all {len(scores)} are undefined, for the reasons below.")
-        return
     if weights.empty:
         empty_state("No Lasso weight differs from zero: no feature predicts any factor at the chosen alpha.")
         return

@@ -16,7 +16,7 @@ from explorer.queries.features import (
 )
 from explorer.queries.traces import fetch_traces
 from explorer.store import Store
-from explorer.text import count, number, percent, plural_of, series_name
+from explorer.text import count, is_defined, number, percent, plural_of, series_name
 from explorer.ui import (
     caption,
     choose_sae,
@@ -126,8 +126,9 @@ def _draw_numbers(row: dict[str, Any], sae: dict[str, Any], facts: CorpusFacts) 
         (number(row["max_value"]), "largest activation"),
         (number(row["mean_active"]), "mean where active"),
         (groups, f"{plural_of(facts.group_name)} where active"),
-        (number(row["disentanglement"]), "disentanglement"),
     ]
+    if is_defined(row["disentanglement"]):
+        cards.append((number(row["disentanglement"]), "disentanglement"))
     if row["stability"] is not None:
         cards.append(
             (

@@ -19,6 +19,7 @@ from explorer.ui.choices import chart, choose_label, section
 from explorer.ui.context import cached, get_store, is_dark
 from explorer.ui.explained import explain
 from explorer.ui.figure import kept_figure
+from explorer.ui.history import name_view
 from explorer.ui.layer_probes import dense_protocols, group_spread, why_unscored
 from explorer.ui.options import choose_one
 from explorer.ui.probe_classes import draw_classes
@@ -44,6 +45,7 @@ def main() -> None:
             return
         protocol = choose_one("Protocol", protocols, "protocol", default=(scored or protocols)[0])
         metric = choose_one("Score", METRICS, "score")
+    name_view("Layers", label)
     probes = cached(fetch_layer_probes, store, label, protocol)
     selected = _selected(probes)
     if probes[metric].isna().all():

@@ -16,9 +16,10 @@ from explorer.naming import sae_names
 from explorer.queries.corpus import fetch_corpus, fetch_saes
 from explorer.queries.nearness import fetch_usual_cosines
 from explorer.store import Store
-from explorer.text import seconds
+from explorer.text import seconds, series_name
 from explorer.ui import choose_sae, get_store, page_header
 from explorer.ui.context import cached
+from explorer.ui.history import name_view
 from explorer.ui.kept import kept
 from explorer.ui.live_factors import draw_factors
 from explorer.ui.live_features import draw_features, heard_name
@@ -54,6 +55,7 @@ def main() -> None:
     if sound is None:
         warm_up(store, sae_ids)
         return
+    name_view("Live", sound.title, series_name(sae["encoder_display"], sae["layer"]))
     ticket = reading_of(store, sound, sae_ids)
     try:
         heard = waited(ticket, "heard", "Encoding … (the first sound also loads the encoder)")

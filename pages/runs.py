@@ -18,6 +18,7 @@ from explorer.store import Store
 from explorer.text import MISSING, count, is_defined, number, percent
 from explorer.ui.choices import section
 from explorer.ui.context import cached, get_store
+from explorer.ui.history import name_view
 from explorer.ui.style import caption, download_csv, empty_state, page_header
 from explorer.ui.tables import as_read
 from explorer.ui.url import drop, get_param, write_option
@@ -57,6 +58,7 @@ def _run(store: Store, run: dict[str, Any], runs: pd.DataFrame) -> None:
             "Run", list(started), key="so-run", format_func=lambda key: f"{key} · {started[key]}",
             on_change=lambda: write_option("run", st.session_state["so-run"]),
         )  # fmt: skip
+    name_view("Runs", run["run_id"])
     section(f"Run {run['run_id']}")
     finished = run["finished_at"] if is_defined(run["finished_at"]) else "not recorded as finished"
     caption(f"Preset {run['preset']} · {count(run['n_clips'], 'clip')} · {run['started_at']} to {finished}")

@@ -12,7 +12,7 @@ from explorer.queries.curves import fetch_dense_factor_means, fetch_sae_points
 from explorer.queries.selection import telling_layers
 from explorer.store import Store
 from explorer.text import MISSING, count, number, percent, r2_words
-from explorer.ui.choices import chart, chart_title, choose_label
+from explorer.ui.choices import chart, choose_label
 from explorer.ui.context import cached, get_store, is_dark
 from explorer.ui.explained import explain
 from explorer.ui.figure import kept_figure
@@ -70,10 +70,12 @@ def main() -> None:
         "Thin dotted lines: controls. Click a mark to open that SAE."
     )
     panels = _panels(points, error, "_fixed" if over == "fixed" else "", label, protocol)
-    for start in range(0, len(panels), 2):
-        for column, panel in zip(st.columns(2, gap="medium"), panels[start : start + 2], strict=False):
+    drawn = [panel for panel in panels if not _is_undefined(points, panel)]
+    for start in range(0, len(drawn), 2):
+        for column, panel in zip(st.columns(2, gap="medium"), drawn[start : start + 2], strict=False):
             with column:
                 _draw(points, styles, panel)
+    _say_undefined(points, [panel for panel in panels if panel not in drawn])
     _classes(store, points, label)
     explain(
         "FVU", "probe accuracy", "informativeness", "effective codes", "completeness", "density", "sparsity",
@@ -169,14 +171,31 @@ def _panels(points: pd.DataFrame, error: str, end: str, label: str | None, proto
     ]  # fmt: skip
 
 
+def _of_width(points: pd.DataFrame, panel: Panel) -> pd.DataFrame:
+    return points if panel.width is None else points[points["n_features"] == panel.width]
+
+
+def _is_undefined(points: pd.DataFrame, panel: Panel) -> bool:
+    return bool(_of_width(points, panel)[panel.measure.column].isna().all())
+
+
+def _say_undefined(points: pd.DataFrame, panels: list[Panel]) -> None:
+    """One box for what has no number for any SAE shown, in place of empty figures."""
+    if not panels:
+        return
+    words = [panel.title.lower() if ":" not in panel.title else panel.title for panel in panels]
+    why = []
+    if any(panel.measure is MEASURES["accuracy"] for panel in panels):
+        why.append(_probe_words(points))
+    if any(panel.measure is not MEASURES["accuracy"] for panel in panels):
+        why.append("Factors: the Factors page names the reason for each.")
+    empty_state(f"Undefined for every SAE shown: {', '.join(words)}.", " ".join(why))
+
+
 def _draw(points: pd.DataFrame, styles: Styles, panel: Panel) -> None:
     measure, name = panel.measure, f"sparsity_{panel.measure.column}"
     if panel.width is not None:
-        points, name = points[points["n_features"] == panel.width], f"{name}_d{panel.width}"
-    if points[measure.column].isna().all():
-        chart_title(panel.title)
-        empty_state(f"Undefined for every SAE shown: {measure.title}.", panel.caption)
-        return
+        points, name = _of_width(points, panel), f"{name}_d{panel.width}"
     columns = ["sae_id", "encoder_id", "layer", "level", "method", "n_features", "k", "sparsity", "seed", "n_epochs"]
     columns += ["protocol", "n_heldout_clips", "probe_n_clips", "probe_n_groups", "ci_low", "ci_high"]
     columns += [measure.column, *([measure.control] if measure.control else [])]

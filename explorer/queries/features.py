@@ -285,9 +285,13 @@ def fetch_lasso_state(store: Store, sae_id: str) -> LassoState:
 
 
 def fetch_listed_clips(store: Store, sae_id: str, feature: int) -> pd.DataFrame:
-    """Every listed clip of the feature with the clip's own columns, in the order kind, interval (high first), rank."""
+    """Every listed clip of the feature with the clip's own columns, in the order kind, interval (high first), rank.
+
+    is_tail: the short end of a recording that was cut, under half as long as the pieces before it.
+    """
     return store.query(
-        "SELECT l.*, c.clip_id, c.title, c.label, c.group_id, c.split, c.duration_s, c.start_s, c.is_silent "
+        "SELECT l.*, c.clip_id, c.title, c.label, c.group_id, c.split, c.duration_s, c.start_s, c.is_silent, "
+        "c.start_s > 0 AND c.duration_s < (SELECT max(duration_s) FROM clips) / 2 AS is_tail "
         "FROM listed_clips l JOIN clips c USING (clip_index) WHERE l.sae_id = ? AND l.feature = ? "
         "ORDER BY l.kind DESC, l.interval_low DESC NULLS LAST, l.rank, l.clip_index",
         [sae_id, int(feature)],

@@ -11,12 +11,13 @@ from numpy.typing import NDArray
 
 from explorer.errors import NotInStoreError
 from explorer.feature_search import Clips, Found, find_measure, find_value
-from explorer.minimal_pairs import pairs_of
+from explorer.minimal_pairs import commonest_pair, pairs_of
 from explorer.queries.against import fetch_against
 from explorer.queries.labels import shown_label
 from explorer.queries.names import NAMED_ENCODERS
 from explorer.store import Store
 
+GROUP_COLUMN = "\0group"  # no column of a corpus is called so
 MAX_VALUES = 60  # a column of more values is a name for each clip, not an attribute
 
 
@@ -173,6 +174,17 @@ def fetch_measured_elsewhere(store: Store, sae_id: str, name: str, *, limit: int
             ORDER BY abs(score) DESC, sae_id LIMIT {int(limit)}""",  # noqa: S608 - fixed text and a whole number
         {"name": name, "sae_id": sae_id},
     )
+
+
+def fetch_crossed_values(store: Store) -> pd.DataFrame:
+    """name, one, other: for each attribute that has minimal pairs within a group, the two values with most of them."""
+    values, rows = fetch_attribute_table(store), []
+    groups = store.query("SELECT group_id FROM clips ORDER BY clip_index")["group_id"].rename(GROUP_COLUMN)
+    for name, role in fetch_attributes(store)[["name", "role"]].itertuples(index=False):
+        best = None if role == "group" else commonest_pair(values.join(groups), name)
+        if best is not None:
+            rows.append((name, *best))
+    return pd.DataFrame(rows, columns=["name", "one", "other"])
 
 
 def fetch_pairs(store: Store, differing: str, one: str, other: str) -> pd.DataFrame:

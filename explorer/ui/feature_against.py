@@ -15,11 +15,12 @@ from explorer.figures.theme import encoder_color
 from explorer.queries.against import fetch_against, fetch_measures
 from explorer.queries.corpus import CorpusFacts
 from explorer.store import Store
-from explorer.text import count, is_defined, number, plural_of, sentence, whole
+from explorer.text import count, is_defined, number, plural_of, sentence, series_name, whole
 from explorer.ui.choices import chart
 from explorer.ui.context import cached, is_dark
 from explorer.ui.explained import how_measured
 from explorer.ui.figure import kept_figure
+from explorer.ui.history import name_view
 from explorer.ui.markup import as_written
 from explorer.ui.measures import kind_and_name, measure_key, measure_texts, old_measures
 from explorer.ui.options import choose_from, choose_one
@@ -48,6 +49,10 @@ def draw_against(store: Store, sae: dict[str, Any], row: dict[str, Any], facts: 
         by = COLOURED[choose_one("Colour by", coloured, "color")]
     rows = fetch_against(store, sae, int(row["feature"]), kind, name)
     measure = measures[(measures["kind"] == kind) & (measures["name"] == name)].iloc[0]
+    name_view(
+        f"Feature {row['feature']}", row["shown_label"], f"against {measure['title']}",
+        series_name(sae["encoder_display"], sae["layer"]),
+    )  # fmt: skip
     known = rows[rows["measured"].notna()]
     arrays = known["value"].to_numpy(), known["measured"].to_numpy(), known["group_id"].to_numpy()
     st.write(as_written(_sentence(associate(*arrays), str(measure["title"]), facts)))

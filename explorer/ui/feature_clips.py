@@ -67,11 +67,8 @@ def clip_lists(listed: pd.DataFrame, errors: pd.DataFrame | None = None) -> list
 
 
 def tails_last(rows: pd.DataFrame) -> pd.DataFrame:
-    """The listed clips, with short ends of cut recordings (under half the list's median) after the others."""
-    if rows.empty:
-        return rows
-    is_tail = (rows["start_s"] > 0) & (rows["duration_s"] < rows["duration_s"].median() / 2)
-    return rows.loc[is_tail.sort_values(kind="stable").index]
+    """The listed clips, with short ends of cut recordings after the others."""
+    return rows.loc[rows["is_tail"].astype(bool).sort_values(kind="stable").index]
 
 
 def choose_list(lists: list[ClipList], facts: CorpusFacts) -> tuple[ClipList, bool]:

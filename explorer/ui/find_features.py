@@ -19,11 +19,12 @@ from explorer.queries.search import (
     fetch_measured_elsewhere,
 )
 from explorer.store import Store
-from explorer.text import MISSING, is_defined, number, sentence, signed
+from explorer.text import MISSING, is_defined, number, sentence, series_name, signed
 from explorer.ui.context import cached
 from explorer.ui.explained import how_measured
 from explorer.ui.feature_against import AGAINST
 from explorer.ui.find_elsewhere import draw_elsewhere, elsewhere_words
+from explorer.ui.history import name_view
 from explorer.ui.markup import as_written
 from explorer.ui.measures import kind_and_name, measure_texts, old_measures
 from explorer.ui.options import choose_from, once_called
@@ -64,6 +65,7 @@ def draw_search(store: Store, sae: dict[str, Any], facts: CorpusFacts) -> None:
             rows, said, others = _for_measure(store, sae, measures)
         else:
             rows, said, others = _for_value(store, sae, names[by])
+    name_view("Find", said, series_name(sae["encoder_display"], sae["layer"]))
     is_measure = by == MEASURE
     if rows.empty or rows["train"].isna().all():
         why = sentence(str(rows["reason"].iloc[0])) if len(rows) else "All features of this SAE are dead."

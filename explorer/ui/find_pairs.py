@@ -14,19 +14,26 @@ from explorer.minimal_pairs import confirmed, paired_changes
 from explorer.queries.corpus import CorpusFacts, fetch_clips_by_index, fetch_saes
 from explorer.queries.features import fetch_activation
 from explorer.queries.labels import shown_label
-from explorer.queries.search import fetch_attribute_values, fetch_attributes, fetch_codes, fetch_pairs
+from explorer.queries.search import (
+    fetch_attribute_values,
+    fetch_attributes,
+    fetch_codes,
+    fetch_crossed_values,
+    fetch_pairs,
+)
 from explorer.queries.traces import fetch_traces
 from explorer.store import Store
-from explorer.text import MISSING, count, number, percent, signed
+from explorer.text import MISSING, count, number, percent, series_name, signed
 from explorer.ui.choices import section
 from explorer.ui.context import cached
 from explorer.ui.explained import how_measured
+from explorer.ui.history import name_view
 from explorer.ui.markup import as_written
 from explorer.ui.options import choose_from, once_called
 from explorer.ui.player import PlayerClip, PlayerTrace, player
 from explorer.ui.style import caption, empty_state, table_foot
 from explorer.ui.tables import as_read, one_decimal_signed
-from explorer.ui.url import drop, get_param, go_to, set_params, visit_key
+from explorer.ui.url import carried, drop, get_param, go_to, page_file, set_params, visit_key
 
 ROWS = 25
 EXPLAINED = r"""
@@ -47,11 +54,18 @@ def draw_pairs(store: Store, sae: dict[str, Any], facts: CorpusFacts) -> None:
     if not names:
         empty_state("This corpus has no attribute beside its groups in which two clips could differ.")
         return
+    crossed = cached(fetch_crossed_values, store).set_index("name")
+    there = [name for name in names if name in crossed.index]
+    if not there:
+        _no_pairs(sae, facts)
+        return
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        differing = choose_from("Alike but for", names, "differ", width=200)
+        differing = choose_from("Alike but for", names, "differ", default=there[0], width=200)
         values = [str(value) for value in cached(fetch_attribute_values, store, differing)["value"]]
-        one = _value("First", values, "one", differing, 0)
-        other = _value("Second", values, "other", differing, 1 if len(values) > 1 else 0)
+        firsts = list(crossed.loc[differing]) if differing in crossed.index else values[:2]
+        one = _value("First", values, "one", differing, firsts[0])
+        other = _value("Second", values, "other", differing, firsts[-1])
+    name_view("Find", f"{one} and {other}", series_name(sae["encoder_display"], sae["layer"]))
     if one == other:
         empty_state("The two are the same: choose another second value.")
         return
@@ -79,9 +93,22 @@ def draw_pairs(store: Store, sae: dict[str, Any], facts: CorpusFacts) -> None:
     how_measured(EXPLAINED)
 
 
-def _value(title: str, values: list[str], name: str, differing: str, first: int) -> str:
+def _no_pairs(sae: dict[str, Any], facts: CorpusFacts) -> None:
+    """What is said, and where to go on, on a corpus in which no clips are alike but for one thing."""
+    name_view("Find", "minimal pairs", series_name(sae["encoder_display"], sae["layer"]))
+    empty_state(
+        f"No two clips of one {facts.group_name} are alike in every attribute but one.",
+        "Minimal pairs need recordings that repeat with one thing changed.",
+    )
+    st.page_link(
+        page_file("find"), label="Features for a label or a measure, with clips to hear", icon=":material/search:",
+        query_params=carried("find", way=None, sae=sae["sae_id"]),
+    )  # fmt: skip
+
+
+def _value(title: str, values: list[str], name: str, differing: str, first: str) -> str:
     before = once_called(differing, values, f"{name}-{differing}")
-    return choose_from(title, values, name, default=before or values[first], width=200)
+    return choose_from(title, values, name, default=before or first, width=200)
 
 
 def _place_of(pairs: pd.DataFrame) -> int:
@@ -201,6 +228,7 @@ def _table(rows: pd.DataFrame, sae: dict[str, Any], name: str) -> int:
     written = {"feature": str, "change": signed, "t": one_decimal_signed, "change_heldout": signed,
                "t_heldout": one_decimal_signed, "agreeing": percent}  # fmt: skip
     top = rows.head(ROWS)
+    columns = {key: of for key, of in columns.items() if top[key].notna().any()}
     event = st.dataframe(
         as_read(top, written), hide_index=True, placeholder=MISSING, on_select="rerun",
         selection_mode=["single-row", "single-cell"],

@@ -95,6 +95,11 @@ def _table(sound: LiveSound, rows: pd.DataFrame, heard: Heard, seconds: float) -
         "outside": column.TextColumn("Unusual", width=76, help="Outside the middle 90 % of the corpus"),
         "reason": column.TextColumn("Why missing", width=130),
     }
+    filled = {
+        name: bool((rows[name].notna() & (rows[name] != "")).any())
+        for name in ("unit", "predicted", "r2", "outside", "reason")
+    }
+    columns = {name: of for name, of in columns.items() if filled.get(name, True)}
     key, ids = f"live-factors-{heard.sae['sae_id']}-{sound.sound_id}", [int(one) for one in rows["factor_index"]]
     event = st.dataframe(
         as_read(rows, {"r2": number}), hide_index=True, placeholder=MISSING,

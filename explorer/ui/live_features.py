@@ -120,13 +120,15 @@ def _ranking(heard: Heard, sound_id: str, part: Range, named: int | None, *, sho
         "density": column.NumberColumn("Density", width=74, help="Share of clips it is active in"),
     }
     top = shown.head(ROWS).reset_index(drop=True)
+    top["density"] = top["density"] / 100  # stored here in %
+    columns = {name: of for name, of in columns.items() if name in top and (name != "label" or top[name].notna().any())}
     height: int | Literal["content"] = "content" if len(top) <= SHOWN_ROWS else 36 * SHOWN_ROWS + 38
     key = visit_key(f"live-{sae_id}-{sound_id}-{show_dense}-{part}")
     ids = [int(feature) for feature in top["feature"]]
     event = st.dataframe(
         as_read(top, {"feature": str, "activation": number, "percentile": one_decimal, "density": percent_1}),
         hide_index=True, placeholder=MISSING, on_select="rerun", selection_mode=["multi-row", "single-cell"],
-        column_config=columns, column_order=[name for name in columns if name in top], height=height,
+        column_config=columns, column_order=list(columns), height=height,
         key=key, selection_default=ticked_at_first(sae_id, key, ids),
     )  # fmt: skip
     hidden = f"{count(n_hidden, 'dense one')} hidden. " if n_hidden else ""

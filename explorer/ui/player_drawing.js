@@ -103,7 +103,7 @@ function legendOf(clip) {
 function axisOf(duration) {
   const axis = make("div", "axis");
   const step = [0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60].find((s) => duration / s <= 8) || 120;
-  for (let t = 0, i = 0; t < duration - step * 0.45 || i === 0; t = ++i * step) {
+  for (let t = 0, i = 0; t < duration - step * 0.9 || i === 0; t = ++i * step) {
     const tick = make("span", "", i === 0 ? "0 s" : String(Number(t.toFixed(2))));
     tick.style.left = `${100 * t / duration}%`;
     axis.append(tick);

@@ -31,6 +31,12 @@ def draw_classes(store: Store, probe_id: str, color: str) -> None:
     with left:
         if classes.empty:
             empty_state("Recall by class was not stored for this probe.")
+        elif classes["recall"].isna().all():
+            empty_state(
+                "Recall by class is undefined: no class has enough held-out clips.",
+                f"{count(len(classes), 'class', 'classes')}; at least 20 clips of a class are needed. "
+                "The clips themselves are beside this: click a cell to hear them.",
+            )
         else:
             chart(
                 kept_figure(class_recall, classes, is_dark(), color), "recall", classes, f"recall_{probe_id}",
