@@ -251,7 +251,7 @@ def test_a_page_says_that_a_run_adds_to_the_store(
 ) -> None:
     store = tmp_path / "store"
     shutil.copytree(tiny_store, store)
-    assert "A run is at work" not in words(at("overview", store, monkeypatch))
+    assert "A run is writing" not in words(at("overview", store, monkeypatch))
     with locked(store):
         assert "A run is writing to this store." in words(at("overview", store, monkeypatch))
 
@@ -277,7 +277,7 @@ def test_a_new_store_can_be_browsed_before_its_first_sae(
         test = at(page, probed, monkeypatch)
     no_trouble(test)
     said = words(test)
-    assert "A run is at work" in said and "1 of 2 encoders" in said
+    assert "A run is writing" in said and "1 of 2 encoders" in said
     assert ("No SAE is here yet" in said) == (page in {*ABOUT_SAES, "overview"})
     assert bool(charts(test)) == (page == "layers")
 

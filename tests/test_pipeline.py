@@ -97,7 +97,7 @@ def test_listed_clips_are_the_strongest_and_one_a_file(store: Store) -> None:
     top = listed[listed["kind"] == "top"]
     assert not top.duplicated(["feature", "file_id"]).any()
     strongest = codes.groupby("feature")["value"].max()
-    first = top[top["rank"] == 0].set_index("feature")["value"]
+    first = top[top["rank"] == 0].set_index("feature")["value"].sort_index()
     pd.testing.assert_series_equal(first, strongest.astype(float), check_names=False, check_index_type=False, rtol=1e-6)
     inside = listed[listed["kind"] == "interval"]
     assert ((inside["value"] > inside["interval_low"]) & (inside["value"] <= inside["interval_high"] + 1e-9)).all()

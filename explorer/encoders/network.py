@@ -181,7 +181,7 @@ def _class_and_config(family: str, values: Mapping[str, Any], loader: str) -> tu
 def _check_size(model_class: Any, config: Any, weights: Mapping[str, torch.Tensor], checkpoint: Checkpoint) -> None:
     """Whether the network is about as large as the weights, before memory is taken for it."""
     try:
-        with torch.device("meta"):
+        with torch.random.fork_rng(devices=[]), torch.device("meta"):
             network = model_class(config)
     except _CANNOT_BUILD as error:
         raise EncoderError(
