@@ -67,14 +67,15 @@ def test_quoted_cells_and_subfolders(tmp_path: Path):
             r"No row of metadata.csv names an audio file.*nearest file is '0\.wav'",
         ),
         ("file,label\n0.wav,a\n0.wav,b\n", r"'0\.wav' in line 2 and in line 3"),
-        ("file,label\n0.wav,a,b\n", r"line 2: 3 cells for 2 columns"),
-        ("file,label\n0.wav\n", r"line 2: 1 cells for 2 columns"),
+        ("file,label\n0.wav,a,b\n", r"line 2: 3 cells for 2 columns.*double quotes"),
+        ("file,label\n0.wav\n", r"line 2: 1 cells for 2 columns\. Add what is missing"),
         ("file,label,label\n0.wav,a,b\n", r"the column 'label' twice"),
         ("file,label\n,a\n", r"line 2: the path of the file is empty"),
         ("file,label\n../0.wav,a\n", r"line 2: '\.\./0\.wav' must be relative"),
         ("file,label\n/tmp/0.wav,a\n", r"must be relative"),
-        ("file,label\n0.wav,\xe9\n".encode("latin-1"), r"not UTF-8 \(line 2\)"),
-        ("file,label\n0.wav,a\n".encode("utf-16"), r"not UTF-8"),
+        ("file,label\n0.wav,J\xfcrgen\n".encode("latin-1"), r"not UTF-8: line 2 holds 'J\\xfcrgen'.*as CSV UTF-8"),
+        ("file,label\n0.wav,a\n".encode("utf-16-le"), r"UTF-16 without a byte-order mark"),
+        (b"\xff\xfefile,labels", r"begins as utf-16 and is none"),
         ('file,label\n0.wav,"a\n', r"line \d"),
     ],
 )
@@ -176,9 +177,20 @@ def test_names_that_can_mean_one_file_alone_are_matched(tmp_path: Path, name: st
     rows = "".join(f"{name.format(n, root=tmp_path.as_posix())},l{n % 2}\n" for n in range(4))
     corpus = read_corpus("folder", table(make(tmp_path, 4), f"file,label\n{rows}"))
     assert [clip.label for clip in corpus.clips] == ["l0", "l1", "l0", "l1"] and not corpus.rejected
-    assert ("4 names in metadata.csv matched to a file though case or ending differ" in corpus.note) == (
+    assert ("4 names in metadata.csv matched to a file though case, ending or %20 differ" in corpus.note) == (
         name in ("{}.WAV", "{}", "{}.flac")
     )
+
+
+def test_a_name_written_as_an_address_is_matched_and_one_that_is_so_on_the_disk_stays(tmp_path: Path):
+    for n, name in enumerate(("my file.wav", "b%20c.wav", "b c.wav")):
+        sound(tmp_path / name, seed=n)
+    corpus = read_corpus("folder", table(tmp_path, "file,label\nmy%20file.wav,x\nb%20c.wav,y\nb c.wav,z\n"))
+    assert {clip.file.relative: clip.label for clip in corpus.clips} == {
+        "my file.wav": "x",
+        "b%20c.wav": "y",
+        "b c.wav": "z",
+    }
 
 
 def test_a_name_that_could_mean_two_files_means_none_and_the_nearest_is_named(tmp_path: Path):
@@ -222,6 +234,7 @@ SPELLINGS = {  # of one singer, two by two
     "zero width": ("zoeb", "zoe\u200bb"),
     "at the end": ("zoe", "zoe\u00a0\ufeff"),
     "number": ("7", "7.0"),
+    "full width": ("S7", "\uff33\uff17"),
 }
 
 
@@ -247,7 +260,29 @@ def test_labels_that_look_alike_stay_apart_and_are_named(tmp_path: Path):
     corpus = read_corpus("folder", table(make(tmp_path), f"file,label,group\n{rows}"))
     assert {clip.label for clip in corpus.clips} == set(labels)
     assert "labels that differ only by case, blanks or a final .0 are kept apart: 'Belt' = 'belt'" in corpus.note
-    assert "'NA' are read as labels" in corpus.note
+    assert "read as labels: 'NA'; leave cells empty" in corpus.note
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [("S1", "s01"), ("Singer 1", "singer_1"), ("Mary-Ann", "Mary\u2013Ann"), ("O'Hara", "O\u2019Hara")],
+)
+def test_groups_that_may_be_one_are_named_and_read_as_they_are(tmp_path: Path, one: str, other: str):
+    rows = "".join(f"{n}.wav,l{n % 2},{(one, other, 'A-1', '-1', '1', 'A1x', '11', 'NaN')[n]}\n" for n in range(8))
+    corpus = read_corpus("folder", table(make(tmp_path), f"file,label,group\n{rows}"))
+    assert len({clip.group for clip in corpus.clips}) == 8
+    assert corpus.note == (
+        f"groups that may be spellings of one are read as they are: '{one}' = '{other}'; "
+        "read as groups: 'NaN'; leave cells empty where there is none"
+    )
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-32", "utf-8-sig"])
+def test_a_byte_order_mark_says_the_encoding_and_blank_lines_stand_before_the_header(tmp_path: Path, encoding: str):
+    text = "\n \t \nfile\tlabel\tgroup\n" + "".join(f"{n}.wav\tZo\u00e9 {n % 2}\tg{n // 2}\n" for n in range(8))
+    corpus = read_corpus("folder", table(make(tmp_path), text.encode(encoding)))
+    assert {clip.label for clip in corpus.clips} == {"Zo\u00e9 0", "Zo\u00e9 1"}
+    assert corpus.note == ""
 
 
 def test_a_label_that_is_the_group_is_named(tmp_path: Path):

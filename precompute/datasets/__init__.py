@@ -10,7 +10,7 @@ from pathlib import Path
 from explorer.errors import ConfigError, DatasetError
 from precompute.datasets import esc50, folder, synthetic, vocalset
 from precompute.datasets.base import REJECTED, Clip, Corpus, Entry, Listing, Skipped, SourceFile, corpus_name
-from precompute.datasets.names import clean, look, look_alikes, one_spelling, quoted, some, spelt
+from precompute.datasets.names import clean, look, look_alikes, one_spelling, quoted, resemblance, some, spelt
 from precompute.datasets.scan import Progress, build_corpus
 
 __all__ = ["DATASETS", "Clip", "Corpus", "DatasetKind", "Skipped", "SourceFile", "corpus_name", "read_corpus"]
@@ -127,8 +127,9 @@ def choose_columns(listing: Listing, *, label: str | None, group: str | None) ->
 
 
 def join_look_alikes(listing: Listing) -> Listing:
-    """The same listing, in which groups that differ only by case, blanks or a final '.0' are one, with a note: the same
-    singer must not stand on both sides of a split, nor count as two. Labels that look alike stay apart, with a note."""
+    """The same listing, in which groups that differ only by case, width, blanks or a final '.0' are one, with a note:
+    the same singer must not stand on both sides of a split, nor count as two. Labels that look alike stay apart, and so
+    do groups that resemble each other more loosely, with a note."""
     groups = [entry.group for entry in listing.entries if entry.group is not None]
     alike, spelling = look_alikes(groups), one_spelling(groups)
     notes = []
@@ -138,16 +139,28 @@ def join_look_alikes(listing: Listing) -> Listing:
         dataclasses.replace(entry, group=spelling.get(entry.group, entry.group)) if entry.group else entry
         for entry in listing.entries
     )
+    notes += _resembling("groups", [spelling.get(group, group) for group in groups])
+    notes += _like_empty("groups", groups)
     if listing.label_name is not None:
         labels = [entry.labels[listing.label_name] for entry in entries if listing.label_name in entry.labels]
         apart = look_alikes(labels)
         if apart:
             notes.append(f"labels that differ only by case, blanks or a final .0 are kept apart: {spelt(apart)}")
-        empty = sorted({label for label in labels if label.casefold() in _LIKE_EMPTY})
-        if empty:
-            notes.append(f"{some(map(quoted, empty))} are read as labels: leave the cell empty where there is none")
+        notes += _resembling("labels", [*one_spelling(labels).values(), *(set(labels) - one_spelling(labels).keys())])
+        notes += _like_empty("labels", labels)
         notes += _same_columns(entries, listing.label_name, listing.group_name)
     return dataclasses.replace(listing, entries=entries, notes=(*listing.notes, *notes))
+
+
+def _resembling(what: str, values: Sequence[str]) -> list[str]:
+    """A note on values that may be spellings of one, which is for a person to say."""
+    alike = look_alikes(values, resemblance)
+    return [f"{what} that may be spellings of one are read as they are: {spelt(alike)}"] if alike else []
+
+
+def _like_empty(what: str, values: Sequence[str]) -> list[str]:
+    empty = sorted({value for value in values if value.casefold() in _LIKE_EMPTY})
+    return [f"read as {what}: {some(map(quoted, empty))}; leave cells empty where there is none"] if empty else []
 
 
 def _same_columns(entries: Sequence[Entry], label_name: str, group_name: str) -> list[str]:

@@ -1,5 +1,5 @@
 """Which row of a table means which file: exactly, then in another Unicode form or with other slashes, then in another
-case or with another ending."""
+case, with another ending, or as an address writes it (%20)."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path, PurePosixPath
+from urllib.parse import unquote
 
 from explorer.errors import DatasetError
 from explorer.text import count
@@ -53,13 +54,13 @@ def match_rows(rows: Sequence[Row], found: Sequence[tuple[str, Path]], root: Pat
             raise DatasetError(f"{table} names {relative!r} in line {first} and in line {second}. Keep one.")
     matched = dict(exact)
     notes: list[str] = []
-    for fold in (look, _without_ending):
+    for fold in (look, _without_ending, lambda name: _without_ending(unquote(name))):
         loose = _only_ones(fold, [key for key in lines if key not in matched], files.keys() - set(matched.values()))
         matched.update(loose)
         if loose:
             listed = some(f"{quoted(key)} for {quoted(relative)}" for key, relative in loose.items())
             names = count(len(loose), "name")
-            notes.append(f"{names} in {table} matched to a file though case or ending differ: {listed}")
+            notes.append(f"{names} in {table} matched to a file though case, ending or %20 differ: {listed}")
     free = sorted(files.keys() - set(matched.values()))
     nearest = _nearest([key for key in lines if key not in matched], free)
     return Matches({key: (name, files[name]) for key, name in matched.items()}, nearest, tuple(notes))

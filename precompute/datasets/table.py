@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
+import re
 import unicodedata
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -16,6 +18,9 @@ from explorer.text import count
 from precompute.datasets.names import clean, quoted, some
 
 _DELIMITERS = ",;\t|"
+_MARKS = {codecs.BOM_UTF32_LE: "utf-32", codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16",
+          codecs.BOM_UTF16_BE: "utf-16", codecs.BOM_UTF32_BE: "utf-32"}  # fmt: skip
+_SAVE = "Save it again as CSV UTF-8."
 
 
 @dataclass(frozen=True)
@@ -40,7 +45,7 @@ Lines = list[tuple[int, list[str]]]
 
 
 def read_table(path: Path, *, key: str, required: Sequence[str] = (), known: Sequence[str] = ()) -> Table:
-    """Read a CSV table (UTF-8, with or without a byte-order mark; comma, semicolon, tab or bar) with one row a file.
+    """Read a CSV table (UTF-8, or UTF-16 with a byte-order mark; comma, semicolon, tab or bar) with one row a file.
 
     `key` is the column with a path relative to the table's folder. It, `required` and `known` columns are found in any
     case. All text is NFC and without blanks at the ends. Raises DatasetError, with the line: another encoding, no such
@@ -60,10 +65,10 @@ def read_table(path: Path, *, key: str, required: Sequence[str] = (), known: Seq
         if not any(clean(cell) for cell in cells):
             continue
         if len(cells) != len(columns):
-            raise DatasetError(
-                f"{path.name}, line {line}: {len(cells)} cells for {len(columns)} columns. Put text with "
-                f"{delimiter!r} in double quotes."
-            )
+            advice = f"Put text with {delimiter!r} in double quotes."
+            if len(cells) < len(columns):
+                advice = "Add what is missing; a cell may be empty."
+            raise DatasetError(f"{path.name}, line {line}: {len(cells)} cells for {len(columns)} columns. {advice}")
         values = {name: clean(cell) for name, cell in zip(columns, cells, strict=True) if name}
         for name, cell in zip(columns, cells, strict=True):
             if name and name != key:
@@ -114,6 +119,8 @@ def _parse(path: Path, text: str, reserved: Sequence[str]) -> tuple[str, Lines]:
                 lines.append((reader.line_num + skip, cells))
         except csv.Error as wrong:
             error = wrong
+        while lines and not any(clean(cell) for cell in lines[0][1]):
+            del lines[0]
         header = {clean(name).casefold() for name in lines[0][1]} if lines else set()
         n_known = sum(name in header for name in reserved)
         full = [cells for _, cells in lines if any(cells)]
@@ -123,7 +130,7 @@ def _parse(path: Path, text: str, reserved: Sequence[str]) -> tuple[str, Lines]:
             best, failed = (score, delimiter, lines), None if error is None else (reader.line_num + skip, error)
     if failed is not None:
         line, cause = failed
-        raise DatasetError(f"{path.name}, line {line}: {cause}. Save it again as CSV (UTF-8).") from cause
+        raise DatasetError(f"{path.name}, line {line}: {cause}. {_SAVE}") from cause
     assert best is not None  # noqa: S101 - there are delimiters
     return best[1], best[2]
 
@@ -158,15 +165,30 @@ _FILE_WORDS = frozenset(
 def _text(path: Path) -> str:
     try:
         raw = path.read_bytes()
-        text = raw.decode("utf-8-sig")
     except OSError as error:
         raise DatasetError(f"{path.name} cannot be read: {error.strerror}.") from error
+    mark = next((mark for mark in _MARKS if raw.startswith(mark)), b"")
+    if not mark and b"\0" in raw:
+        raise DatasetError(f"{path.name} is not text, or UTF-16 without a byte-order mark. {_SAVE}")
+    try:
+        text = raw.decode(_MARKS.get(mark, "utf-8"))
     except UnicodeDecodeError as error:
+        if mark:
+            raise DatasetError(f"{path.name} begins as {_MARKS[mark]} and is none. {_SAVE}") from error
         line = raw[: error.start].count(b"\n") + 1
-        raise DatasetError(f"{path.name} is not UTF-8 (line {line}). Save it again as CSV (UTF-8).") from error
+        shown = "".join(f"\\x{byte:02x}" if byte > 126 else chr(byte) for byte in _word(raw, error.start))
+        raise DatasetError(
+            f"{path.name} is not UTF-8: line {line} holds '{shown}'. Excel's plain CSV has an older encoding. {_SAVE}"
+        ) from error
     if "\0" in text:
-        raise DatasetError(f"{path.name} is not text (UTF-16?). Save it again as CSV (UTF-8).")
+        raise DatasetError(f"{path.name} holds characters without a sign (NUL). {_SAVE}")
     return text
+
+
+def _word(raw: bytes, at: int) -> bytes:
+    """What stands around a byte, up to blanks and delimiters, 12 bytes at most on each side."""
+    before, after = raw[max(0, at - 12) : at], raw[at : at + 12]
+    return re.split(rb"[\x00-\x20,;|\"]", before)[-1] + re.split(rb"[\x00-\x20,;|\"]", after)[0]
 
 
 def _inside(cell: str, path: Path, line: int) -> str:
