@@ -18,6 +18,7 @@ from typing import Any, BinaryIO, Protocol
 import numpy as np
 import soundfile as sf
 
+from explorer.damaged_starts import Overlay, first_mpeg_frame, wav_without_size
 from explorer.errors import AudioError
 from explorer.sound_checks import Header, check_header, count_mpeg_samples, header_says_cut
 
@@ -32,6 +33,7 @@ _SEEKABLE = frozenset(("WAV", "WAVEX", "RF64", "W64", "AIFF", "AU", "CAF", "FLAC
 _LIBSNDFILE_SAYS = {  # in words for a person
     "Format not recognised": "this is no kind of sound file that is known here",
     "SF_INFO struct incomplete": "its header contradicts itself or names no sample rate",
+    "unsupported encoding": "its encoding is not one that can be decoded here",
     "unimplemented format": "its encoding is not one that can be decoded here",
     "Malformed 'fmt ' chunk": "its header is cut short or damaged",
     "No 'data' chunk marker": "no samples follow its header",
@@ -89,10 +91,17 @@ def open_decoder(source: Source) -> Iterator[Decoder]:
         try:
             file = _SoundFile(handle)
         except sf.SoundFileError as error:
-            decoder = _without_libsndfile(source, handle, error)
+            start = first_mpeg_frame(handle)
+            if start is None:
+                decoder = _without_libsndfile(source, handle, error)
+            else:
+                file = _open_from(source, handle, start, error)
         if file is None:
             yield decoder
             return
+        if file.format == "WAV" and not file.frames and (whole := wav_without_size(handle)):
+            file.close()
+            file = _SoundFile(whole)
         with file:
             decoder = _libsndfile_decoder(source, handle, file)
             check_header(source, decoder.header)
@@ -103,29 +112,43 @@ class _SoundFile(sf.SoundFile):
     """A SoundFile that reads straight on. The class it is made of seeks to the place it is at after each read, which
     decoders that cannot seek refuse, after which an MP3's next frames come out wrong, and which is slow."""
 
-    def __init__(self, handle: BinaryIO) -> None:
+    def __init__(self, handle: BinaryIO | Overlay, start: int = 0) -> None:
+        self.opened, self.start = handle, start  # to open it again
         if isinstance(handle, io.BytesIO):
+            super().__init__(io.BytesIO(handle.getbuffer()[start:]) if start else handle)
+        elif isinstance(handle, Overlay):
             handle.seek(0)
             super().__init__(handle)
         else:
-            os.lseek(handle.fileno(), 0, os.SEEK_SET)
+            os.lseek(handle.fileno(), start, os.SEEK_SET)
             super().__init__(handle.fileno(), closefd=False)
 
     def seekable(self) -> bool:
         return False
 
 
+def _open_from(source: Source, handle: BinaryIO, start: int, error: Exception) -> _SoundFile:
+    try:
+        return _SoundFile(handle, start)
+    except sf.SoundFileError:
+        raise AudioError(f"{source.name!r} cannot be read as sound: its MP3 is damaged. Get a whole copy.") from error
+
+
 def _without_libsndfile(source: Source, handle: BinaryIO, error: Exception) -> Decoder:
     handle.seek(0)
-    head = handle.read(12)
+    head = handle.read(64)
     if head[4:8] == b"ftyp":
         return _AvDecoder(source, "mp4", "m4a")
     if len(head) > 1 and head[0] == 0xFF and head[1] & 0xF6 == 0xF0:
         return _AvDecoder(source, "aac", "aac")
+    if head[:4] == b"OggS" and b"\x7fFLAC" in head:
+        return _AvDecoder(source, "ogg", "FLAC inside Ogg")
     said = str(getattr(error, "error_string", "")).strip().rstrip(".")
     known = next((words for theirs, words in _LIBSNDFILE_SAYS.items() if theirs in said), None)
     reason = known or said or "it is damaged or cut short"
     advice = "Get a whole copy, or convert it to WAV or FLAC."
+    if head.startswith(b"version https://git-lfs"):
+        reason, advice = "it is the pointer that Git LFS left in its place", "Run `git lfs pull` there."
     if not head:
         reason, advice = "it is empty (0 bytes)", "Get a whole copy."
     raise AudioError(f"{source.name!r} cannot be read as sound: {reason}. {advice}") from error
@@ -136,6 +159,10 @@ def _libsndfile_decoder(source: Source, handle: BinaryIO, file: _SoundFile) -> D
     n_claimed: int | None = file.frames
     n_estimated: int | None = None
     note = "cut short: its header announces more" if header_says_cut(file.extra_info) else ""
+    if isinstance(file.opened, Overlay):
+        note = "its header says that no sound follows: read to its end"
+    elif file.start:
+        note = f"its start is damaged or cut off: read from its first whole frame, {file.start:,} bytes in"
     if file.frames >= _UNKNOWN_LENGTH:
         return _AvDecoder(source, "flac", "FLAC that does not say how long it is")
     if file.format == "MP3":
@@ -146,7 +173,7 @@ def _libsndfile_decoder(source: Source, handle: BinaryIO, file: _SoundFile) -> D
             n_claimed, n_estimated = None, count.n_samples  # not libsndfile's guess
     encoding = f"{file.format}/{file.subtype}"
     header = Header(file.samplerate, file.channels, n_claimed, encoding, note, n_estimated)
-    return _SndfileDecoder(source, handle, file, header)
+    return _SndfileDecoder(source, file, header)
 
 
 def _check_time(source: Source, until_s: float) -> None:
@@ -155,9 +182,9 @@ def _check_time(source: Source, until_s: float) -> None:
 
 
 class _SndfileDecoder:
-    def __init__(self, source: Source, handle: BinaryIO, file: _SoundFile, header: Header) -> None:
+    def __init__(self, source: Source, file: _SoundFile, header: Header) -> None:
         self.header = header
-        self._source, self._handle, self._file = source, handle, file
+        self._source, self._file = source, file
         self._is_fresh = True
 
     def blocks(self, start: int, n_samples: int | None, *, until_s: float = math.inf) -> Iterator[np.ndarray]:
@@ -195,7 +222,7 @@ class _SndfileDecoder:
             except sf.SoundFileError:
                 pass  # read through from the start
         self._file.close()
-        self._file = _SoundFile(self._handle)
+        self._file = _SoundFile(self._file.opened, self._file.start)
         return 0
 
 

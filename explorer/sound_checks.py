@@ -206,7 +206,7 @@ def count_mpeg_samples(handle: BinaryIO) -> MpegCount | None:
     with _content(handle) as data:
         at, n_samples, n_lost, has_length = _id3_size(data), 0, 0, None
         while at + 4 <= len(data) and n_samples <= MAX_FILE_S * _MPEG_MAX_RATE_HZ:
-            frame = _mpeg_frame(data[at : at + 4])
+            frame = mpeg_frame(data[at : at + 4])
             if frame is None:
                 at, n_lost = data.find(b"\xff", at + 1), n_lost + 1
                 if at < 0 or n_lost > _MAX_LOST:
@@ -234,7 +234,7 @@ def _id3_size(data: bytes | mmap.mmap) -> int:
     return 10 + (head[6] << 21 | head[7] << 14 | head[8] << 7 | head[9])
 
 
-def _mpeg_frame(head: bytes) -> tuple[int, int] | None:
+def mpeg_frame(head: bytes) -> tuple[int, int] | None:
     """(bytes, samples) of the frame that begins with these four bytes, or None where none does."""
     version, layer = head[1] >> 3 & 3, 4 - (head[1] >> 1 & 3)
     rate_index, kbps_index = head[2] >> 2 & 3, head[2] >> 4

@@ -79,8 +79,11 @@ def test_sizes_that_a_streaming_writer_left_open(tmp_path: Path):
         (tmp_path / "a.wav").write_bytes(wav_header(1, 48_000, size, data))
         info = audio_info(tmp_path / "a.wav")
         assert (info.n_samples, info.note) == (48_000, "")
-    (tmp_path / "b.wav").write_bytes(wav_header(1, 48_000, 0, data))
-    with pytest.raises(AudioError, match=r"'b.wav' holds no samples \(96044 bytes"):
+    (tmp_path / "b.wav").write_bytes(wav_header(1, 48_000, 0))  # 1000 bytes of zeros, shorter than a clip
+    with pytest.raises(AudioError, match=r"'b.wav' is 0.0104 s long"):
+        audio_info(tmp_path / "b.wav")
+    (tmp_path / "b.wav").write_bytes(wav_header(1, 48_000, 0, b""))
+    with pytest.raises(AudioError, match=r"'b.wav' holds no samples \(44 bytes"):
         audio_info(tmp_path / "b.wav")
 
 
@@ -264,3 +267,57 @@ def test_the_awkward_recordings(monkeypatch: pytest.MonkeyPatch):
             assert (info.sample_rate_hz, info.n_channels, info.n_samples, info.encoding) == expected
         if row["file"].startswith(("damaged/cut", "damaged/data_cut")):
             assert "cut short" in info.note, row["file"]
+
+
+def unsized(path: Path, tail: bytes = b"") -> Path:
+    """A WAV whose writer never came back to say how much sound follows: 0 bytes."""
+    data = bytearray(write(path, tone()).read_bytes())
+    at = data.index(b"data") + 4
+    data[at : at + 4] = bytes(4)
+    path.write_bytes(bytes(data) + tail)
+    return path
+
+
+@pytest.mark.parametrize("in_memory", [False, True])
+def test_a_wav_that_says_no_sound_follows_is_read_to_its_end(tmp_path: Path, in_memory: bool):
+    path = unsized(tmp_path / "recorder.wav")
+    source = SoundBytes(path.name, path.read_bytes()) if in_memory else path
+    info = audio_info(source)
+    assert (info.n_samples, info.note) == (48_000, "its header says that no sound follows: read to its end")
+    whole = load_waveform(source).samples
+    np.testing.assert_allclose(whole, tone(), atol=1e-4)
+    part = load_waveform(source, start_s=0.25, duration_s=0.5).samples
+    np.testing.assert_array_equal(part, whole[12_000:36_000])
+
+
+def test_a_wav_without_sound_is_none_though_chunks_follow(tmp_path: Path):
+    path = tmp_path / "empty.wav"
+    head = bytearray(write(path, tone()).read_bytes())
+    at = head.index(b"data") + 8
+    path.write_bytes(bytes(head[: at - 4]) + bytes(4) + b"LIST" + struct.pack("<I", 4) + b"INFO")
+    with pytest.raises(AudioError, match="holds no samples"):
+        audio_info(path)
+
+
+@pytest.mark.parametrize("front", ["cut", "zeros", "noise"])
+@pytest.mark.parametrize("in_memory", [False, True])
+def test_an_mp3_without_its_start_is_read_from_its_first_whole_frame(tmp_path: Path, front: str, in_memory: bool):
+    whole = write(tmp_path / "whole.mp3", tone(4 * 48_000), format="MP3").read_bytes()
+    noise = np.random.default_rng(0).bytes(5_001)
+    path = tmp_path / "part.mp3"
+    path.write_bytes({"cut": whole[5_001:], "zeros": bytes(5_001) + whole, "noise": noise + whole}[front])
+    source = SoundBytes(path.name, path.read_bytes()) if in_memory else path
+    info = audio_info(source)
+    assert info.note.startswith("its start is damaged or cut off: read from its first whole frame, ")
+    assert (info.duration_s < 3.9) == (front == "cut") and info.duration_s > 2.5
+    all_of_it = load_waveform(source).samples
+    assert len(all_of_it) == info.n_samples and abs(float(np.abs(all_of_it[9_600:]).max()) - 0.5) < 0.05
+    part = load_waveform(source, start_s=1.5, duration_s=0.5).samples
+    np.testing.assert_allclose(part, all_of_it[72_000:96_000], atol=1e-4)
+
+
+def test_a_pointer_of_git_lfs_is_called_so(tmp_path: Path):
+    path = tmp_path / "a.wav"
+    path.write_text(f"version https://git-lfs.github.com/spec/v1\noid sha256:{'a' * 64}\nsize 12345\n")
+    with pytest.raises(AudioError, match=r"pointer that Git LFS left in its place\. Run `git lfs pull` there"):
+        audio_info(path)
