@@ -246,7 +246,8 @@ def test_what_is_no_file_is_refused_by_name(tmp_path: Path):
 
 @pytest.mark.shared_data
 def test_the_awkward_recordings(monkeypatch: pytest.MonkeyPatch):
-    """`expect` holds, with one departure: 50 ms is refused, because no factor is defined there."""
+    """`expect` holds, with two departures: 50 ms is refused, because no factor is defined there, and a WAV that says 0
+    bytes is read to its end."""
     folder = SHARED / "data" / "awkward"
     if not folder.is_dir():
         pytest.skip(f"the development recordings are not in {folder}")
@@ -262,7 +263,7 @@ def test_the_awkward_recordings(monkeypatch: pytest.MonkeyPatch):
             assert repr(Path(row["file"]).name)[1:-1] in str(error)
             continue
         assert row["expect"] in ("ok", "ok_or_clear_error"), row["file"]
-        if row["frames"]:
+        if int(row["frames"] or 0):
             expected = (int(row["sample_rate"]), int(row["channels"]), int(row["frames"]), row["encoding"])
             assert (info.sample_rate_hz, info.n_channels, info.n_samples, info.encoding) == expected
         if row["file"].startswith(("damaged/cut", "damaged/data_cut")):
