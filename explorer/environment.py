@@ -25,10 +25,9 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parents[1]
 BROWSE, FULL = "requirements-browse.txt", "requirements.txt"
 PYTHON = ((3, 11), (3, 13))  # first and last that every test runs on
-# requirements.txt pins one tested pair of these. The code works with more of them, and without torchaudio.
-TORCH_FROM, TORCH_BELOW = (2, 11), (3,)
-PINNED_PAIR = {"torch": ">=2.11,<3", "torchaudio": ">=2.11,<3"}
-OPTIONAL = {"torchaudio"}
+TORCH_FROM, TORCH_BELOW = (2, 11), (3,)  # requirements.txt pins the tested one; the code works with these
+WIDER = {"torch": ">=2.11,<3"}
+OPTIONAL = {"torchaudio"}  # nothing needs it; the tests compare with it
 MODELS = ("torch", "transformers", "opensmile")  # what a browse-only installation lacks
 _DISTRIBUTION = "sonoscope"
 _REPAIR = {
@@ -52,7 +51,7 @@ def check_environment(needs: str) -> list[str]:
         from packaging.requirements import Requirement
     except ImportError as error:
         raise InstallError(f"The package packaging is missing. {_REPAIR[needs]}.") from error
-    wanted = [Requirement(line) for line in _requirement_lines(needs)]
+    wanted = [one for one in map(Requirement, _requirement_lines(needs)) if one.name not in OPTIONAL]
     wrong, newer = _compare(wanted)
     wrong += _refused_by_others(wanted)
     if wrong:
@@ -89,9 +88,9 @@ def _compare(wanted: Iterable[Requirement]) -> tuple[list[str], list[str]]:
     for requirement in wanted:
         name = requirement.name
         found = _version_of(name)
-        allowed = SpecifierSet(PINNED_PAIR[name]) if name in PINNED_PAIR else requirement.specifier
+        allowed = SpecifierSet(WIDER[name]) if name in WIDER else requirement.specifier
         if found is None:
-            missing += [name] if name not in OPTIONAL else []
+            missing.append(name)
         elif not allowed.contains(found, prereleases=True):
             lowest = [Version(one.version) for one in allowed if one.operator in (">=", "==")]
             is_older = bool(lowest) and Version(found) < max(lowest)

@@ -54,6 +54,15 @@ def test_this_environment_fits() -> None:
     assert check_environment(FULL) == []
     assert check_environment(BROWSE) == []
     assert missing_for_models() == []
+
+
+def test_a_torchaudio_that_does_not_fit_is_no_complaint(tmp_path: Path) -> None:
+    write_package(tmp_path, "torchaudio", "raise OSError('undefined symbol')", version="0.13", needs="torch==1.13")
+    done = started(tmp_path, *LIST)
+    assert done.returncode == 0 and done.stderr == ""
+
+
+def test_direct_dependencies_are_named() -> None:
     assert {"torch", "duckdb", "streamlit"} <= set(direct_dependencies())
 
 

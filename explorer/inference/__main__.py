@@ -18,6 +18,7 @@ from typing import Any
 import pandas as pd
 
 from explorer.audio import load_waveform
+from explorer.environment import FULL, check_environment, explained_imports
 from explorer.errors import ExplorerError
 from explorer.inference.listening import Heard, listen, measure, own_encoder, with_predictions
 from explorer.inference.nearness import nearness_of
@@ -47,7 +48,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--top", type=int, default=20, help="features and codes to print for each SAE")
     options = parser.parse_args(arguments)
     try:
-        answer = _answer(options)
+        check_environment(FULL)
+        with explained_imports(FULL):
+            answer = _answer(options)
     except ExplorerError as error:
         sys.stderr.write(f"{error}\n")
         return 1
