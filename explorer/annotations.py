@@ -21,7 +21,7 @@ import pandas as pd
 
 from explorer.notes_file import AnnotationError, reading, writing
 from explorer.recent import home_folder
-from explorer.text import count
+from explorer.text import count, whole
 
 __all__ = ["Annotation", "AnnotationError", "Annotations", "Taken", "Written"]
 
@@ -70,9 +70,13 @@ class Annotation:
             *(("A list's name", name, LONGEST_LIST) for name in clean.lists),
         ):
             if len(text) > longest:
-                raise AnnotationError(f"{what} has at most {longest} characters; {text[:30]!r}… has {len(text):,}.")
+                raise AnnotationError(
+                    f"{what} has at most {count(longest, 'character')}; {text[:30]!r}… has {whole(len(text))}."
+                )
         if len(clean.lists) > MOST_LISTS:
-            raise AnnotationError(f"A feature is on at most {MOST_LISTS} lists, not {len(clean.lists)}.")
+            raise AnnotationError(
+                f"A feature is on at most {count(MOST_LISTS, 'list')}, not {whole(len(clean.lists))}."
+            )
         return clean
 
 
@@ -98,8 +102,8 @@ class Taken:
 
     def sentence(self) -> str:
         """For people: '3 features read: 1 new, 2 changed (1 had another label or note before).'"""
-        parts = [f"{self.n_new:,} new", f"{self.n_changed:,} changed", f"{self.n_same:,} as they were"]
-        before = f" {self.n_replaced:,} of them had another label or note before." if self.n_replaced else ""
+        parts = [f"{whole(self.n_new)} new", f"{whole(self.n_changed)} changed", f"{whole(self.n_same)} unchanged"]
+        before = f" {whole(self.n_replaced)} of them had another label or note before." if self.n_replaced else ""
         return f"{count(self.n_new + self.n_changed + self.n_same, 'feature')} read: {', '.join(parts)}.{before}"
 
 
@@ -176,7 +180,8 @@ class Annotations:
             n_all = connection.execute("SELECT count(*) FROM annotations WHERE owner = ?", [owner]).fetchone()[0]
             if n_all > MOST_FEATURES:
                 raise AnnotationError(
-                    f"With this file you would have notes on {n_all:,} features; {MOST_FEATURES:,} are the most."
+                    f"With this file you would have notes on {count(n_all, 'feature')}; {whole(MOST_FEATURES)} "
+                    "are the most."
                 )
             return Taken(**numbers)
 
@@ -229,7 +234,7 @@ def checked_id(sae_id: str) -> str:
 
 def _feature(feature: int) -> int:
     if not 0 <= int(feature) <= HIGHEST_FEATURE:
-        raise AnnotationError(f"There is no feature {str(feature)[:30]}: features are 0 to {HIGHEST_FEATURE:,}.")
+        raise AnnotationError(f"There is no feature {str(feature)[:30]}: features are 0 to {whole(HIGHEST_FEATURE)}.")
     return int(feature)
 
 
@@ -289,6 +294,7 @@ def _joined(key: tuple[str, str, int], there: Annotation, entry: Entry) -> Annot
     )
     if len(joined.lists) > MOST_LISTS:
         raise AnnotationError(
-            f"Feature {key[2]} of SAE {key[1]} would be on {len(joined.lists)} lists; {MOST_LISTS} are the most."
+            f"Feature {key[2]} of SAE {key[1]} would be on {count(len(joined.lists), 'list')}; "
+            f"{whole(MOST_LISTS)} are the most."
         )
     return joined

@@ -38,6 +38,7 @@ from explorer.sound_checks import (
     too_long,
     too_short,
 )
+from explorer.text import number, quantity
 
 # fmt: off
 __all__ = [
@@ -149,7 +150,7 @@ def scan_audio(
     info, cuts = _scan(source, clip_s, each)
     longest_s = max(cut.duration_s for cut in cuts)
     if round(longest_s * info.sample_rate_hz) > MAX_LOAD_SAMPLES:
-        raise AudioError(f"{source.name!r} would give a clip of {longest_s:.0f} s. Cut into shorter clips.")
+        raise AudioError(f"{source.name!r} would give a clip of {number(longest_s, 0)} s. Cut into shorter clips.")
     return info, cuts
 
 
@@ -243,12 +244,13 @@ def _stretch(
     for block_tc in decoder.blocks(start, wanted, until_s=until_s):
         if levels.n_samples + len(block_tc) > MAX_LOAD_SAMPLES:
             raise AudioError(
-                f"{source.name!r}: over {MAX_LOAD_SAMPLES / rate_hz:.0f} s would be read at once. Read it in parts."
+                f"{source.name!r}: over {number(MAX_LOAD_SAMPLES / rate_hz, 0)} s would be read at once. Read "
+                "it in parts."
             )
         parts.append(_mean(block_tc))
         _measure(source, levels, block_tc, parts[-1], start + levels.n_samples, rate_hz)
     if not levels.n_samples:
-        raise AudioError(f"{source.name!r} holds no sound from {start_s:g} s on.")
+        raise AudioError(f"{source.name!r} holds no sound from {quantity(start_s)} s on.")
     if levels.is_cancelled:
         blocks = decoder.blocks(start, wanted, until_s=until_s)
         parts = [block_tc[:, levels.loudest].copy() for block_tc in blocks]
@@ -321,5 +323,6 @@ def _measure(
     except ValueError as bad:
         at, value = bad.args
         raise AudioError(
-            f"{source.name!r} holds a sample of {value:g} at {(start + at - offset) / rate_hz:.3f} s. Repair it."
+            f"{source.name!r} holds a sample of {'NaN' if math.isnan(value) else quantity(value)} at "
+            f"{number((start + at - offset) / rate_hz, 3)} s. Repair it."
         ) from bad

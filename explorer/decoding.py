@@ -21,6 +21,7 @@ import soundfile as sf
 from explorer.damaged_starts import Overlay, first_mpeg_frame, wav_without_size
 from explorer.errors import AudioError
 from explorer.sound_checks import Header, check_header, count_mpeg_samples, header_says_cut
+from explorer.text import number
 
 _BLOCK = 65_536  # samples a channel in one decoded block
 # Seconds decoded and dropped before a seek target. MP3 frames lean on those before them; in the last page of an Ogg
@@ -207,7 +208,8 @@ class _SndfileDecoder:
         except sf.SoundFileError as error:
             whole_s = self._file.frames / self.header.sample_rate_hz
             raise AudioError(
-                f"{self._source.name!r} is damaged: its decoder stops inside the {whole_s:.2f} s that it announces. "
+                f"{self._source.name!r} is damaged: its decoder stops inside the {number(whole_s)} s that it "
+                "announces. "
                 "Get a whole copy."
             ) from error
 
@@ -246,7 +248,7 @@ class _AvDecoder:
             length_s = float(stream.duration * stream.time_base) if container == "mp4" and stream.duration else None
             n_claimed = None if length_s is None else round(length_s * first.sample_rate)
             encoding = f"{container.upper()}/{stream.codec_context.name.upper()}"
-            note = "raw AAC: its encoder's delay, about 0.02 s, stands at the start" if container == "aac" else ""
+            note = "raw AAC: its encoder's delay, about 0.02 s, is left at the start" if container == "aac" else ""
             self.header = Header(first.sample_rate, len(first.layout.channels), n_claimed, encoding, note)
         check_header(source, self.header)
 

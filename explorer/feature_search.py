@@ -117,10 +117,10 @@ def find_measure(
     rows = np.flatnonzero(clips.train_c & known), np.flatnonzero(clips.heldout_c & known)
     if any(len(part) < MIN_POSITIVES for part in rows):
         every = np.sort(np.concatenate(rows))
-        reason = f"fewer than {MIN_POSITIVES} clips of one part have it"
+        reason = f"fewer than {counted(MIN_POSITIVES, 'clip')} of one part have it"
         if len(every) < MIN_DESCRIBED:
             nothing = np.full(codes.shape[1], np.nan)
-            return Found(nothing, nothing, float("nan"), f"fewer than {MIN_DESCRIBED} clips have it")
+            return Found(nothing, nothing, float("nan"), f"fewer than {counted(MIN_DESCRIBED, 'clip')} have it")
         r = _correlations(codes[every])(measured[every])
         within = _correlations(_centred(codes[every], groups[every]))(_centred(measured[every], groups[every]))
         return Found(r, r, float("nan"), reason, within=within, is_described=True)
@@ -149,7 +149,7 @@ def _too_few(has_it: NDArray, groups: NDArray, rows: tuple[NDArray, NDArray]) ->
         n, n_groups = int(has_it[part].sum()), len(set(groups[part][has_it[part]]))
         if n < MIN_POSITIVES or n_groups < MIN_GROUPS:
             return (
-                f"fewer than {MIN_POSITIVES} {name} clips from {MIN_GROUPS} groups have it "
+                f"fewer than {counted(MIN_POSITIVES, f'{name} clip')} from {counted(MIN_GROUPS, 'group')} have it "
                 f"({counted(n, 'clip')} from {counted(n_groups, 'group')})"
             )
     known = np.concatenate(rows)

@@ -23,13 +23,15 @@ _MORE: tuple[Callable[[Row], str | None], ...] = (
 )
 
 
-def sae_name(row: Row) -> str:
-    """An SAE within its encoder and layer: 'k = 17 of 341 · seed 0', with 'frames' or 'paper' where it is of these.
-
-    An SAE without a k is named by its sparsity: '95 % of 341 · seed 0'.
-    """
+def size_name(row: Row) -> str:
+    """How many features a code of an SAE may have, and of how many: 'k = 17 of 341'; without a k '95 % of 341'."""
     size = f"k = {int(row['k'])}" if is_defined(row.get("k")) else percent(row.get("sparsity"))
-    parts = [f"{size} of {row['n_features']}" if is_defined(row.get("n_features")) else size]
+    return f"{size} of {int(row['n_features'])}" if is_defined(row.get("n_features")) else size
+
+
+def sae_name(row: Row) -> str:
+    """An SAE within its encoder and layer: its size and seed, with 'frames' or 'paper' where it is of these."""
+    parts = [size_name(row)]
     if is_defined(row.get("seed")):
         parts.append(f"seed {int(row['seed'])}")
     if is_defined(row.get("level")) and row["level"] != "clip":
@@ -39,13 +41,13 @@ def sae_name(row: Row) -> str:
     return " · ".join(parts)
 
 
-def sae_title(row: Row) -> str:
+def sae_title(row: Row, *, is_whole: bool = False) -> str:
     """An SAE with encoder and layer before its name: 'HuBERT L3 · k = 17 of 341 · seed 0'.
 
-    `row` is of `fetch_saes`, or names the encoder as `display_name`.
+    `row` is of `fetch_saes`, or names the encoder as `display_name`; `is_whole`: however long that is.
     """
     encoder = row["encoder_display"] if "encoder_display" in row else row["display_name"]
-    return f"{series_name(str(encoder), row['layer'])} · {sae_name(row)}"
+    return f"{series_name(str(encoder), row['layer'], is_whole=is_whole)} · {sae_name(row)}"
 
 
 def sae_names(saes: pd.DataFrame, *, with_encoder: bool = False) -> dict[str, str]:

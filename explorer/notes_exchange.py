@@ -20,6 +20,7 @@ from explorer.annotations import (
     checked_id,
     one_line,
 )
+from explorer.text import count, whole
 
 FORMAT = "sonoscope-annotations-1"
 MOST_BYTES, MOST_ENTRIES = 16 * 2**20, 20_000
@@ -61,15 +62,15 @@ def restore(notes: Annotations, owner: str, data: bytes | str) -> Taken:
 
 def entries_of(data: bytes | str) -> list[Entry]:
     """The checked entries of a file. Raises AnnotationError as `restore`."""
-    whole = _json(data)
-    rows = whole.get("annotations") if isinstance(whole, dict) else None
-    if not isinstance(whole, dict) or whole.get("format") != FORMAT or not isinstance(rows, list):
+    content = _json(data)
+    rows = content.get("annotations") if isinstance(content, dict) else None
+    if not isinstance(content, dict) or content.get("format") != FORMAT or not isinstance(rows, list):
         raise AnnotationError(
             f'This is not a file of notes: it should say "format": "{FORMAT}". Choose one from Export.'
         )
     if len(rows) > MOST_ENTRIES:
         raise AnnotationError(
-            f"The file has {len(rows):,} entries; {MOST_ENTRIES:,} are the most that are read at once. Split it."
+            f"The file has {count(len(rows), 'entry')}; {whole(MOST_ENTRIES)} is the limit. Split it."
         )
     entries = [_entry(number, row) for number, row in enumerate(rows, start=1)]
     _refuse_doubles(entries)
@@ -84,7 +85,7 @@ def _json(data: bytes | str) -> object:
         raise AnnotationError("This is not a file of notes: its brackets are nested too deeply.") from error
     except UnicodeDecodeError as error:
         raise AnnotationError(
-            f"This is not a file of notes: byte {error.start + 1:,} is no {error.encoding} text."
+            f"This is not a file of notes: byte {whole(error.start + 1)} is no {error.encoding} text."
         ) from error
     except ValueError as error:
         raise AnnotationError(f"This is not a file of notes: it is not JSON ({error}).") from error
@@ -105,12 +106,14 @@ def _refuse_constant(name: str) -> object:
 
 def _entry(number: int, row: object) -> Entry:
     if not isinstance(row, dict):
-        raise AnnotationError(f"Entry {number:,} of the file is {_quoted(row)}, not an object with sae_id and feature.")
+        raise AnnotationError(
+            f"Entry {whole(number)} of the file is {_quoted(row)}, not an object with sae_id and feature."
+        )
     for name, (kind, words) in _KINDS.items():
         if name not in row and name not in _NEEDED:
             continue
         if name not in row:
-            raise AnnotationError(f"Entry {number:,} of the file has no {name}.")
+            raise AnnotationError(f"Entry {whole(number)} of the file has no {name}.")
         value = row[name]
         is_kind = isinstance(value, kind) and (kind is bool or not isinstance(value, bool))
         if name == "feature":
@@ -118,17 +121,17 @@ def _entry(number: int, row: object) -> Entry:
         if name == "lists":
             is_kind = is_kind and all(isinstance(each, str) for each in value)
         if not is_kind:
-            raise AnnotationError(f"Entry {number:,} of the file, {name}: {_quoted(value)} is not {words}.")
+            raise AnnotationError(f"Entry {whole(number)} of the file, {name}: {_quoted(value)} is not {words}.")
     try:
         words_ = Annotation(
             row.get("label", ""), row.get("note", ""), row.get("is_bookmarked", False), tuple(row.get("lists", ()))
         ).checked()
         about = one_line(row.get("about", ""), "about")
         if len(about) > LONGEST_ABOUT:
-            raise AnnotationError(f"about has at most {LONGEST_ABOUT} characters, not {len(about):,}.")
+            raise AnnotationError(f"about has at most {count(LONGEST_ABOUT, 'character')}, not {whole(len(about))}.")
         return Entry(checked_id(row["sae_id"]), row["feature"], words_, frozenset(row), about)
     except AnnotationError as error:
-        raise AnnotationError(f"Entry {number:,} of the file cannot be kept. {error}") from error
+        raise AnnotationError(f"Entry {whole(number)} of the file cannot be kept. {error}") from error
 
 
 def _refuse_doubles(entries: Sequence[Entry]) -> None:
@@ -137,7 +140,7 @@ def _refuse_doubles(entries: Sequence[Entry]) -> None:
         before = first.setdefault((entry.sae_id, entry.feature), number)
         if before != number:
             raise AnnotationError(
-                f"Entries {before:,} and {number:,} of the file are both of feature {entry.feature} of SAE "
+                f"Entries {whole(before)} and {whole(number)} of the file are both of feature {entry.feature} of SAE "
                 f"{entry.sae_id}. Remove one of them."
             )
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from explorer.errors import ExplorerError
+from explorer.text import number
 
 PATIENCE_S = 45.0  # a write waits so long for its turn
 WAIT_S = 5.0  # of one attempt
@@ -112,14 +113,14 @@ def _why(path: Path, error: Exception) -> str:
         return f"{error.strerror or error}. Make that folder writable, or {elsewhere}."
     code = _code(error)
     if code in _WAITS:
-        return f"{holder(path)} has kept the file locked for {PATIENCE_S:.0f} s. Close it, then try again."
+        return f"{holder(path)} has kept the file locked for {number(PATIENCE_S, 0)} s. Close it, then try again."
     return {
         sqlite3.SQLITE_READONLY: f"the file or its folder is read-only. Make it writable, or {elsewhere}.",
         sqlite3.SQLITE_PERM: f"you have no permission for the file. Make it yours, or {elsewhere}.",
         sqlite3.SQLITE_CANTOPEN: f"the file cannot be opened. Make it and its folder writable, or {elsewhere}.",
         sqlite3.SQLITE_FULL: "the disk is full. Free some space, then try again.",
         sqlite3.SQLITE_NOTADB: "this is not a file of notes. Move it away, or set SONOSCOPE_HOME to another folder.",
-        sqlite3.SQLITE_CORRUPT: "the file is damaged. Put back a copy, or move it away to begin anew.",
+        sqlite3.SQLITE_CORRUPT: "the file is damaged. Restore a copy, or move it away to start again.",
         sqlite3.SQLITE_IOERR: f"the file system refuses what SQLite needs ({error}). To keep them on another disk, "
         f"{elsewhere}.",
         sqlite3.SQLITE_PROTOCOL: f"the file system has no locks. To keep them on another one, {elsewhere}.",

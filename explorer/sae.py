@@ -24,9 +24,10 @@ from explorer.sae_card import Fact, model_card
 from explorer.saelens import CARD, CONFIG, WEIGHTS, read_saelens, saelens_config
 from explorer.store import FILES, POINTER
 from explorer.tensors import save_tensors
+from explorer.text import count
 
 WEIGHT_NAMES = ("W_enc", "b_enc", "W_dec", "b_dec")
-_READ = "Sonoscope reads its own SAE files and SAELens's topk and standard SAEs."
+_READ = "Sonoscope loads its own SAE files and SAELens's topk and standard SAEs."
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,7 @@ class SAE:
                 f"SAE weights do not fit together: W_enc {self.w_enc_df.shape}, b_enc, W_dec, b_dec {shapes}."
             )
         if not 1 <= self.k <= n_features:
-            raise StoreError(f"k = {self.k} is not between 1 and the {n_features} features of the SAE.")
+            raise StoreError(f"k = {self.k} is not between 1 and the SAE's {count(n_features, 'feature')}.")
 
     @property
     def d_model(self) -> int:

@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping
 
 from explorer.errors import EncoderError
-from explorer.text import is_defined, number
+from explorer.text import count, is_defined, number
 
 Fact = str | int | float | bool | None
 _HUB_LICENCES = {"apache-2.0", "bsd-3-clause", "cc-by-4.0", "cc-by-nc-4.0", "cc-by-sa-3.0", "cc0-1.0", "mit"}
@@ -44,10 +44,10 @@ def _about(facts: Mapping[str, Fact]) -> str:
         "Layer": f"{facts['layer']} of {facts['n_layers']} (0 is the embedding output, n the output of block n)",
         "Input": f"{_plain(facts['level'])} states, pooling: {_plain(facts['pooling'])}, d = {facts['d_in']}",
         "Sample rate": f"{facts['sample_rate_hz']} Hz, mono",
-        "Features": f"{facts['n_features']}, of which {facts['n_dead']} dead (active on no training clip)",
+        "Features": f"{facts['n_features']}, {facts['n_dead']} of them dead (active on no training clip)",
         "k": f"{facts['k']}: the k largest of relu(pre) are kept (TopK)",
-        "Method": f"{_plain(facts['method'])}, {facts['n_epochs']} epochs, seed {facts['seed']}",
-        "Trained on": f"{facts['n_training_clips']} clips of {_plain(facts['corpus'])}",
+        "Method": f"{_plain(facts['method'])}, {count(facts['n_epochs'], 'epoch')}, seed {facts['seed']}",
+        "Trained on": f"{count(facts['n_training_clips'], 'clip')} of {_plain(facts['corpus'])}",
         "FVU on held-out clips": number(facts["fvu_heldout"], 3),
         "Licence of the encoder's weights": _plain(facts["encoder_licence"] or "unknown"),
         "sae_id in Sonoscope": _plain(facts["sae_id"]),
@@ -55,7 +55,8 @@ def _about(facts: Mapping[str, Fact]) -> str:
     table = "\n".join(f"| {label} | {value} |" for label, value in rows.items())
     lines = [
         f"# Sparse autoencoder on layer {facts['layer']} of {name}",
-        f"A TopK sparse autoencoder of {facts['n_features']} features on hidden states of the audio model {name}, "
+        f"A TopK sparse autoencoder of {count(facts['n_features'], 'feature')} on hidden states of the audio "
+        f"model {name}, "
         "trained with Sonoscope and written in SAELens's layout. Centring and scaling are folded into the weights: it "
         "takes raw hidden states.",
     ]
@@ -100,8 +101,8 @@ def _licence(facts: Mapping[str, Fact]) -> str:
     licence = facts["encoder_licence"]
     lines = [
         "## Licence",
-        f"These weights were fitted to activations of an encoder whose weights are under: "
-        f"{_plain(licence or 'unknown')}. Its terms may hold for what is "
+        "These weights were fitted to activations of an encoder whose weights are under: "
+        f"{_plain(licence or 'unknown')}. Its terms may apply to what is "
         "derived from it: read them before you share or use this SAE.",
     ]
     if licence and _NON_COMMERCIAL.search(str(licence)):

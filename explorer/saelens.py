@@ -85,7 +85,7 @@ def _architecture(config: Mapping[str, Any], folder: Path) -> tuple[str, int | N
         architecture = f"standard ({_short(activation)})"
     if architecture not in _READ:
         raise StoreError(
-            f"{folder} is a SAELens {_short(architecture)} SAE, which Sonoscope does not read yet: it reads those of "
+            f"{folder} is a SAELens {_short(architecture)} SAE, which Sonoscope cannot load yet: it loads those of "
             f"architecture {' and '.join(_READ)}."
         )
     for key, plain in (
@@ -95,8 +95,8 @@ def _architecture(config: Mapping[str, Any], folder: Path) -> tuple[str, int | N
     ):
         if config.get(key) not in plain:
             raise StoreError(
-                f"{folder} is a SAELens {architecture} SAE with {key}={_short(config[key])}, which Sonoscope does not "
-                "read yet: it reads those that take states as they are."
+                f"{folder} is a SAELens {architecture} SAE with {key}={_short(config[key])}, which Sonoscope cannot "
+                "load yet: it loads those that take states as they are."
             )
     if architecture == "standard":
         return "standard", None

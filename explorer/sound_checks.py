@@ -14,6 +14,7 @@ from typing import BinaryIO, Protocol
 import numpy as np
 
 from explorer.errors import AudioError
+from explorer.text import count, number, quantity, size
 
 MIN_CLIP_S = 0.1  # under this openSMILE defines none of the 88 factors
 MAX_FILE_S = 7200.0
@@ -65,7 +66,7 @@ def check_header(source: Named, header: Header) -> None:
     """Raise AudioError when a header is outside the limits of channels, rate or length."""
     if not 1 <= header.n_channels <= MAX_CHANNELS:
         raise AudioError(
-            f"{source.name!r} has {header.n_channels} channels; 1 to {MAX_CHANNELS} can be read. Mix it down."
+            f"{source.name!r} has {count(header.n_channels, 'channel')}; 1 to {MAX_CHANNELS} can be read. Mix it down."
         )
     if not MIN_RATE_HZ <= header.sample_rate_hz <= MAX_RATE_HZ:
         raise AudioError(
@@ -79,7 +80,8 @@ def check_header(source: Named, header: Header) -> None:
 def too_long(source: Named, seconds: float) -> AudioError:
     """The error for a file over the longest length."""
     return AudioError(
-        f"{source.name!r} is over {seconds / 3600:.1f} hours long; {MAX_FILE_S / 3600:g} are read. Cut it."
+        f"{source.name!r} is over {number(seconds / 3600, 1)} hours long; {quantity(MAX_FILE_S / 3600)} are "
+        "read. Cut it."
     )
 
 
@@ -155,11 +157,12 @@ def too_short(source: Named, n_bytes: int, n_samples: int, rate_hz: int, header:
     """The error for a file without samples or under the shortest length."""
     if n_samples == 0:
         return AudioError(
-            f"{source.name!r} holds no samples ({n_bytes} bytes, {header.encoding}): empty, or its writer "
+            f"{source.name!r} holds no samples ({size(n_bytes)}, {header.encoding}): empty, or its writer "
             "stopped before it could say how much follows. Record or convert it again."
         )
     return AudioError(
-        f"{source.name!r} is {n_samples / rate_hz:.4f} s long; the shortest clip is {MIN_CLIP_S:g} s, under which no "
+        f"{source.name!r} is {number(n_samples / rate_hz, 4)} s long; the shortest clip is "
+        f"{quantity(MIN_CLIP_S)} s, under which no "
         "acoustic factor is defined."
     )
 
@@ -172,10 +175,10 @@ def describe(header: Header, n_samples: int, levels: Sequence[Levels], n_dropped
     notes = [header.note] if header.note else []
     claimed, rate_hz = header.n_claimed, header.sample_rate_hz
     if claimed is not None and n_samples < claimed:
-        notes.append(f"cut short: {n_samples / rate_hz:.2f} s of the {claimed / rate_hz:.2f} s it announces")
+        notes.append(f"cut short: {number(n_samples / rate_hz)} s of the {number(claimed / rate_hz)} s it announces")
     cancelled = sum(part.is_cancelled for part in levels)
     if cancelled:
-        of = "" if cancelled == len(levels) else f" in {cancelled} of {len(levels)} cuts"
+        of = "" if cancelled == len(levels) else f" in {cancelled} of {count(len(levels), 'cut')}"
         notes.append(f"the channels cancel each other: the loudest is taken{of}")
     silent = set(range(header.n_channels)).intersection(*(part.silent_channels for part in levels))
     if 0 < len(silent) < header.n_channels:
@@ -183,10 +186,10 @@ def describe(header: Header, n_samples: int, levels: Sequence[Levels], n_dropped
         notes.append(f"channel {names} of {header.n_channels} is silent and lowers the mean")
     peak = max(part.peak for part in levels)
     if peak > 1.0:
-        notes.append(f"over full scale (peak {peak:.2f}), kept as it is")
+        notes.append(f"over full scale (peak {number(peak)}), kept as it is")
     if n_dropped:
         left_s = levels[-1].n_samples / rate_hz
-        notes.append(f"the last {left_s:.3f} s, shorter than a clip of {MIN_CLIP_S:g} s, are left out")
+        notes.append(f"the last {number(left_s, 3)} s, shorter than a clip of {quantity(MIN_CLIP_S)} s, are left out")
     return "; ".join(notes)
 
 

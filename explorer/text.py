@@ -147,15 +147,25 @@ def signed(value: object, digits: int = 2) -> str:
     return number(value, digits, signed=True)
 
 
-def shortened(text: object, longest: int = 28) -> str:
-    """`text` for a place that holds `longest` characters: what is longer ends in '…'. The whole belongs on hover."""
+LONGEST_NAME = 28  # of a label, group, column, corpus or encoder in a tick, a title or the head of a table
+
+
+def shortened(text: object, longest: int = LONGEST_NAME, *, n_last: int = 0) -> str:
+    """`text` for a place that holds `longest` characters: what is longer has '…' before its last `n_last` characters.
+
+    The whole belongs on hover.
+    """
     whole_text = " ".join(str(text).split())
-    return whole_text if len(whole_text) <= longest else f"{whole_text[: longest - 1].rstrip()}…"
+    if len(whole_text) <= longest:
+        return whole_text
+    end = whole_text[len(whole_text) - n_last :].lstrip() if n_last else ""
+    return f"{whole_text[: longest - 1 - n_last].rstrip()}…{end}"
 
 
-def series_name(display_name: str, layer: object) -> str:
-    """'HuBERT L3'."""
-    return f"{display_name} L{int(layer)}" if is_defined(layer) else display_name  # type: ignore[call-overload]
+def series_name(display_name: str, layer: object, *, is_whole: bool = False) -> str:
+    """'HuBERT L3'. A long name is cut in its middle, unless `is_whole`: what tells two apart may be at the end."""
+    name = display_name if is_whole else shortened(display_name, n_last=10)
+    return f"{name} L{int(layer)}" if is_defined(layer) else name  # type: ignore[call-overload]
 
 
 def r2_words(protocol: str) -> str:

@@ -18,16 +18,7 @@ from explorer.queries.corpus import fetch_corpus, fetch_saes, record, resolve_fe
 from explorer.queries.curves import FACTOR_PROTOCOLS, fetch_layer_probes, fetch_probe_choices, fetch_sae_points
 from explorer.queries.factors import fetch_factor_protocols
 from explorer.store import Store
-from explorer.text import (
-    MISSING,
-    capitalised,
-    count,
-    is_defined,
-    number,
-    r2_words,
-    recipe_name,
-    signed,
-)
+from explorer.text import MISSING, capitalised, count, is_defined, number, r2_words, recipe_name, signed, whole
 from explorer.ui.choices import chart, section
 from explorer.ui.context import cached, get_store, is_dark
 from explorer.ui.explained import explain
@@ -122,7 +113,8 @@ def _cautions(a: dict[str, Any], b: dict[str, Any]) -> list[str]:
     words = []
     if a["n_features"] != b["n_features"]:
         words.append(
-            f"A has {a['n_features']} features, B {b['n_features']}: completeness is not comparable between them "
+            f"A has {count(a['n_features'], 'feature')}, B {whole(b['n_features'])}: completeness is not "
+            "comparable between them "
             "(log D alone moves it). Read effective codes instead."
         )
     if a["protocol"] != b["protocol"]:

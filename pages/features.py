@@ -16,7 +16,7 @@ from explorer.queries.features import (
 )
 from explorer.queries.traces import fetch_traces
 from explorer.store import Store
-from explorer.text import count, is_defined, number, percent, plural_of, series_name
+from explorer.text import count, is_defined, number, percent, plural_of, series_name, whole
 from explorer.ui import (
     caption,
     choose_sae,
@@ -33,9 +33,10 @@ from explorer.ui.feature_browser import draw_browser, open_random, sae_sentence
 from explorer.ui.feature_cards import label_rule, label_sentence, side_cards
 from explorer.ui.feature_clips import ClipList, choose_list, clip_lists, draw_linked_clip, draw_list
 from explorer.ui.history import name_view
+from explorer.ui.markup import brief
 from explorer.ui.notes import draw_notes, own_words
 from explorer.ui.options import choose_one
-from explorer.ui.style import banners
+from explorer.ui.style import LONGEST_TITLE, banners
 from explorer.ui.url import drop
 
 VIEWS = {"clips": "clips", AGAINST: "against a measure"}
@@ -75,8 +76,9 @@ def _say_dead(sae: dict[str, Any], row: dict[str, Any], facts: CorpusFacts) -> N
     )
     empty_state(
         f"Feature {row['feature']} is dead: active on no training clip, and {heard}."
-        + ("" if n_active else " There is nothing to hear."),
-        f"{sae['n_dead']} of this SAE's {sae['n_features']} features are dead. Go on to a live one above.",
+        + ("" if n_active else " There is nothing to play."),
+        f"{whole(sae['n_dead'])} of this SAE's {count(sae['n_features'], 'feature')} are dead. Choose a live "
+        "one above.",
     )
 
 
@@ -86,7 +88,7 @@ def _draw_title(store: Store, sae: dict[str, Any], row: dict[str, Any], facts: C
     written = own_words(sae_id, feature)
     own = f"<strong>{escape(written.label)}</strong><span class='so-chip'>your label</span>" if written.label else ""
     near = fetch_neighbourhood(store, sae_id, feature)
-    strong = f"<strong>{escape(label)}</strong>" if label else ""
+    strong = f"<strong>{brief(label, LONGEST_TITLE)}</strong>" if label else ""
     with st.container(key="so-feature-head", horizontal=True, vertical_alignment="center", gap="small"):
         if st.button("All", icon=":material/table_rows:", key="to-table", help="Back to the table and the map"):
             set_params(feature=None)

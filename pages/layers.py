@@ -30,7 +30,9 @@ from explorer.ui.url import drop, get_param, go_to, set_params
 def main() -> None:
     """Draw the page of the address."""
     store = get_store()
-    page_header("Layers", "How well a linear probe reads a label from each layer's pooled hidden states.", store=store)
+    page_header(
+        "Layers", "How well a linear probe predicts a label from each layer's pooled hidden states.", store=store
+    )
     with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
         label = choose_label(store)
         if label is None:

@@ -60,7 +60,7 @@ def draw_table(store: Store, rows: pd.DataFrame) -> None:
     )  # fmt: skip
     elsewhere = int((~rows["sae_id"].isin(here)).sum())
     if elsewhere:
-        caption(f"{elsewhere} of them are of SAEs that are not in this store: their words are kept, without a link.")
+        caption(f"{elsewhere} of them belong to SAEs that are not in this store: their text is kept, without a link.")
 
 
 def draw_exchange(*, is_empty: bool) -> None:

@@ -1,4 +1,4 @@
-"""Overview: what is in this store, what it says about the paper's claims, and where to look first."""
+"""Overview: what is in this store, what it says about the paper's claims, and where to start."""
 
 from html import escape
 
@@ -29,13 +29,13 @@ def main() -> None:
     """Draw the page of the address."""
     store = get_store()
     facts = fetch_corpus(store)
-    words = "What this store holds, what it says about the paper's claims, and where to look first."
+    words = "What this store holds, what it says about the paper's claims, and where to start."
     name_view("Overview", facts.name)
     page_header(facts.name, words, store=store)
     encoders, saes = cached(fetch_encoders, store), cached(fetch_saes, store)
     runs = cached(fetch_runs, store)
     _counts(facts, len(encoders), len(saes), len(runs))
-    _first_steps(store)
+    _first_steps(store, saes["encoder_id"].nunique())
     with st.container(key="so-split"):
         left, right = st.columns([0.62, 0.38], gap="large")
         with left:
@@ -64,8 +64,9 @@ def _counts(facts: CorpusFacts, n_encoders: int, n_saes: int, n_runs: int) -> No
         caption(" ".join(sentence(text) for text in words))
 
 
-def _first_steps(store: Store) -> None:
-    """Three steps for somebody who is new here; gone once they are hidden, or something stands in the notebook."""
+def _first_steps(store: Store, n_encoders: int) -> None:
+    """Steps for somebody who is new here, three where two encoders can be compared; gone once they
+    are hidden, or something is in the notebook."""
     looks = cached(fetch_first_looks, store)
     looks = looks if len(looks) else cached(fetch_first_hearing, store)
     if looks.empty or st.session_state.get("steps-hidden") or len(notebook().of_owner(reader_id())):
@@ -77,8 +78,10 @@ def _first_steps(store: Store) -> None:
         ("2. See where it comes from", "layers", {}, "How well each layer of each encoder predicts the label."),
         ("3. Compare two encoders", "compare", {}, "Scores side by side, and one clip through both."),
     )
+    if n_encoders < 2:
+        steps = steps[:2]
     with st.container(key="so-steps"):
-        for column, (title, page, params, words) in zip(st.columns(3), steps, strict=True):
+        for column, (title, page, params, words) in zip(st.columns(len(steps)), steps, strict=True):
             with column, st.container(border=True, height="stretch"):
                 st.page_link(page_file(page), label=title, query_params=params or None)
                 caption(words)
@@ -129,7 +132,7 @@ def _claim(claim: Claim, place: int) -> None:
 
 
 def _first_looks(store: Store) -> None:
-    section("Where to look first")
+    section("Where to start")
     rows = cached(fetch_first_looks, store)
     if rows.empty:
         if cached(fetch_saes, store).empty:
@@ -164,7 +167,11 @@ def _first_hearing(store: Store) -> None:
     for row in rows.to_dict("records"):
         name = f"{series_name(row['display_name'], row['layer'])} · feature {row['feature']}"
         named = is_defined(row["label"])
-        what = f"{row['n_alike']} of its {row['n_listed']} strongest clips are {row['label']}" if named else "hear it"
+        what = (
+            f"{row['label']} in {row['n_alike']} of its {count(row['n_listed'], 'strongest clip')}"
+            if named
+            else "hear it"
+        )
         st.page_link(
             page_file("features"), label=as_written(f"{name}: {what}"), icon=":material/graphic_eq:",
             query_params={"sae": str(row["sae_id"]), "feature": str(row["feature"])},

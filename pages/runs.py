@@ -161,7 +161,7 @@ def _files(store: Store) -> None:
     section("Files of this generation")
     sizes = cached(fetch_generation_sizes, store)
     if sizes.empty:
-        empty_state("This generation lists no file beside its database.")
+        empty_state("This generation lists no file other than its database.")
         return
     st.dataframe(
         as_read(sizes.rename(columns={"kind": "Kind", "n_files": "Files", "megabytes": "MB"}), {"MB": number}),

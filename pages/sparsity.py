@@ -11,7 +11,7 @@ from explorer.naming import sae_names
 from explorer.queries.curves import fetch_dense_factor_means, fetch_sae_points
 from explorer.queries.selection import telling_layers
 from explorer.store import Store
-from explorer.text import MISSING, count, number, percent, r2_words
+from explorer.text import MISSING, count, number, percent, r2_words, series_name
 from explorer.ui.choices import chart, choose_label
 from explorer.ui.context import cached, get_store, is_dark
 from explorer.ui.explained import explain
@@ -89,7 +89,7 @@ def _classes(store: Store, points: pd.DataFrame, label: str | None) -> None:
     if probed.empty:
         return
     opened = st.expander(
-        f"Which {as_written(label)} the codes still tell, class by class", key="so-classes", on_change="rerun",
+        f"Which {as_written(label)} the codes still show, class by class", key="so-classes", on_change="rerun",
         expanded=get_param("classes") is not None,
     )  # fmt: skip
     if not opened.open:
@@ -119,7 +119,8 @@ def _of_one_level(points: pd.DataFrame) -> pd.DataFrame:
 
 def _choose_series(points: pd.DataFrame) -> pd.DataFrame:
     names = points["encoder_id"].astype(str) + "." + points["layer"].astype(str)
-    texts = dict(zip(names, points["display_name"] + " L" + points["layer"].astype(str), strict=True))
+    series = zip(points["display_name"], points["layer"], strict=True)
+    texts = {name: series_name(*one) for name, one in zip(names, series, strict=True)}
     there = list(dict.fromkeys(names))
     if len(there) == 1:
         return points

@@ -33,7 +33,7 @@ Stop a run at any moment; the same command goes on where it stopped. Then browse
 
 Every option in a table, with what the presets change: docs/options.md.
 
-exit codes: 0 done; 1 failed, with the reason in the last line; 2 wrong options; 3 another run is at work in the store;
+exit codes: 0 done; 1 failed, with the reason in the last line; 2 wrong options; 3 another run is working in the store;
 130 stopped with Ctrl-C, 143 by SIGTERM, 129 by SIGHUP.
 """
 
@@ -57,11 +57,13 @@ def build_parser() -> argparse.ArgumentParser:
     demo.add_argument(
         "--store", type=Path, default=Path("demo_store"), help="folder of the store (default: demo_store)"
     )
-    _add_generate(commands.add_parser("generate", help="write generated singing with known truth, as VocalSet lies"))
+    _add_generate(
+        commands.add_parser("generate", help="write generated singing with known truth, in VocalSet's folders")
+    )
     demo.add_argument("--open", action="store_true", help="open the app as soon as there is something to see")
     demo.add_argument("--n-workers", type=int, default=0, help=help_of("n_workers"))
     for name, text in (
-        ("status", "what the store holds and whether a run is at work"),
+        ("status", "what the store holds and whether a run is working"),
         ("verify", "check every file of the store against its hash, and the tables against each other"),
         ("publish", "write a new generation from the artefacts, without encoders or data set"),
     ):

@@ -16,6 +16,7 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
+from explorer.text import count
 from precompute.factor_fit import (
     NAN,
     FactorFit,
@@ -139,7 +140,7 @@ def _start(
     if isinstance(target, str):
         return replace(blank, reason=target), None
     if shared:
-        return replace(blank, reason=f"a leak: {len(shared)} group(s) in both parts, such as {shared[0]}"), None
+        return replace(blank, reason=f"a leak: {count(len(shared), 'group')} in both parts, such as {shared[0]}"), None
     if given is not None and math.isnan(given[g]):
         return replace(blank, reason="no alpha was given"), None
     alpha = NAN if given is None else float(given[g])

@@ -16,7 +16,7 @@ from explorer.sae import export_for_saelens, load_sae
 from explorer.store import ARTEFACTS, POINTER, open_store
 from explorer.store.lock import is_locked
 from explorer.store.names import is_file, is_folder, printable
-from explorer.text import size
+from explorer.text import count, size, whole
 from precompute import demo as demo_corpus
 from precompute.artefacts import Artefacts, explained
 from precompute.config import PRESET_NOTES, RunConfig
@@ -44,7 +44,8 @@ def run_and_report(config: RunConfig) -> list[str]:
 def _report(summary: RunSummary, config: RunConfig) -> list[str]:
     corpus = summary.corpus
     lines = [
-        f"{len(corpus.clips)} clips of {len(corpus.files)} files in {len({c.group for c in corpus.clips})} groups."
+        f"{count(len(corpus.clips), 'clip')} of {count(len(corpus.files), 'file')} in "
+        f"{count(len({c.group for c in corpus.clips}), 'group')}."
     ]
     if corpus.note:
         lines.append(f"Note: {corpus.note}")
@@ -57,13 +58,16 @@ def skipped_lines(skipped: Sequence[Skipped]) -> list[str]:
     """Every file that was refused, by name, and how many others were not taken for which reason."""
     if not skipped:
         return []
-    lines = [f"{len(skipped)} file(s) not taken:"]
+    lines = [f"{count(len(skipped), 'file')} not taken:"]
     refused = sorted((item for item in skipped if item.kind == REJECTED), key=lambda item: item.path)
     lines += [f"  {item.kind}: {item.path}: {item.reason}" for item in refused]
     others = Counter(
         "a copy of another file" if item.kind == COPY else item.reason for item in skipped if item.kind != REJECTED
     )
-    lines += [f"  not taken: {n} x {reason}" for reason, n in sorted(others.items(), key=lambda it: (-it[1], it[0]))]
+    lines += [
+        f"  not taken: {count(n, 'file')}: {reason}"
+        for reason, n in sorted(others.items(), key=lambda it: (-it[1], it[0]))
+    ]
     return [*lines, "  The page Runs names each of them."] if others else lines
 
 
@@ -76,7 +80,10 @@ def dry_run(config: RunConfig) -> list[str]:
         works = [choice.at(job) for choice in choices]
         forecast = estimate(job, works, timed=True)
     names = ", ".join(f"{work.encoder_id} ({work.checkpoint.source})" for work in works)
-    lines = [f"data set: {job.corpus.name}, {len(job.corpus.files)} files, {len(job.corpus.skipped)} not taken"]
+    lines = [
+        f"data set: {job.corpus.name}, {count(len(job.corpus.files), 'file')}, {whole(len(job.corpus.skipped))} "
+        "not taken"
+    ]
     lines += skipped_lines(job.corpus.skipped)[1:]
     lines += [f"encoders: {names}", f"preset: {config.preset} ({PRESET_NOTES[config.preset]})", *forecast.lines()]
     return [*lines, "Nothing was written. Run it without --dry-run."]
@@ -118,16 +125,17 @@ def generate(
     design = crossed(**given) if part == "crossed" else vocalset_shaped()
     demo_corpus.write_generated(root, design, seed=seed, n_workers=n_workers, reporter=Reporter())
     return [
-        f"{len(design.cells)} clips of {len(design.singers)} singers in {root}, {len(design.test_singers)} held out.",
+        f"{count(len(design.cells), 'clip')} of {count(len(design.singers), 'singer')} in {root}, "
+        f"{whole(len(design.test_singers))} held out.",
         "Every parameter is in truth.csv, what moves within a clip in truth_contours.parquet. Compute a store with:",
         f"  python -m precompute run --dataset synthetic --root {root} --store STORE --encoder NAME",
     ]
 
 
 def status(store: Path) -> list[str]:
-    """What the store holds and whether a run is at work. Raises StoreError where there is neither store nor run."""
+    """What the store holds and whether a run is working. Raises StoreError where there is neither store nor run."""
     is_at_work = is_locked(store)
-    lines = [f"{store}: {'a run is at work' if is_at_work else 'no run is at work'}"]
+    lines = [f"{store}: {'a run is working' if is_at_work else 'no run is working'}"]
     for record in load_runs(Artefacts(store)):
         state = (
             f"finished {record['finished_at']}" if record["finished_at"] else "not finished: run the same command again"
@@ -143,8 +151,8 @@ def status(store: Path) -> list[str]:
     ).iloc[0]
     n_bytes = counts["n_bytes"] if counts["n_bytes"] == counts["n_bytes"] else 0
     lines.append(
-        f"generation {with_store.generation}: {counts['clips']:.0f} clips, {counts['encoders']:.0f} encoders, "
-        f"{counts['saes']:.0f} SAEs, {size(n_bytes)} of files"
+        f"generation {with_store.generation}: {count(counts['clips'], 'clip')}, "
+        f"{count(counts['encoders'], 'encoder')}, {count(counts['saes'], 'SAE')}, {size(n_bytes)} of files"
     )
     return lines
 
@@ -171,7 +179,7 @@ def export_sae(store: Path, sae: str, out: Path) -> list[str]:
     licence = printable(str(facts["encoder_licence"] or "unknown"))
     return [
         f"{out}: cfg.json, sae_weights.safetensors and README.md of SAE {sae} (generation {opened.generation}).",
-        f"The licence of the encoder's weights, {licence}, may hold for what is made from them.",
+        f"The licence of the encoder's weights, {licence}, may apply to what is made from them.",
     ]
 
 

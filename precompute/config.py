@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from explorer.errors import ConfigError, nearest
+from explorer.text import count, quantity
 from precompute.option_types import checked
 from precompute.options import DATASETS, FAULTS, FEATURE_MAPS, LASSO_MODES, METHODS, OPTIONS, key_of_toml
 
@@ -190,7 +191,8 @@ def k_for(sparsity: float, n_features: int, d_model: int, *, paper: bool = False
     k = int((1 - sparsity) * n_features) if paper else round((1 - sparsity) * n_features)
     if k < 1 or k >= d_model:
         raise ConfigError(
-            f"sparsity {sparsity:g} with {n_features} features means k = {k}; it must lie between 1 and the model's "
+            f"sparsity {quantity(sparsity, 6)} with {count(n_features, 'feature')} means k = {k}; it must be "
+            "between 1 and the model's "
             f"width less one ({d_model - 1}). Choose a higher --sparsities or fewer --n-features."
         )
     return k

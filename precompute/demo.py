@@ -37,7 +37,7 @@ def demo_config(store: Path, *, n_workers: int = 0) -> RunConfig:
     if missing:
         raise StoreError(
             f"The demo's encoders {', '.join(missing)} are missing from {ENCODERS}. They come with the repository; "
-            "`python -m precompute.pretraining train --work DIR` makes them anew."
+            "`python -m precompute.pretraining train --work DIR` makes them again."
         )
     return make_config(
         {

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from explorer.text import count, number, percent, signed
+
 MAX_MSE_GROWTH, BEFORE_SPARSITY = 10.0, 0.90
 MAX_PROBE_DROP = 0.10
 MAX_DEAD, MAX_DENSE_MASS, MIN_L0_SHARE = 0.20, 0.50, 0.95
@@ -58,15 +60,16 @@ def _sae_findings(sae: dict) -> list[Finding]:
     l0_share = sae["l0_mean"] / sae["k"]
     n_train, n_live = int(sae["n_train_clips"]), int(sae["n_live"])
     few = n_train < n_live
+    sizes = f"{count(n_train, 'training clip')} for {count(n_live, 'live feature')}"
     return [
-        _finding(sae, "dead", dead > MAX_DEAD, dead, MAX_DEAD, f"{dead:.0%} of the features are dead"),
+        _finding(sae, "dead", dead > MAX_DEAD, dead, MAX_DEAD, f"{percent(dead)} of the features are dead"),
         _finding(
             sae,
             "dense mass",
             sae["dense_mass"] > MAX_DENSE_MASS,
             sae["dense_mass"],
             MAX_DENSE_MASS,
-            f"features active on over half of the clips hold {sae['dense_mass']:.0%} of the activation",
+            f"features active on over half of the clips hold {percent(sae['dense_mass'])} of the activation",
         ),
         _finding(
             sae,
@@ -74,7 +77,7 @@ def _sae_findings(sae: dict) -> list[Finding]:
             l0_share < MIN_L0_SHARE,
             l0_share,
             MIN_L0_SHARE,
-            f"codes hold {sae['l0_mean']:.1f} features on average, k = {sae['k']}",
+            f"codes hold {number(sae['l0_mean'], 1)} features on average, k = {sae['k']}",
         ),
         _finding(
             sae,
@@ -82,9 +85,7 @@ def _sae_findings(sae: dict) -> list[Finding]:
             few,
             float(n_train),
             float(n_live),
-            f"{n_train} training clips for {n_live} live features: features can be single clips"
-            if few
-            else f"{n_train} training clips for {n_live} live features",
+            f"{sizes}: features can be single clips" if few else sizes,
             soft=True,
         ),
     ]
@@ -97,12 +98,18 @@ def _curve_findings(group: pd.DataFrame) -> list[Finding]:
     early = mse[mse.index < BEFORE_SPARSITY]
     if len(early) > 1 and early.iloc[0] > 0:
         growth = float(early.max() / early.iloc[0])
-        text = f"held-out MSE before {BEFORE_SPARSITY:.0%} grows to {growth:.1f} times its value at {mse.index[0]:.0%}"
+        text = (
+            f"held-out MSE before {percent(BEFORE_SPARSITY)} grows to {number(growth, 1)} times its value at "
+            f"{percent(mse.index[0])}"
+        )
         findings.append(_finding(first, "mse growth", growth > MAX_MSE_GROWTH, growth, MAX_MSE_GROWTH, text))
     complete = group.groupby("sparsity")["completeness"].mean().dropna()
     if len(complete) > 1:
         rise = float(complete.iloc[-1] - complete.iloc[0])
-        text = f"completeness changes by {rise:+.3f} from {complete.index[0]:.0%} to {complete.index[-1]:.0%} sparsity"
+        text = (
+            f"completeness changes by {signed(rise, 3)} from {percent(complete.index[0])} to "
+            f"{percent(complete.index[-1])} sparsity"
+        )
         findings.append(_finding(first, "completeness", rise <= 0, rise, 0.0, text))
     return findings
 
@@ -118,6 +125,8 @@ def _probe_findings(sae: dict, tables: dict[str, pd.DataFrame]) -> list[Finding]
         dense = rows.loc[rows["representation_id"] == dense_id, "accuracy"].dropna()
         if len(codes) and len(dense):
             drop = float(dense.mean() - codes.mean())
-            text = f"{label}: probe accuracy {codes.mean():.3f} on codes, {dense.mean():.3f} on dense states"
+            text = (
+                f"{label}: probe accuracy {number(codes.mean(), 3)} on codes, {number(dense.mean(), 3)} on dense states"
+            )
             findings.append(_finding(sae, "probe drop", drop > MAX_PROBE_DROP, drop, MAX_PROBE_DROP, text))
     return findings

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from explorer.text import count, percent
 from precompute.lasso import Solution
 from precompute.metrics import Array, Floats, completeness
 from precompute.probes import standardiser
@@ -123,9 +124,9 @@ def make_target(y_train: Floats, y_heldout: Floats, n_groups: int) -> Target | s
     """
     n_distinct = len(np.unique(y_train))
     if n_distinct < MIN_DISTINCT:
-        return f"{n_distinct} distinct values in the training part, fewer than {MIN_DISTINCT}"
+        return f"{count(n_distinct, 'distinct value')} in the training part, fewer than {MIN_DISTINCT}"
     if n_groups < MIN_GROUPS:
-        return f"values from {n_groups} group(s), fewer than {MIN_GROUPS}"
+        return f"values from {count(n_groups, 'group')}, fewer than {MIN_GROUPS}"
     if not len(y_heldout):
         return "no held-out clip has a value"
     low, high = (float(q) for q in np.quantile(y_train, CLIP_QUANTILES))
@@ -139,7 +140,10 @@ def make_target(y_train: Floats, y_heldout: Floats, n_groups: int) -> Target | s
             return f"the {part} part does not differ from the training mean"
         share = float(squares.max() / squares.sum())
         if share > MAX_SHARE_OF_ONE_CLIP:
-            return f"one clip holds {share:.0%} of the {part} part's variance, more than {MAX_SHARE_OF_ONE_CLIP:.0%}"
+            return (
+                f"one clip holds {percent(share)} of the {part} part's variance, more than "
+                f"{percent(MAX_SHARE_OF_ONE_CLIP)}"
+            )
     return Target((train - mean) / scale, heldout, mean, scale, low, high)
 
 

@@ -21,6 +21,7 @@ from explorer.label_rules import (
     permuted_within,
     thresholds_of,
 )
+from explorer.text import count, number
 from precompute.metrics import Array, Floats
 from precompute.probe_result import as_labels, is_known
 
@@ -124,7 +125,10 @@ def _why_not(names: NDArray, groups: NDArray, train: NDArray[np.intp], heldout: 
         return f"only one label in the training part ({names[0]})"
     shared = sorted(set(groups[train]) & set(groups[heldout]))
     if shared:
-        return f"{len(shared)} group(s) in both parts, such as {shared[0]}: nothing can be said about unseen groups"
+        return (
+            f"{count(len(shared), 'group')} in both parts, such as {shared[0]}: nothing can be concluded "
+            "about unseen groups"
+        )
     return None
 
 
@@ -187,7 +191,8 @@ def _reasons(
     reasons: list[str | None] = []
     for i, parts in enumerate(counts):
         few = [
-            f"{n} clips from {n_groups} group(s) have it in the {part} part, fewer than {settings.min_positives} from "
+            f"{count(n, 'clip')} from {count(n_groups, 'group')} in the {part} part, fewer than "
+            f"{settings.min_positives} from "
             f"{settings.min_groups}"
             for part, (n, n_groups) in zip(("training", "held-out"), parts, strict=True)
             if not _is_enough((n, n_groups), settings)
@@ -197,13 +202,13 @@ def _reasons(
         elif few:
             reasons.append(few[0])
         elif not varies:
-            reasons.append("the label never varies within a group, so it cannot be told from the group")
+            reasons.append("the label never varies within a group, so it cannot be separated from the group")
         elif np.isnan(null_f1):
             reasons.append("no permutations to compare with")
         elif f1[i] > null_f1:
             reasons.append(None)
         else:
             reasons.append(
-                f"held-out F1 {f1[i]:.2f} is not above {null_f1:.2f}, the best feature's under permuted labels"
+                f"held-out F1 {number(f1[i])} is not above {number(null_f1)}, the best feature's under permuted labels"
             )
     return reasons

@@ -94,8 +94,9 @@ def _held_without_locks(store: Path) -> Iterator[None]:
             if other is None or not other.is_gone():
                 who = "an unknown process" if other is None else f"process {other.process} on {other.machine}"
                 raise StoreBusyError(
-                    f"{_busy(who, store)} The file system ({kind}) has no locks to tell whether it still lives: if it "
-                    f"does not, delete {path}."
+                    f"{_busy(who, store)} The file system ({kind}) has no locks to show whether it is still "
+                    "running: if it "
+                    f"is not, delete {path}."
                 )
             _remove(path, other)
             if not _create(path, myself):

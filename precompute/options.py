@@ -131,14 +131,14 @@ OPTIONS: Mapping[str, Option] = {
     ),
     "probe_c_grid": Option(
         MEASURES,
-        "inverse strengths of a probe's penalty, one of which is chosen by folds of training groups",
+        "inverse strengths of a probe's penalty, one chosen by folds of training groups",
         "one or more numbers above 0, each once, such as 0.01,0.1,1",
         metavar="LIST",
     ),
     "lasso": _one_of(
         MEASURES,
-        "where Lasso's alpha is chosen by cross-validation: for every SAE, or for the reference one whose alphas the "
-        "others take",
+        "where Lasso's alpha is chosen by cross-validation: for every SAE, or for the reference one only (the "
+        "others take its alphas)",
         LASSO_MODES,
     ),
     "lasso_folds": _at_least(MEASURES, "folds of training groups that choose Lasso's alpha", 2),
@@ -149,12 +149,12 @@ OPTIONS: Mapping[str, Option] = {
         "a share between 0 and 1",
         metavar="SHARE",
     ),
-    "lasso_permutations": _at_least(MEASURES, "permuted factors beside the real ones: what chance reaches", 1),
+    "lasso_permutations": _at_least(MEASURES, "permuted factors, scored like the real ones: what chance reaches", 1),
     "lasso_counts_codes": Option(
         MEASURES, "also count how many codes reach 90 % of the best held-out R2 along the path of alphas", _SWITCH
     ),
     "label_permutations": _at_least(
-        MEASURES, "permutations of the labels that say what the best feature reaches by chance", 1
+        MEASURES, "permutations of the labels that show what the best feature reaches by chance", 1
     ),
     "feature_map": _one_of(MEASURES, "how features are laid out on the map", FEATURE_MAPS),
     "maps_everywhere": Option(MEASURES, "a map for every SAE, not for the reference ones alone", _SWITCH),
@@ -162,7 +162,9 @@ OPTIONS: Mapping[str, Option] = {
         MEASURES, "predict factors from the dense states of every layer, not of those with SAEs alone", _SWITCH
     ),
     "n_top_clips": _at_least(MEASURES, "strongest clips that are listed for each feature", 1),
-    "n_playable_clips": _at_least(MEASURES, "clips whose states are kept, so that any feature's trace can be drawn", 0),
+    "n_playable_clips": _at_least(
+        MEASURES, "clips for which states are kept, so that any feature's trace can be drawn", 0
+    ),
     "frame_cache_gb": Option(
         HOW, "disk that the first pass may use to spare a second one", "0 or more gigabytes", metavar="GB"
     ),

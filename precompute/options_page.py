@@ -19,8 +19,8 @@ ENVIRONMENT: Mapping[str, str] = {
     "in PATH. By default where the store's runs read them",
     "SONOSCOPE_CHECKPOINTS": "checkpoints for Live, as NAME=FOLDER; several are separated as in PATH. By default where "
     "the last runs found them, and the hub's cache",
-    "SONOSCOPE_HOSTS": "further names under which the app's server answers, separated by commas or blanks, as `--host` "
-    "does: `*.lab.example` stands for all below it, `*` for every name",
+    "SONOSCOPE_HOSTS": "further names that the app's server accepts, separated by commas or blanks, as `--host` "
+    "does: `*.lab.example` means all below it, `*` for every name",
     "SONOSCOPE_FRAME_ANCESTORS": "sites that may show the app in a frame, separated by commas or blanks, as "
     "`--frame-ancestor` does",
     "SONOSCOPE_LIVE_MEMORY_GB": "memory for the encoders that Live keeps loaded, in gigabytes (4)",

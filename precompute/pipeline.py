@@ -16,6 +16,7 @@ from threadpoolctl import threadpool_limits
 from explorer.errors import ConfigError, DatasetError, StoreError
 from explorer.recent import remember_places, remember_store
 from explorer.store import POINTER
+from explorer.text import count, whole
 from precompute.artefacts import Artefacts, key_of
 from precompute.config import RunConfig
 from precompute.corpus_stage import find_corpus, keep_factor_names
@@ -126,20 +127,20 @@ def open_job(config: RunConfig, artefacts: Artefacts, reporter: Reporter) -> Job
     if config.strict and corpus.rejected:
         first = corpus.rejected[0]
         raise DatasetError(
-            f"--strict: {len(corpus.rejected)} file(s) of {config.root} cannot be read, the first is {first.path!r}: "
-            f"{first.reason} Mend or remove them, or run without --strict."
+            f"--strict: {count(len(corpus.rejected), 'file')} of {config.root} cannot be read, such as {first.path!r}: "
+            f"{first.reason} Fix or remove them, or run without --strict."
         )
     for record in load_runs(artefacts):
         if record["meta"]["corpus_id"] != corpus.corpus_id:
             raise StoreError(
                 f"{config.store} holds the corpus {record['meta']['corpus_name']} ({record['meta']['corpus_id'][:8]}), "
-                f"and this run reads {corpus.name} ({corpus.corpus_id[:8]}): other files, cuts, labels or splits. "
+                f"and this run has {corpus.name} ({corpus.corpus_id[:8]}): other files, cuts, labels or splits. "
                 "Give another --store, or the options of the first run."
             )
     parts = {clip.paper_split for clip in corpus.clips}
     if config.is_paper and not parts >= {"train", "valid", "test"}:
         raise ConfigError(
-            f"preset paper needs files to train, to choose the epoch and to test on, of a corpus with its own test "
+            "preset paper needs files to train, to choose the epoch and to test on, of a corpus with its own test "
             f"singers; {corpus.name} has none for {' and '.join(sorted({'train', 'valid', 'test'} - parts))}. "
             "Use --dataset vocalset, or another preset."
         )
@@ -176,7 +177,8 @@ def _record_run(
             "versions": versions(),
             "hardware": hardware(config),
             "n_clips": len(corpus.clips),
-            "summary": f"{len(corpus.clips)} clips of {len(corpus.files)} files, {len(corpus.skipped)} not taken "
+            "summary": f"{count(len(corpus.clips), 'clip')} of {count(len(corpus.files), 'file')}, "
+            f"{whole(len(corpus.skipped))} not taken "
             f"({n_rejected} of them could not be read)",
             "timings": [dataclasses.asdict(item) for item in sittings.timings()],
             "bundles": bundles,

@@ -24,7 +24,7 @@ def check_places(root: Path, store: Path) -> None:
         others = sorted(path.name for path in store.iterdir() if not path.name.startswith("."))
         if others:
             raise ConfigError(
-                f"--store {store} lies in the folder of recordings, is no store yet and holds {others[0]!r}. "
+                f"--store {store} is in the folder of recordings, is no store yet and holds {others[0]!r}. "
                 "Give a new or empty folder with --store."
             )
 

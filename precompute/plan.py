@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from explorer.audio import Waveform
-from explorer.text import size
+from explorer.text import size, whole
 from precompute.config import RunConfig, n_features_for
 from precompute.encode_stage import EncoderAtWork
 from precompute.hidden_states import estimated_frame_bytes
@@ -43,8 +43,8 @@ class Estimate:
         encode = "not timed" if self.encode_s is None else f"about {clock(self.encode_s)}"
         total = "" if self.encode_s is None else f"; in all about {clock(self.encode_s + self.other_s)}"
         return [
-            f"clips: {self.n_clips}, {clock(self.audio_s)} of audio",
-            f"layers probed: {self.n_layers_probed}; SAEs trained: {self.n_saes}",
+            f"clips: {whole(self.n_clips)}, {clock(self.audio_s)} of audio",
+            f"layers probed: {whole(self.n_layers_probed)}; SAEs trained: {whole(self.n_saes)}",
             f"time: encoding {encode}, the rest about {clock(self.other_s)}{total}",
             f"disk: about {size(self.disk_bytes)} more at most while it runs",
         ]

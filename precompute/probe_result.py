@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from explorer.intervals import t_interval
 from explorer.prediction import LinearProbe
+from explorer.text import count
 
 Mask = NDArray[np.bool_]
 MIN_CLIPS_PER_CLASS = 20
@@ -77,7 +78,7 @@ def score_predictions(
     reason = None
     if unseen.any():
         names = ", ".join(sorted(set(labels[unseen])))
-        reason = f"{int(unseen.sum())} clip(s) not scored, their class has no clip to fit on: {names}"
+        reason = f"{count(unseen.sum(), 'clip')} not scored, their class has no clip to fit on: {names}"
     missing = tuple(
         ClassScore(name, None, None, None, 0, "no clip to fit on")
         for name in sorted(set(labels[unseen]) - set(labels[scored]))
@@ -116,6 +117,8 @@ def score_predictions(
 
 def _class_score(name: str, hits: int, n_true: int, n_said: int) -> ClassScore:
     if n_true < MIN_CLIPS_PER_CLASS:
-        return ClassScore(name, None, None, None, int(n_true), f"{n_true} clips, fewer than {MIN_CLIPS_PER_CLASS}")
+        return ClassScore(
+            name, None, None, None, int(n_true), f"{count(n_true, 'clip')}, fewer than {MIN_CLIPS_PER_CLASS}"
+        )
     precision = float(hits / n_said) if n_said else None
     return ClassScore(name, float(hits / n_true), precision, float(2 * hits / (n_true + n_said)), int(n_true), None)

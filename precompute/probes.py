@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 
+from explorer.text import count
 from precompute.metrics import Array, Floats, shared_groups
 from precompute.probe_result import ClassScore, LinearProbe, Mask, ProbeResult, as_labels, is_known, score_predictions
 
@@ -177,7 +178,7 @@ def _why_not(labels: NDArray, groups: NDArray, parts: list[tuple[Mask, Mask]], *
     if not score_any.any():
         return "no labelled clip to score"
     if by_group and len(set(groups[used])) < 2:
-        return f"only one group ({groups[used][0]}): nothing can be said about unseen groups"
+        return f"only one group ({groups[used][0]}): nothing can be concluded about unseen groups"
     if not fit_any.any():
         return "only one fold: there is no other to fit on" if len(parts) == 1 else "no labelled clip to fit on"
     n_classes = len(set(labels[fit_any]))
@@ -186,7 +187,7 @@ def _why_not(labels: NDArray, groups: NDArray, parts: list[tuple[Mask, Mask]], *
     for fit, score in parts:
         shared = shared_groups(groups, fit, score) if by_group else []
         if shared:
-            return f"a leak: {len(shared)} group(s) on both sides of the split, such as {shared[0]}"
+            return f"a leak: {count(len(shared), 'group')} on both sides of the split, such as {shared[0]}"
     return None
 
 

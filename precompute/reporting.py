@@ -9,6 +9,8 @@ from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+from explorer.text import number, percent, whole
+
 log = logging.getLogger("precompute")
 EVERY_S = 10.0
 
@@ -98,8 +100,8 @@ class Reporter:
             self.times.append(StageTime(name, seconds, stage.n_done, stage.n_reused))
             self.on_stage()
             if stage.n_done or stage.n_reused or seconds > 1:
-                found = f"{stage.n_reused} found finished"
-                log.info("%s: %d done, %s in %s", name, stage.n_done, found, clock(seconds))
+                found = f"{whole(stage.n_reused)} found finished"
+                log.info("%s: %s done, %s in %s", name, whole(stage.n_done), found, clock(seconds))
 
     def where_the_time_went(self) -> str:
         """A table of the stages, longest first."""
@@ -114,19 +116,20 @@ class Reporter:
         for name, (seconds, n_done, n_reused) in sorted(by_name.items(), key=lambda item: -item[1][0]):
             share = seconds / total if total else 0.0
             lines.append(
-                f"  {name:<34} {clock(seconds):>9}  {share:5.1%}  {int(n_done)} done, {int(n_reused)} found finished"
+                f"  {name:<34} {clock(seconds):>9}  {percent(share, 1):>7}  {whole(n_done)} done, "
+                f"{whole(n_reused)} found finished"
             )
         return "\n".join(lines)
 
 
 def clock(seconds: float) -> str:
     """Seconds as people read them: '8 s', '3 min 20 s', '2 h 5 min'."""
-    if seconds < 60:
-        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
+    if seconds < 59.5:
+        return number(seconds, 1 if seconds < 9.95 else 0, unit="s")
     if seconds < 3600:
         return f"{int(seconds // 60)} min {int(seconds % 60)} s"
     return f"{int(seconds // 3600)} h {int(seconds % 3600 // 60)} min"
 
 
 def _short(value: float) -> str:
-    return f"{value:.0f}"
+    return whole(round(value))

@@ -12,6 +12,7 @@ from explorer.errors import StoreError
 from explorer.store import RUNS, command
 from explorer.store.disk import read_small, replace_text
 from explorer.store.names import check_folder, is_file, is_folder, is_key, shown
+from explorer.text import count
 from precompute.artefacts import Artefacts, explained
 
 _MAX_BYTES = 1 << 26
@@ -77,7 +78,7 @@ def damage(store: Path, damaged: Mapping[tuple[str, str], str | None], runs: Seq
         "Run the same `python -m precompute run` command as then again: it computes what is damaged, and nothing else"
     )  # fmt: skip
     return (
-        f"{len(damaged)} artefact(s) of {store} are damaged ({shown}{more}). They belong to "
+        f"{count(len(damaged), 'damaged artefact')} in {store} ({shown}{more}), of "
         f"{' and '.join(said_of(record) for record in theirs)}. {again}."
     )
 

@@ -14,6 +14,7 @@ import torch
 from explorer.errors import ConfigError
 from explorer.sae import SAE, load_sae, make_sae_id
 from explorer.store import write_parquet
+from explorer.text import count, quantity
 from precompute.artefacts import Bundle, key_of
 from precompute.config import RunConfig, k_for, n_features_for
 from precompute.encode_stage import EncoderAtWork, States
@@ -72,7 +73,8 @@ def planned(config: RunConfig, d_model: int) -> list[tuple[float, int]]:
         other = by_k.setdefault(k, sparsity)
         if other != sparsity:
             raise ConfigError(
-                f"sparsities: {other:g} and {sparsity:g} both mean k = {k} of {n_features} features. Give one of them."
+                f"sparsities: {quantity(other, 6)} and {quantity(sparsity, 6)} both mean k = {k} of "
+                f"{count(n_features, 'feature')}. Give one of them."
             )
     return [(sparsity, seed) for sparsity in config.sparsities for seed in config.seeds_at(sparsity)]
 

@@ -13,6 +13,7 @@ from explorer.errors import NotInStoreError, StoreError
 from explorer.store import Store, checksum_path, generation_path, how_to_make_again, open_store, table_columns
 from explorer.store.disk import read_small
 from explorer.store.names import content_path, is_file, is_folder, is_key
+from explorer.text import count, whole
 from precompute.artefacts import PARTIAL, Artefacts, Bundle
 from precompute.manifest import UNSEALED, sha256_of
 from precompute.run_records import MAX_NAMED, damage, load_runs
@@ -48,12 +49,12 @@ def verify(store: Path) -> list[str]:
         shown = "; ".join(wrong[: MAX_NAMED + 2])
         more = f"; and {len(wrong) - MAX_NAMED - 2} more" if len(wrong) > MAX_NAMED + 2 else ""
         raise StoreError(
-            f"{len(wrong)} fault(s) in {store}: {shown}{more}. "
+            f"{count(len(wrong), 'fault')} in {store}: {shown}{more}. "
             f"{damage(store, damaged, runs) if damaged else how_to_make_again(store)}"
         )
     if damaged:
         raise StoreError(f"What is published in {store} is whole. {damage(store, damaged, runs)}")
-    return [f"{store}: generation {opened.generation}, {len(listed)} files, all as published.", *notes]
+    return [f"{store}: generation {opened.generation}, {count(len(listed), 'file')}, all as published.", *notes]
 
 
 def _faults_of_database(opened: Store) -> list[str]:
@@ -104,19 +105,21 @@ def _faults_of_names(opened: Store, listed: set[str]) -> list[str]:
         names = opened.query(f'SELECT DISTINCT {column} AS name FROM "{table}" WHERE {column} IS NOT NULL')["name"]  # noqa: S608 - names of the schema
         missing = sorted(set(names) - listed)
         if missing:
-            wrong.append(f"{len(missing)} of {len(names)} {kind} files that {table} names are not listed")
+            wrong.append(
+                f"{count(len(missing), f'{kind} file')} that {table} names (of {whole(len(names))}) not listed"
+            )
     states = opened.query(
         "SELECT count(*) AS n FROM (SELECT DISTINCT encoder_id, layer FROM saes) s WHERE "
         "(SELECT count(*) > 0 FROM clips WHERE is_playable) AND NOT EXISTS (SELECT 1 FROM generation_files f "
         "WHERE f.kind = 'states' AND starts_with(f.path, format('files/states-{}-L{:02d}-', s.encoder_id, s.layer)))"
     )
     if int(states["n"].iloc[0]):
-        wrong.append(f"the states of the playable clips are missing for {states['n'].iloc[0]} layer(s)")
+        wrong.append(f"the states of the playable clips are missing for {count(states['n'].iloc[0], 'layer')}")
     dangling = opened.query(
         "SELECT count(*) AS n FROM listed_clips l LEFT JOIN clips c USING (clip_index) WHERE c.clip_id IS NULL"
     )
     if int(dangling["n"].iloc[0]):
-        wrong.append(f"{dangling['n'].iloc[0]} listed clips are not in the corpus")
+        wrong.append(f"{count(dangling['n'].iloc[0], 'listed clip')} not in the corpus")
     return wrong
 
 
@@ -139,15 +142,15 @@ def _faults_of_artefacts(
     others = [entry for entry, fault in faults.items() if fault not in (None, UNSEALED) and entry not in recorded]
     n_unsealed = sum(fault == UNSEALED for entry, fault in faults.items() if entry not in damaged)
     notes = (
-        [f"{len(there)} artefacts, {len(there) - len(damaged) - len(others) - n_unsealed} as computed."]
+        [f"{count(len(there), 'artefact')}, {whole(len(there) - len(damaged) - len(others) - n_unsealed)} as computed."]
         if there
         else []
     )
     if n_unsealed:
-        notes.append(f"{n_unsealed} artefacts were made before artefacts were sealed and cannot be checked.")
+        notes.append(f"{count(n_unsealed, 'artefact')} made before artefacts were sealed, which cannot be checked.")
     if others:
         notes.append(
-            f"{len(others)} artefacts that no run needs now are damaged; a run that needs them computes them again."
+            f"{count(len(others), 'damaged artefact')} that no run needs now; a run that does computes it again."
         )
     return damaged, notes
 

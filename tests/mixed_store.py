@@ -18,7 +18,7 @@ D, D_WIDE = 240, 480
 OLD_75, OLD_95, NEW_75, NEW_95 = "old75", "old95", "new75", "new95"
 WIDE_75, WIDE_95, OTHER_75, OTHER_95, PAPER_75 = "wide75", "wide95", "other75", "other95", "paper75"
 N_MATCHES = 230  # of NEW_75 with OTHER_75, the last 10 without a held-out correlation
-ONE_GROUP = "only one group (g0): nothing can be said about unseen groups"
+ONE_GROUP = "only one group (g0): nothing can be concluded about unseen groups"
 # sae_id, encoder, width, sparsity, epochs, protocol, run
 _SAES = (
     (OLD_75, ENCODER_A, D, 0.75, 40, "held-out", "r-old"),

@@ -79,9 +79,9 @@ def test_an_export_read_elsewhere_is_the_same(notes: Annotations, tmp_path: Path
     other.put("z", SAE, 8, Annotation("stays"))
     taken = restore(other, "z", exported(notes, "a"))
     assert taken.sentence() == (
-        "2 features read: 1 new, 1 changed, 0 as they were. 1 of them had another label or note before."
+        "2 features read: 1 new, 1 changed, 0 unchanged. 1 of them had another label or note before."
     )
-    assert restore(other, "z", exported(notes, "a")).sentence() == "2 features read: 0 new, 0 changed, 2 as they were."
+    assert restore(other, "z", exported(notes, "a")).sentence() == "2 features read: 0 new, 0 changed, 2 unchanged."
     assert other.get("z", SAE, 7) == WRITTEN and other.get("z", SAE, 8) == Annotation("stays")
     assert other.get("z", SAE, 1).note == "żółć <b>"
     assert list(other.of_owner("z")["about"]).count("HuBERT L3") == 1
@@ -125,10 +125,10 @@ BAD_FILES: dict[str, tuple[str | bytes, str]] = {
     "one name twice": (one_entry("1", ', "feature": 2'), "says 'feature' twice"),
     "one feature twice": (a_file(GOOD, {"sae_id": "y", "feature": 1}, GOOD), "Entries 1 and 3 .* both of feature 1"),
     "a long label": (a_file(GOOD, {"sae_id": "x", "feature": 2, "label": "y" * 99}), "Entry 2.*at most 80"),
-    "a long note": (a_file({**GOOD, "note": "y" * 4001}), "Entry 1.*at most 4000"),
+    "a long note": (a_file({**GOOD, "note": "y" * 4001}), "Entry 1.*at most 4,000"),
     "a long about": (a_file({**GOOD, "about": "y" * 5_000_000}), "Entry 1.*about has at most 200"),
     "many lists": (a_file({**GOOD, "lists": [str(n) for n in range(21)]}), "Entry 1.*20 lists"),
-    "many entries": (a_file(*({"sae_id": "x", "feature": n} for n in range(MOST_ENTRIES + 1))), "20,000 are the most"),
+    "many entries": (a_file(*({"sae_id": "x", "feature": n} for n in range(MOST_ENTRIES + 1))), "20,000 is the limit"),
     "deep brackets": ("[" * 50_000, "nested too deeply"),
     "many bytes": (" " * (MOST_BYTES + 1), "at most 16 MB"),
     "bytes that are no text": (b'{"format": "\xff\xfe\xfa"}', "byte 13 is no utf-8 text"),

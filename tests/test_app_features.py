@@ -84,7 +84,7 @@ def test_the_browser_lists_live_features_and_says_what_they_are_of(
     live = store.query("SELECT count(*) AS n FROM features WHERE sae_id = ? AND NOT is_dead", [sae["sae_id"]])["n"][0]
     assert len(shown) == min(50, live)
     assert list(shown["density"]) == sorted(shown["density"], reverse=True)
-    assert f"{sae['n_live']:,} of {sae['n_features']:,} features are used" in texts(test)
+    assert f"{sae['n_live']:,} of {sae['n_features']:,} features used" in texts(test)
 
 
 def test_an_untrained_encoder_and_a_generated_corpus_are_said(

@@ -226,7 +226,7 @@ def one_outlier(y, train):
     ("words", "change"),
     [
         ("distinct values in the training part, fewer than 50", lambda y, train: np.round(y * 0.2)),
-        ("0 distinct values", lambda y, train: np.full_like(y, np.nan)),
+        ("no distinct values", lambda y, train: np.full_like(y, np.nan)),
         ("no held-out clip", lambda y, train: np.where(train[:, None], y, np.nan)),
         ("of the training part's variance", one_outlier),
     ],
@@ -250,9 +250,9 @@ def test_a_factor_that_is_nearly_always_the_same_is_null_even_with_many_distinct
 def test_one_group_or_four_are_too_few_and_a_group_in_both_parts_is_a_leak():
     x, y, groups, train, heldout, folds = planted()
     one = fit((x, y, np.full(len(x), "f1", object), train, heldout, folds))[0]
-    assert "1 group(s), fewer than 5" in one.reason
+    assert "1 group, fewer than 5" in one.reason
     four = np.array([f"{'t' if t else 'h'}{i % 2}" for i, t in enumerate(train)], object)
-    assert "4 group(s)" in fit((x, y, four, train, heldout, folds))[0].reason
+    assert "4 groups" in fit((x, y, four, train, heldout, folds))[0].reason
     leaking = groups.copy()
     leaking[np.flatnonzero(heldout)[0]] = groups[train][0]
     assert "a leak" in fit((x, y, leaking, train, heldout, folds))[0].reason

@@ -22,7 +22,8 @@ def point(**changes: object) -> dict[str, object]:
         "probe_n_clips": 40, "probe_n_groups": 4, "completeness": 0.5, "effective_codes": 10.0, "fvu_heldout": 0.3,
         "pca_k_fvu_heldout": 0.2, "n_heldout_clips": 40,
     }  # fmt: skip
-    return {**row, **changes}
+    row |= changes
+    return {"k": round((1 - row["sparsity"]) * row["n_features"]), **row}  # type: ignore[operator]
 
 
 def test_codes_keep_accuracy_has_all_its_verdicts() -> None:
@@ -32,8 +33,9 @@ def test_codes_keep_accuracy_has_all_its_verdicts() -> None:
     mixed = test(pd.DataFrame([kept, lost]))
     assert mixed.verdict == claims.MIXED
     assert "1 of 2 SAEs" in mixed.sentence
-    assert "worst −25.0 (HuBERT L3 at 99 %)" in mixed.sentence
+    assert "worst −25.0 (HuBERT L3 · k = 1 of 100 · seed 0)" in mixed.sentence
     assert "40 clips of 4 groups" in mixed.sentence
+    assert mixed.details == ("HuBERT L3: dense 0.75; codes 0.70 at k = 25 of 100, 0.50 at k = 1 of 100",)
     assert test(pd.DataFrame([lost])).verdict == claims.FAILS
     assert test(pd.DataFrame([point(accuracy=NAN)])).verdict == claims.UNSAID
 

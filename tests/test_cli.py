@@ -94,21 +94,21 @@ def test_a_run_names_every_refused_file_and_status_follows_it(
     code, out, err = say(*run_words(recordings, store, tiny_sources))
     assert code == EXIT_OK, err
     assert all(f"rejected: b/bad_{number}.wav" in out for number in range(25))
-    assert "not taken: 1 x .txt is not an extension of audio" in out
+    assert "not taken: 1 file: .txt is not an extension of audio" in out
     assert "Where the time went" in out and f"--store {store}" in out
     assert len(open_store(store).query("SELECT * FROM skipped_files")) == 27
     code, out, _ = say("status", "--store", store)
     assert code == EXIT_OK
-    assert "no run is at work" in out and "finished 2" in out and "6 clips, 1 encoders, 1 SAEs" in out
+    assert "no run is working" in out and "finished 2" in out and "6 clips, 1 encoder, 1 SAE" in out
 
 
 def test_refused_files_are_named_and_others_counted() -> None:
     skipped = [Skipped(f"{number}.wav", "damaged", "rejected") for number in range(40)]
     skipped += [Skipped(f"{number}.txt", "no audio", "not audio") for number in range(7)]
     lines = commands.skipped_lines(skipped)
-    assert lines[0] == "47 file(s) not taken:"
+    assert lines[0] == "47 files not taken:"
     assert sum("rejected: " in line for line in lines) == 40
-    assert "  not taken: 7 x no audio" in lines and len(lines) == 43
+    assert "  not taken: 7 files: no audio" in lines and len(lines) == 43
     assert commands.skipped_lines([]) == []
 
 
@@ -238,10 +238,10 @@ def test_status_before_while_and_after_the_first_run(say: Say, tmp_path: Path, t
     with locked(store):
         code, out, _ = say("status", "--store", store)
         assert code == EXIT_OK
-        assert "a run is at work" in out and "nothing is published yet" in out
+        assert "a run is working" in out and "nothing is published yet" in out
     (store / "artefacts").mkdir()
     code, out, _ = say("status", "--store", store)
-    assert code == EXIT_OK and "no run is at work" in out and "same run once more" in out
+    assert code == EXIT_OK and "no run is working" in out and "same run once more" in out
     code, out, _ = say("status", "--store", tiny_store)
     assert code == EXIT_OK and "generation" in out and "80 clips, 2 encoders" in out
 

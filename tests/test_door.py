@@ -134,7 +134,7 @@ def test_a_foreign_name_is_refused_in_a_sentence_and_nothing_of_it_is_markup() -
     assert client.get("/").status_code == 200
     refused = client.get("/", headers={"host": "evil.example:8501"})
     assert refused.status_code == 403 and refused.headers["content-type"].startswith("text/plain")
-    assert "does not answer to the name evil.example" in refused.text and "SONOSCOPE_HOSTS=evil.example" in refused.text
+    assert "does not accept the name evil.example" in refused.text and "SONOSCOPE_HOSTS=evil.example" in refused.text
     odd = client.get("/", headers={"host": "$(reboot).example"})
     assert odd.status_code == 403 and "--host" not in odd.text
     assert client.get("/", headers={"host": "a b"}).status_code == 400

@@ -132,7 +132,7 @@ def test_too_few_clips_or_groups_show_nothing_with_the_count():
     narrow = labels.copy()
     first = sorted(set(groups[heldout]))[:4]
     narrow[heldout & (labels == "trill") & ~np.isin(groups.astype(str), first)] = "belt"
-    assert "from 4 group(s)" in run((codes, narrow, groups, train, heldout)).reason[0]
+    assert "from 4 groups" in run((codes, narrow, groups, train, heldout)).reason[0]
 
 
 def test_a_label_that_is_its_group_shows_nothing():
@@ -240,9 +240,9 @@ def counted(n_train, n_heldout, n_groups):
     ("n_train", "n_heldout", "n_groups", "reason"),
     [
         (20, 20, 5, None),
-        (19, 20, 5, "19 clips from 5 group(s) have it in the training part, fewer than 20 from 5"),
-        (20, 19, 5, "19 clips from 5 group(s) have it in the held-out part, fewer than 20 from 5"),
-        (20, 20, 4, "20 clips from 4 group(s) have it in the training part, fewer than 20 from 5"),
+        (19, 20, 5, "19 clips from 5 groups in the training part, fewer than 20 from 5"),
+        (20, 19, 5, "19 clips from 5 groups in the held-out part, fewer than 20 from 5"),
+        (20, 20, 4, "20 clips from 4 groups in the training part, fewer than 20 from 5"),
     ],
 )
 def test_a_label_is_shown_from_20_clips_of_5_groups_in_each_part(n_train, n_heldout, n_groups, reason):

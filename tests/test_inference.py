@@ -211,7 +211,7 @@ def test_a_preview_is_said_to_be_one(tiny_store: Path, tmp_path: Path, monkeypat
     sound = clip_sound(store, 0, [str(tmp_path / "data")])
     assert sound.is_original  # the run's own root is there still
     facts = fetch_original(store, 0)
-    for roots, why in (([str(tmp_path / "data")], "the original has changed"), ([], "the original is not at hand")):
+    for roots, why in (([str(tmp_path / "data")], "the original has changed"), ([], "the original is not available")):
         monkeypatch.setattr("explorer.inference.corpus_clip.fetch_original", lambda *_, r=roots: {**facts, "roots": r})
         kept = clip_sound(store, 0)
         assert not kept.is_original and kept.note == f"from the preview, approximate: {why}"
@@ -256,7 +256,7 @@ def test_only_the_same_checkpoint_is_taken(store: Store, tiny_sources: Path, tmp
     refused = find_place(encoder, [f"hubert={tmp_path / 'changed'}"])
     assert isinstance(refused, Missing) and "another configuration" in refused.reason
     nowhere = find_place(encoder, [])
-    assert isinstance(nowhere, Missing) and "not at hand" in nowhere.reason
+    assert isinstance(nowhere, Missing) and "not available" in nowhere.reason
 
 
 def test_of_a_hub_cache_the_stores_revision_is_taken(
@@ -326,7 +326,7 @@ def test_what_cannot_be_heard_is_said(store: Store, tmp_path: Path, monkeypatch:
     with pytest.raises(NotInStoreError, match="nosuchsae"):
         listen(store, Waveform(np.ones(16_000, np.float32), 16_000), ["nosuchsae"], encode)
     monkeypatch.setattr("explorer.inference.listening.places_of", lambda *_: [])
-    with pytest.raises(EncoderError, match="not at hand"):
+    with pytest.raises(EncoderError, match="not available"):
         listen(store, Waveform(np.ones(16_000, np.float32), 16_000), [sae_id], own_encoder(store))
 
 

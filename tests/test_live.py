@@ -114,7 +114,7 @@ def test_of_a_clip_too_long_for_one_reading_a_part_is_chosen(
     monkeypatch.setattr("explorer.ui.live_source.MAX_LIVE_S", 1.0)
     page = at("live", tiny_store, monkeypatch, clip=clip_id, sae=a_reference(store))
     no_trouble(page)
-    assert f"{title} lasts {whole.duration_s:.1f} s: 1 s of it are read at once" in words(page)
+    assert f"{title} lasts {whole.duration_s:.1f} s: 1 s of it are analysed" in words(page)
     assert player_clips(page)[0]["duration_s"] == pytest.approx(1.0)
     page.number_input[0].set_value(0.5).run()
     no_trouble(page)
@@ -168,7 +168,7 @@ def test_without_a_checkpoint_it_says_how_to_get_it(
     monkeypatch.setattr("explorer.ui.live_models.queue", lambda: queue)
     page = at("live", tiny_store, monkeypatch, clip=a_clip(store)[0], sae=a_reference(store))
     no_trouble(page)
-    assert "is not at hand" in words(page) and "--checkpoint hubert=DIR" in words(page)
+    assert "is not available" in words(page) and "--checkpoint hubert=DIR" in words(page)
     offered = [link.proto.query_string for link in page.get("page_link") if "clip=" in link.proto.query_string]
     saes = fetch_saes(store).set_index("sae_id")["encoder_name"]
     assert [saes[re.findall(r"sae=(\w+)", query)[0]] for query in offered] == ["ast"]
@@ -223,7 +223,7 @@ def test_silence_and_hiss_are_said() -> None:
     tone = 0.1 * np.sin(np.arange(48_000) / 9).astype(np.float32)
     assert silence(Waveform(tone, 24_000)) == ""
     padded = np.concatenate([tone, np.zeros(16_000, np.float32)])
-    assert silence(Waveform(padded, 24_000)) == "25 % of it is digital silence, to which features answer too."
+    assert silence(Waveform(padded, 24_000)) == "25 % of it is digital silence, to which features may respond."
     assert "very quiet (-83 dB" in silence(Waveform(tone / 1000, 24_000))
 
 

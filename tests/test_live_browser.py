@@ -118,7 +118,7 @@ def test_of_a_long_file_a_part_is_chosen(page: Page, app: Server, store: Store) 
     settle(page)
     drop = page.get_by_test_id("stFileUploaderDropzoneInput")
     drop.set_input_files({"name": "long.wav", "mimeType": "audio/wav", "buffer": wav_of(long)})
-    expect(page.locator(".so-notice", has_text="long.wav lasts 70.0 s: 60 s of it are read at once")).to_be_visible(
+    expect(page.locator(".so-notice", has_text="long.wav lasts 70.0 s: 60 s of it are analysed")).to_be_visible(
         timeout=60_000
     )
     clip = page.locator('section.clip[aria-label="Clip: long.wav · 0.00 to 60.00 s"]')

@@ -83,7 +83,7 @@ def test_live_says_what_such_a_store_cannot_do(mixed: Path, monkeypatch: pytest.
     clips = store.query("SELECT clip_id FROM clips ORDER BY clip_index LIMIT 1")
     test = at("live", mixed, monkeypatch, clip=clips["clip_id"].iloc[0])
     assert [e.message for e in test.exception] == []
-    assert "Neither the original recording of this clip nor a preview of it is at hand." in words(test)
+    assert "Neither the original recording of this clip nor a preview of it is available." in words(test)
     sound = Waveform(np.full(16_000, 0.1, np.float32), 16_000)
     with pytest.raises(NotInStoreError, match=f"holds no weights of SAE {NEW_75}"):
         listen(store, sound, [NEW_75], own_encoder(store))

@@ -212,7 +212,7 @@ def test_a_new_sound_is_read_as_the_published_protocol_reads_it(
     page = at("live", folder, monkeypatch, clip=long["clip_id"], sae=ast)
     no_trouble(page)
     said = words(page)
-    assert "hears the first 10" in said and "Special and padded tokens, not drawn" in said
+    assert "analyses only the first 10" in said and "Special and padded tokens, not drawn" in said
     assert "in-sample: scored on the clips it was fitted on" in said
 
 

@@ -240,7 +240,7 @@ def test_a_class_that_nothing_was_fitted_on_is_not_scored_and_is_named():
     odd = labels.copy()
     odd[np.flatnonzero(heldout)[:6]] = "yodel"
     result = run((x, odd, groups, train, heldout, folds))
-    assert "6 clip(s) not scored" in result.reason
+    assert "6 clips not scored" in result.reason
     assert "yodel" in result.reason
     assert result.n_clips == heldout.sum() - 6
     row = next(row for row in result.classes if row.name == "yodel")

@@ -174,7 +174,7 @@ def test_a_query_that_never_ends_is_stopped_and_the_next_is_answered(whole: Path
 
 def test_a_log_beside_the_database_is_not_replayed(store: Path) -> None:
     os.mkfifo(store / "store-000001.duckdb.wal")
-    with pytest.raises(StoreError, match=r"store-000001.duckdb.wal lies beside"):
+    with pytest.raises(StoreError, match=r"store-000001.duckdb.wal is next to"):
         open_store(store)
 
 

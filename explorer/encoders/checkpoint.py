@@ -129,7 +129,7 @@ def find_checkpoint(
     spec = dataclasses.replace(spec, licence=licence, display_name=shown)
     notes = [spec.note, str(marker.get("note", "")), part.said()]
     if (folder / _ADAPTER).is_file():
-        notes.append(f"{_ADAPTER} lies beside the weights: the adapter that it describes is not applied.")
+        notes.append(f"{_ADAPTER} is next to the weights: the adapter that it describes is not applied.")
     if preprocessor_file is None:
         notes.append(f"No preprocessor_config.json: the {FAMILIES[family].display_name} defaults are used.")
     if used_loader == "paper":

@@ -23,6 +23,7 @@ from explorer.encoders.network import Recorder, blocks, load_network, pack_linea
 from explorer.encoders.states import FrameStates, TokenMean
 from explorer.errors import AudioError, ConfigError, EncoderError
 from explorer.sound_checks import MIN_CLIP_S
+from explorer.text import number
 
 _BATCH_S = {"cpu": 20.5, "cuda": 330.0, "mps": 82.0}
 """Most seconds of (padded) sound in one forward pass, by device: what bounds memory however long the list is."""
@@ -169,7 +170,7 @@ class Encoder:
                 )
             if wave.samples.size < round(MIN_CLIP_S * wave.sample_rate_hz):
                 raise AudioError(
-                    f"Waveform {index} lasts {wave.samples.size / wave.sample_rate_hz:.3f} s; "
+                    f"Waveform {index} lasts {number(wave.samples.size / wave.sample_rate_hz, 3)} s; "
                     f"the shortest allowed is {MIN_CLIP_S} s. Leave this clip out."
                 )
         return wanted

@@ -19,6 +19,7 @@ from explorer.encoders.library import load_transformers
 from explorer.encoders.registry import AST_FAMILY, HUBERT_FAMILY, MERT_FAMILY, WAVLM_FAMILY
 from explorer.encoders.weights import encoder_weights, first_line, shown
 from explorer.errors import EncoderError
+from explorer.text import count, whole
 
 _WAVLM_POSITION_BIAS = re.compile(
     r"masked_spec_embed|encoder\.layers\.\d+\.attention\.(gru_rel_pos_const|gru_rel_pos_linear\.(weight|bias)|rel_attn_embed\.weight)"
@@ -191,7 +192,8 @@ def _check_size(model_class: Any, config: Any, weights: Mapping[str, torch.Tenso
     wanted, given = (sum(t.numel() for t in tensors) for tensors in (network.parameters(), weights.values()))
     if wanted > _MOST_TOO_LARGE * given:
         raise EncoderError(
-            f"The checkpoint in {checkpoint.folder} holds {given:,} numbers for a network of {wanted:,}, as its "
+            f"The checkpoint in {checkpoint.folder} holds {count(given, 'number')} for a network of "
+            f"{whole(wanted)}, as its "
             "config.json describes it: the files are from different checkpoints, or not whole. Fetch it again."
         )
 

@@ -20,6 +20,7 @@ from safetensors import SafetensorError, safe_open
 from explorer.encoders.library import require
 from explorer.encoders.registry import AST_FAMILY
 from explorer.errors import EncoderError
+from explorer.text import count
 
 if TYPE_CHECKING:
     import torch
@@ -55,7 +56,7 @@ def encoder_part(names: Collection[str], family: str, where: Path) -> EncoderPar
     prefixes = sorted(name[: -len(always)] for name in names if name == always or name.endswith(f".{always}"))
     if len(prefixes) > 1:
         raise EncoderError(
-            f"{where} holds {len(prefixes)} encoders, under {', '.join(repr(prefix) for prefix in prefixes)}: "
+            f"{where} holds {count(len(prefixes), 'encoder')}, under {', '.join(repr(prefix) for prefix in prefixes)}: "
             "save the one that is meant in a folder of its own."
         )
     prefix = prefixes[0] if prefixes else ""
@@ -75,7 +76,7 @@ def shown(names: Sequence[str]) -> str:
 def _stems(names: Iterable[str]) -> list[str]:
     """Modules instead of their weights: `lm_head (2 weights)`."""
     counts = Counter(name.rpartition(".")[0] or name for name in names)
-    return [f"{stem} ({n} weights)" if n > 1 else stem for stem, n in counts.items()]
+    return [f"{stem} ({count(n, 'weight')})" if n > 1 else stem for stem, n in counts.items()]
 
 
 def weight_names(files: Sequence[Path]) -> tuple[str, ...]:

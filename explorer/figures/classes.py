@@ -122,7 +122,10 @@ def dense_factor_groups(rows: pd.DataFrame, dark: bool) -> go.Figure:
     layers with an SAE carry [sae_id, name of the best factor].
     """
     rows = rows.assign(
-        series=[shown(series_name(n, layer)) for n, layer in zip(rows["display_name"], rows["layer"], strict=True)]
+        series=[
+            shown(series_name(n, layer, is_whole=True))
+            for n, layer in zip(rows["display_name"], rows["layer"], strict=True)
+        ]
     )
     across = list(dict.fromkeys(rows["series"]))
     down = sorted(rows["factor_group"].unique())
@@ -148,7 +151,10 @@ def dense_factor_groups(rows: pd.DataFrame, dark: bool) -> go.Figure:
         )
     )
     base_layout(fig, dark)
-    fig.update_xaxes(type="category", showgrid=False, side="top")
+    short = {shown(series_name(n, layer, is_whole=True)): shown(series_name(n, layer))
+             for n, layer in zip(rows["display_name"], rows["layer"], strict=True)}  # fmt: skip
+    ticks = {"tickvals": across, "ticktext": [short[name] for name in across]}
+    fig.update_xaxes(type="category", showgrid=False, side="top", **ticks)
     fig.update_yaxes(type="category", autorange="reversed", showgrid=False)
     fig.update_layout(height=70 + 32 * len(down), margin={"t": 26, "b": 8})
     return fig

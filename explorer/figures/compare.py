@@ -40,7 +40,7 @@ def factor_pairs(pairs: pd.DataFrame, dark: bool, *, name_a: str, name_b: str) -
         },
         customdata=[[int(g)] for g in drawn["factor_index"]],
         text=[
-            f"<b>{r['display_name']}</b> ({r['factor_group']})<br>A: R² {number(r['r2_a'])}, permuted "
+            f"<b>{shown(r['display_name'])}</b> ({shown(r['factor_group'])})<br>A: R² {number(r['r2_a'])}, permuted "
             f"{number(r['r2_permuted_a'])}, effective codes {number(r['effective_codes_a'], 1)}<br>"
             f"B: R² {number(r['r2_b'])}, permuted {number(r['r2_permuted_b'])}, effective codes "
             f"{number(r['effective_codes_b'], 1)}<br>{count(r['n_clips_a'], 'clip')} / {count(r['n_clips_b'], 'clip')}"

@@ -8,7 +8,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from explorer.figures.theme import base_layout, encoder_color, palette, shown, with_alpha
-from explorer.text import count, is_defined, is_false, number
+from explorer.text import count, is_defined, is_false, number, shortened
 
 METRICS = {"accuracy": "accuracy", "balanced_accuracy": "balanced accuracy", "macro_f1": "macro F1"}
 
@@ -99,7 +99,7 @@ def _add_groups(fig: go.Figure, groups: pd.DataFrame, color: str, shift: float) 
 def _add_encoder(fig: go.Figure, rows: pd.DataFrame, look: dict[str, str], metric: str, dark: bool) -> None:
     color = look["color"]
     line = rows.groupby("layer", as_index=False)[metric].mean()
-    name = shown(rows["display_name"].iloc[0])
+    name = shown(shortened(rows["display_name"].iloc[0], n_last=10))
     fig.add_scatter(
         x=line["layer"], y=line[metric], mode="lines", line={**look, "width": 2}, name=name, hoverinfo="skip"
     )
@@ -188,7 +188,7 @@ def _add_levels(fig: go.Figure, probes: pd.DataFrame, attributes: pd.DataFrame |
         for attribute, rows in attributes.groupby("attribute"):
             value = rows[metric].mean()
             if is_defined(value):
-                levels.append((float(value), shown(attribute)))
+                levels.append((float(value), shown(shortened(attribute))))
     for value in dict.fromkeys(round(value, 2) for value, _ in levels):  # one line of words where two would overlap
         here = [(exact, words) for exact, words in levels if round(exact, 2) == value]
         is_chance = here[0] == (chance, CHANCE)

@@ -11,7 +11,7 @@ import plotly.graph_objects as go
 from scipy.cluster.hierarchy import leaves_list, linkage
 
 from explorer.figures.theme import base_layout, palette, shown, with_alpha
-from explorer.text import count, is_defined, number, percent, signed
+from explorer.text import count, is_defined, number, percent, shortened, signed
 
 R2_THRESHOLD = 0.7
 COMPLETENESS_THRESHOLD = 0.8
@@ -115,7 +115,8 @@ def lasso_marks(
     fig.update_yaxes(
         tickvals=list(range(len(factors))),
         ticktext=[
-            f"{names.loc[g, 'display_name']}  {number(names.loc[g, 'r2'])}{'' if sound[g] else ' †'}" for g in factors
+            f"{shown(shortened(names.loc[g, 'display_name']))}  {number(names.loc[g, 'r2'])}{'' if sound[g] else ' †'}"
+            for g in factors
         ],
         range=[len(factors) - 0.4, -0.6],
     )
@@ -130,7 +131,7 @@ def _weight_words(cell: dict[str, object], score: Mapping[str, object]) -> str:
     label = f" ({shown(cell['label'])})" if is_defined(cell["label"]) else ""
     return (
         f"When feature {cell['feature']}{label} is stronger by one standard deviation,<br>"
-        f"it {raises} the predicted <b>{score['display_name']}</b> by {number(abs(float(cell['weight'])), 3)} "  # type: ignore[arg-type]
+        f"it {raises} the predicted <b>{shown(score['display_name'])}</b> by {number(abs(float(cell['weight'])), 3)} "  # type: ignore[arg-type]
         f"standard deviations<br>"
         f"factor: R² {number(score['r2'])} ({score['protocol']}, {count(score['n_clips'], 'clip')}) · "
         f"feature: active in {percent(cell['density'])} of clips{_control_words(score)}"
@@ -189,7 +190,7 @@ def r2_completeness(scores: pd.DataFrame, dark: bool, color: str, *, selected: i
 def factor_words(row: dict[str, object]) -> str:
     """One factor's scores in words, for hovering."""
     return (
-        f"<b>{row['display_name']}</b> ({row['factor_group']})<br>"
+        f"<b>{shown(row['display_name'])}</b> ({shown(row['factor_group'])})<br>"
         f"R² {number(row['r2'])} · within group {number(row['r2_within_group'])} · "
         f"permuted {number(row['r2_permuted'])}<br>"
         f"completeness {number(row['completeness'])} over D = {row['completeness_d']} · "
@@ -238,7 +239,7 @@ def predicted_measured(
         showlegend=False,
     )
     base_layout(fig, dark)
-    fig.update_xaxes(title_text=f"measured {name}{clipped}{in_unit}")
+    fig.update_xaxes(title_text=f"measured {shown(shortened(name))}{clipped}{in_unit}")
     fig.update_yaxes(title_text="predicted")
     fig.update_layout(height=380, margin={"t": 12}, hovermode="closest")
     return fig

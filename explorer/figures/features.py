@@ -9,8 +9,8 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.colors import sequential
 
-from explorer.figures.theme import base_layout, palette, shown, with_alpha
-from explorer.text import number, quantity
+from explorer.figures.theme import LONGEST_SERIES, base_layout, palette, shown, with_alpha
+from explorer.text import number, quantity, shortened
 
 MAX_NAMED = 12  # groups in a legend
 
@@ -29,7 +29,7 @@ def against_measure(
         part = rows[rows[by].fillna("none").astype(str) == name]
         fig.add_trace(
             go.Scatter(
-                x=part["measured"], y=part["value"], mode="markers", name=shown(name),
+                x=part["measured"], y=part["value"], mode="markers", name=shown(shortened(name)),
                 showlegend=len(names) <= MAX_NAMED,
                 customdata=np.stack([part["clip_id"], part["title"].map(shown), part["group_id"].map(shown)], axis=1),
                 marker={"size": 6, "color": _nth_color(place, len(names), dark), "opacity": 0.7, "line": {"width": 0}},
@@ -52,7 +52,7 @@ def against_measure(
             )
         )  # fmt: skip
     base_layout(fig, dark)
-    fig.update_xaxes(title_text=shown(measure))
+    fig.update_xaxes(title_text=shown(shortened(measure, LONGEST_SERIES)))
     fig.update_yaxes(title_text="activation (0: not active)")
     return fig
 

@@ -10,7 +10,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from explorer.figures.theme import base_layout, palette, shown
-from explorer.text import count, is_defined, number, quantity
+from explorer.text import count, is_defined, number, quantity, shortened
 
 N_COLUMNS, ROW_PX, N_LETTERS = 3, 128, 34
 
@@ -75,8 +75,6 @@ def _range(values: Sequence[object]) -> list[float]:
 
 def _title(row: Mapping[str, Any]) -> str:
     """A factor's name, short enough to stand over a small histogram, and its unit."""
-    name = str(row["display_name"])
-    if len(name) > N_LETTERS:
-        name = name[: N_LETTERS - 1].rstrip() + "…"
+    name = shortened(row["display_name"], N_LETTERS)
     unit = row["unit"]
     return shown(name) + (f" ({shown(unit)})" if is_defined(unit) and unit else "")

@@ -11,7 +11,7 @@ import plotly.graph_objects as go
 from explorer.chance import above_chance
 from explorer.figures.theme import base_layout, encoder_color, palette, shown, with_alpha
 from explorer.naming import sae_title
-from explorer.text import count, is_defined, number, series_name
+from explorer.text import count, is_defined, number, series_name, shortened
 
 _KINDS = {"r2": "R²", "accuracy": "accuracy", "f1": "mean F1"}
 
@@ -62,7 +62,7 @@ def planted_map(rows: pd.DataFrame, dark: bool) -> go.Figure:
         fig.update_layout({f"xaxis{axis}": {"domain": [left, right], "anchor": "y"}})
         fig.add_annotation(
             x=(left + right) / 2, y=1.0, xref="paper", yref="paper", xanchor="center", yanchor="bottom",
-            text=f"<b>{shown(encoder)}</b>", font={"color": color, "size": 12}, showarrow=False,
+            text=f"<b>{shown(shortened(encoder, n_last=10))}</b>", font={"color": color, "size": 12}, showarrow=False,
         )  # fmt: skip
         left = right + gap
     base_layout(fig, dark)
@@ -113,12 +113,17 @@ def short_score(score: float) -> str:
 def _words(cell: dict[str, Any] | None) -> str:
     if cell is None:
         return "not computed"
-    name = f"{shown(cell['parameter_name'])} in {series_name(cell['encoder_display'], cell['layer'])}"
+    series = series_name(cell["encoder_display"], cell["layer"], is_whole=True)
+    name = f"{shown(cell['parameter_name'])} in {shown(series)}"
     if not is_defined(cell["score"]):
         return f"{name}: undefined, {shown(cell['reason'])}"
     kind = _KINDS[str(cell["score_kind"])]
     verdict = (
-        "not found" if not cell["is_found"] else "found" if cell["is_beyond"] else "found, as the technique tells it"
+        "not found"
+        if not cell["is_found"]
+        else "found"
+        if cell["is_beyond"]
+        else "found, but no better than from the technique"
     )
     lines = [
         f"<b>{name}: {verdict}</b>",
@@ -129,7 +134,7 @@ def _words(cell: dict[str, Any] | None) -> str:
     if is_defined(cell["told"]):
         lines.append(f"technique and exercise alone {number(cell['told'])}")
     if is_defined(cell["sae_id"]):
-        lines.append(sae_title(cell))
+        lines.append(shown(sae_title(cell, is_whole=True)))
     if cell["kind"] == "feature":
         lines.append(f"feature {cell['feature']}, {shown(cell['direction'])}")
     elif is_defined(cell["n_weights"]):

@@ -255,7 +255,7 @@ def _controls(
 def _point_words(row: dict[str, object], measure: Measure) -> str:
     value = percent(row[measure.column], 1) if measure.is_share else number(row[measure.column], 3)
     words = [
-        f"<b>{shown(sae_title(row))}</b>",
+        f"<b>{shown(sae_title(row, is_whole=True))}</b>",
         f"{measure.title} {value}",
         f"measured l0 {number(row['l0_mean'], 1)} · {percent(row['sparsity'])} sparse",
     ]

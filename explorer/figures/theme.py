@@ -7,12 +7,16 @@ The four encoders keep one colour each everywhere (Okabe and Ito's colour-blind-
 from __future__ import annotations
 
 import hashlib
+import html
 import re
 from dataclasses import dataclass
 from typing import Any
 
 import plotly.graph_objects as go
 
+from explorer.text import shortened
+
+LONGEST_TICK, LONGEST_SERIES = 40, 72  # characters of a tick; of a series, a title of an axis, a note
 SHARE_TICKS = ",.1~%"  # d3's words for explorer.text.percent; plotly draws the minus sign
 FONT = "Inter, 'Source Sans Pro', 'DejaVu Sans', system-ui, sans-serif"
 _ENCODERS = {"ast": "#D08700", "wavlm": "#0072B2", "hubert": "#009E73", "mert": "#CC79A7"}
@@ -73,6 +77,47 @@ def shown(text: object) -> str:
     Only the three signs that plotly reads back are replaced; html.escape's quotation marks would stay as '&quot;'.
     """
     return str(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+def in_short(fig: go.Figure) -> go.Figure:
+    """`fig` with room for its marks, in place, whatever names a store has: ticks, legend, titles and notes are cut.
+
+    What hovering says stays whole, and says the whole name; a note that was cut is whole on hover.
+    """
+    for trace in fig.data:
+        if trace.name and len(trace.name) > LONGEST_TICK:
+            trace.name = cut(trace.name, LONGEST_SERIES)
+    for axis in (*fig.select_xaxes(), *fig.select_yaxes()):
+        if axis.title.text:
+            axis.title.text = cut(axis.title.text, LONGEST_SERIES)
+        if axis.ticktext is not None and any(len(str(text)) > LONGEST_TICK for text in axis.ticktext):
+            axis.ticktext = [cut(text, LONGEST_TICK) for text in axis.ticktext]
+        elif axis.type == "category" and axis.ticktext is None:
+            _name_categories(fig, axis)
+    for note in fig.layout.annotations:
+        short = cut(note.text or "", LONGEST_SERIES)
+        if short != (note.text or ""):
+            note.hovertext, note.text = note.text, short
+    return fig
+
+
+def _name_categories(fig: go.Figure, axis: Any) -> None:
+    letter, which = axis.plotly_name[0], axis.plotly_name[0] + axis.plotly_name[5:]
+    traces = [trace for trace in fig.data if (trace[f"{letter}axis"] or letter) == which]
+    names = list(dict.fromkeys(str(name) for trace in traces for name in trace[letter]))
+    if any(len(name) > LONGEST_TICK for name in names):
+        axis.tickvals, axis.ticktext = names, [cut(name, LONGEST_TICK) for name in names]
+
+
+def cut(markup: object, longest: int) -> str:
+    """A text of plotly, of at most `longest` characters that are seen: tags stay, each piece of text between is cut."""
+    parts = re.split(r"(<[^<>]*>)", str(markup))
+    return "".join(part if part.startswith("<") else _cut_piece(part, longest) for part in parts)
+
+
+def _cut_piece(piece: str, longest: int) -> str:
+    plain = html.unescape(piece)
+    return piece if len(plain) <= longest else shown(shortened(plain, longest))
 
 
 def base_layout(fig: go.Figure, dark: bool) -> go.Figure:

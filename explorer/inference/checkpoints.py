@@ -115,6 +115,7 @@ def _advice(encoder: Mapping[str, Any], looked: Sequence[str]) -> str:
     where = " ".join(f"Looked at {line}." if not line.endswith(".") else f"Looked at {line}" for line in looked)
     hub = f" or fetch it on a machine with a network (`hf download {encoder['source']}`)" if encoder["revision"] else ""
     return (
-        f"The checkpoint of {shown} is not at hand. {where} Name the folder that holds it with --checkpoint {name}=DIR "
+        f"The checkpoint of {shown} is not available. {where} Name the folder that holds it with --checkpoint "
+        f"{name}=DIR "
         f"or {VARIABLE}={name}=DIR{hub}."
     ).replace("  ", " ")

@@ -45,8 +45,8 @@ def clip_sound(store: Store, clip_index: int, roots: Sequence[str] = ()) -> Clip
             return ClipSound(wave, True, "from the original recording")
         differs = True
     if not facts["preview"]:
-        raise NotInStoreError("Neither the original recording of this clip nor a preview of it is at hand.")
-    why = "the original has changed" if differs else "the original is not at hand"
+        raise NotInStoreError("Neither the original recording of this clip nor a preview of it is available.")
+    why = "the original has changed" if differs else "the original is not available"
     return ClipSound(load_waveform(store.file(facts["preview"])), False, f"{APPROXIMATE}: {why}")
 
 

@@ -28,6 +28,7 @@ from explorer.queries.live import (
 )
 from explorer.sae import load_sae
 from explorer.store import Store
+from explorer.text import number, quantity
 
 if TYPE_CHECKING:
     from explorer.factors import FactorRow
@@ -74,12 +75,15 @@ def check_sound(wave: Waveform) -> None:
     """Raise AudioError, with what to do, for a sound that is silent, too short or over MAX_LIVE_S."""
     if wave.duration_s > MAX_LIVE_S:
         raise AudioError(
-            f"The sound lasts {wave.duration_s:.1f} s; up to {MAX_LIVE_S:g} s are read at once. Choose a part of it."
+            f"The sound lasts {number(wave.duration_s, 1)} s; up to {quantity(MAX_LIVE_S)} s are analysed. "
+            "Choose a part of it."
         )
     if wave.duration_s < MIN_CLIP_S:
-        raise AudioError(f"The sound lasts {wave.duration_s:.3f} s; at least {MIN_CLIP_S:g} s are needed.")
+        raise AudioError(
+            f"The sound lasts {number(wave.duration_s, 3)} s; at least {quantity(MIN_CLIP_S)} s are needed."
+        )
     if wave.rms < SILENT_RMS:
-        raise AudioError("The sound is silent: there is nothing to hear in it.")
+        raise AudioError("The sound is silent: there is nothing to analyse.")
 
 
 def listen(store: Store, wave: Waveform, sae_ids: Sequence[str], encode: Encode) -> list[Heard]:
@@ -177,7 +181,7 @@ def _readable(sae: dict[str, Any]) -> dict[str, Any]:
         )
     if not sae["weights_file"]:
         raise NotInStoreError(
-            f"The store holds no weights of SAE {sae['sae_id']}, only its scores: nothing new can be read with it."
+            f"The store holds no weights of SAE {sae['sae_id']}, only its scores: it cannot analyse new sounds."
         )
     return sae
 

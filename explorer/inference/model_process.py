@@ -17,6 +17,7 @@ from typing import Any
 
 from explorer.errors import ExplorerError, ModelProcessError
 from explorer.inference.requests import Failure, Request
+from explorer.text import quantity
 
 _ROOT = Path(__file__).resolve().parents[2]
 LIMIT_S = 600.0
@@ -57,7 +58,7 @@ class ModelProcess:
             process.stdin.flush()
             reply = pickle.load(process.stdout)  # noqa: S301 - the worker alone writes here
         except (BrokenPipeError, EOFError, pickle.UnpicklingError) as error:
-            how = f"it gave no reply for {self._limit_s:g} s" if is_late.is_set() else _how(process)
+            how = f"it gave no reply for {quantity(self._limit_s)} s" if is_late.is_set() else _how(process)
             self.stop()
             raise ModelProcessError(
                 f"The process that holds the models stopped ({how}). It starts again with the next request: try once "

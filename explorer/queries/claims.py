@@ -11,14 +11,15 @@ from dataclasses import dataclass, field, replace
 import pandas as pd
 
 from explorer.intervals import t_interval
+from explorer.naming import sae_title, size_name
 from explorer.queries.curves import fetch_layer_probe_groups, fetch_sae_points
 from explorer.queries.labels import shown_label
 from explorer.queries.names import NAMED_ENCODERS
 from explorer.queries.selection import newest_recipe, one_protocol, scored_layer_probes, trained
 from explorer.store import Store
-from explorer.text import capitalised, commonest, count, is_defined, number, percent, series_name, signed
+from explorer.text import capitalised, commonest, count, is_defined, number, series_name, signed
 
-HOLDS, FAILS, MIXED, UNSAID = "holds here", "does not hold here", "holds in part", "cannot be said here"
+HOLDS, FAILS, MIXED, UNSAID = "holds here", "does not hold here", "holds in part", "not testable here"
 DROP_LIMIT = 0.10
 IN_SAMPLE = "in-sample (protocol paper: scored on the clips it was fitted on, where noise alone scores well)"
 _SERIES = ["encoder_id", "layer", "method", "level", "n_features", "protocol"]
@@ -80,7 +81,7 @@ def fetch_recovery(store: Store) -> pd.DataFrame:
                FROM factor_scores s JOIN representations r USING (representation_id) JOIN factors f USING (factor_index)
                WHERE s.protocol = 'held-out' AND r.kind IN ('codes', 'dense'))
            SELECT ranked.representation_id, kind, encoder_id, e.display_name, e.is_trained, ranked.layer,
-                  t.sparsity, t.seed,
+                  t.sparsity, t.seed, t.k, t.n_features, t.level, t.method, t.protocol,
                   coalesce(t.is_reference, false) AS is_reference, any_value(n_dims) AS n_dims,
                   count(r2)::INTEGER AS n_scored, count(*) FILTER (r2 IS NULL)::INTEGER AS n_undefined,
                   count(*) FILTER (r2 > 0 AND r2 > r2_permuted)::INTEGER AS n_above,
@@ -102,7 +103,7 @@ def claim_best_layer(probes: pd.DataFrame, protocol: str, heldout: pd.DataFrame)
     test it: the paired t interval over groups of its accuracy above the last layer's must exclude 0. Some layer is
     always the best of the others by chance.
     """
-    title = "A layer before the last one says most about the label"
+    title = "A layer before the last predicts the label best"
     scored = probes[probes["accuracy"].notna()]
     details, n_tested, n_clear, n_silent = [], 0, 0, 0
     for encoder_id, rows in scored.groupby("encoder_id", sort=False):
@@ -131,7 +132,7 @@ def claim_best_layer(probes: pd.DataFrame, protocol: str, heldout: pd.DataFrame)
     if not details:
         why = "no encoder has scored probes on two layers or more"
         if n_silent:
-            why = f"no layer of any encoder reads the label above chance ({number(scored['chance'].max())})"
+            why = f"no layer of any encoder predicts the label above chance ({number(scored['chance'].max())})"
         elif len(probes) and scored.empty:
             why = f"no layer's probe could be scored ({commonest(probes['reason'])})"
         return Claim(title, UNSAID, f"because {why}.", page="layers")
@@ -165,10 +166,10 @@ def _above_last(heldout: pd.DataFrame, best: int, last: int) -> tuple[float, flo
 
 def claim_codes_keep_accuracy(points: pd.DataFrame) -> Claim:
     """Whether probes on codes stay within 10 points of the dense states of their layer."""
-    title = "Sparse codes keep what a probe reads from the dense states"
+    title = "Sparse codes keep what a probe predicts from the dense states"
     scored = points[points["accuracy"].notna() & points["dense_accuracy"].notna()]
     if scored.empty:
-        why = "no SAE has a probe on its codes beside one on the dense states"
+        why = "no SAE has probes on both its codes and the dense states"
         if "probe_reason" in points and points["accuracy"].isna().all() and points["probe_reason"].notna().any():
             why = f"no probe on codes could be scored ({commonest(points['probe_reason'])})"
         return Claim(title, UNSAID, f"because {why}.")
@@ -187,7 +188,7 @@ def claim_codes_keep_accuracy(points: pd.DataFrame) -> Claim:
     sentence = (
         f"{kept} of {count(len(testable), 'SAE')} keep accuracy within 10 points: median change "
         f"{signed(100 * change.median(), 1)} points, worst {signed(100 * change.min(), 1)} "
-        f"({series_name(worst['display_name'], worst['layer'])} at {percent(worst['sparsity'])}). "
+        f"({sae_title(worst.to_dict())}). "
         f"Scored on {count(testable['probe_n_clips'].iloc[0], 'clip')} of "
         f"{count(testable['probe_n_groups'].iloc[0], 'group')}{_under(points)}."
     )
@@ -197,7 +198,7 @@ def claim_codes_keep_accuracy(points: pd.DataFrame) -> Claim:
     details = tuple(
         f"{series_name(rows['display_name'].iloc[0], rows['layer'].iloc[0])}: dense "
         f"{number(rows['dense_accuracy'].iloc[0])}; codes "
-        + ", ".join(f"{number(v)} at {percent(s)}" for s, v in rows.groupby("sparsity")["accuracy"].mean().items())
+        + ", ".join(f"{number(part['accuracy'].mean())} at {_size(part)}" for _, part in rows.groupby("sparsity"))
         for _, rows in testable.groupby(_SERIES, sort=False)
     )
     return Claim(title, _verdict(kept, len(testable)), sentence, details)
@@ -208,7 +209,7 @@ def claim_factors_recoverable(recovery: pd.DataFrame, *, is_in_sample: bool = Fa
 
     `is_in_sample`: the store has no other scores than protocol paper's, which cannot tell.
     """
-    title = "Acoustic factors can be read from the codes"
+    title = "Acoustic factors can be predicted from the codes"
     codes = recovery[(recovery["kind"] == "codes") & (recovery["n_scored"] > 0)]
     if codes.empty:
         why = "no factor was scored from codes"
@@ -227,13 +228,14 @@ def claim_factors_recoverable(recovery: pd.DataFrame, *, is_in_sample: bool = Fa
         ]
         beside = f"; dense states {number(dense['r2_top10'].iloc[0])}" if len(dense) else ""
         details.append(
-            f"{series_name(rows['display_name'], rows['layer'])} at {percent(rows['sparsity'])}: {rows['n_above']} of "
-            f"{rows['n_scored']} factors above permuted, mean R² of its top 10 {number(rows['r2_top10'])}{beside}"
+            f"{sae_title(rows)}: {rows['n_above']} of "
+            f"{count(rows['n_scored'], 'factor')} above permuted, mean R² of its top 10 "
+            f"{number(rows['r2_top10'])}{beside}"
         )
     top = f" best: {best['best_factor']} {number(best['r2_best'])};" if best["n_above"] else ""
     sentence = (
         f"Up to {best['n_above']} of {count(best['n_scored'], 'factor')} are predictable on unseen groups "
-        f"({series_name(best['display_name'], best['layer'])} at {percent(best['sparsity'])}; "
+        f"({sae_title(best.to_dict())}; "
         f"{best['n_over_070']} of them reach R² 0.7;{top} "
         f"{best['n_undefined']} undefined). Scored on {count(best['n_clips'], 'clip')} of "
         f"{count(best['n_groups'], 'group')}."
@@ -252,12 +254,13 @@ def claim_completeness_rises(points: pd.DataFrame) -> Claim:
         if len(by) < 2:
             continue
         first, last = by.iloc[0], by.iloc[-1]
+        sizes = [_size(rows[rows["sparsity"] == by.index[place]]) for place in (0, -1)]
         ends.append(by.iloc[[0, -1]].set_axis(["first", "last"]))
         rising += bool(last["completeness"] > first["completeness"])
         details.append(
-            f"{series_name(rows['display_name'].iloc[0], rows['layer'].iloc[0])}, D = "
-            f"{int(rows['n_features'].iloc[0])}: {number(first['completeness'])} at {percent(by.index[0])} to "
-            f"{number(last['completeness'])} at {percent(by.index[-1])}; effective codes "
+            f"{series_name(rows['display_name'].iloc[0], rows['layer'].iloc[0])}: "
+            f"{number(first['completeness'])} at {sizes[0]} to "
+            f"{number(last['completeness'])} at {sizes[1]}; effective codes "
             f"{number(first['effective_codes'], 1)} to {number(last['effective_codes'], 1)}"
         )
     if not details:
@@ -285,7 +288,7 @@ def claim_reconstruction(points: pd.DataFrame) -> Claim:
     title = "SAEs reconstruct unseen clips better than PCA with k components"
     scored = points[points["fvu_heldout"].notna() & points["pca_k_fvu_heldout"].notna()]
     if scored.empty:
-        return Claim(title, UNSAID, "because no SAE has a held-out FVU beside one of PCA.")
+        return Claim(title, UNSAID, "because no SAE has a held-out FVU with one of PCA to compare it with.")
     better = int((scored["fvu_heldout"] < scored["pca_k_fvu_heldout"]).sum())
     sentence = (
         f"{better} of {count(len(scored), 'SAE')}: median FVU {number(scored['fvu_heldout'].median(), 3)} against "
@@ -296,12 +299,18 @@ def claim_reconstruction(points: pd.DataFrame) -> Claim:
     details = tuple(
         f"{series_name(rows['display_name'].iloc[0], rows['layer'].iloc[0])}: "
         + ", ".join(
-            f"{percent(s)}: {number(part['fvu_heldout'].mean(), 3)} (PCA {number(part['pca_k_fvu_heldout'].mean(), 3)})"
-            for s, part in rows.groupby("sparsity")
+            f"{_size(part)}: {number(part['fvu_heldout'].mean(), 3)} (PCA "
+            f"{number(part['pca_k_fvu_heldout'].mean(), 3)})"
+            for _, part in rows.groupby("sparsity")
         )
         for _, rows in scored.groupby(_SERIES, sort=False)
     )
     return Claim(title, _verdict(better, len(scored)), sentence, details)
+
+
+def _size(rows: pd.DataFrame) -> str:
+    """'k = 17 of 341' of SAEs that differ by seed alone."""
+    return size_name(rows.iloc[0].to_dict())
 
 
 def _under(points: pd.DataFrame) -> str:

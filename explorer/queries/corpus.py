@@ -13,6 +13,7 @@ from explorer.errors import NotInStoreError
 from explorer.queries.labels import shown_label
 from explorer.queries.names import NAMED_ENCODERS
 from explorer.store import Store
+from explorer.text import count
 
 
 @dataclass(frozen=True)
@@ -127,8 +128,8 @@ def resolve_clip(store: Store, clip_id: str) -> dict[str, Any]:
     if rows.empty:
         total = store.query("SELECT count(*) AS n, min(clip_id) AS first FROM clips").iloc[0]
         raise NotInStoreError(
-            f"The link asks for clip {clip_id!r}, which is not among this store's {int(total['n'])} clips "
-            f"(one of them is {total['first']})."
+            f"The link asks for clip {clip_id!r}, which is not in this store. It has {count(total['n'], 'clip')}, "
+            f"such as {total['first']}."
         )
     return record(rows)
 

@@ -140,7 +140,7 @@ def explained(error: duckdb.Error, path: Path) -> StoreError:
         return StoreError(f"{path} is no database of DuckDB. {how_to_make_again(folder)}")
     if "version number" in text or "newer" in text:
         return StoreError(
-            f"{path} was written by another version of DuckDB than this one ({duckdb.__version__}) reads. Update "
+            f"{path} was written by a version of DuckDB that this one ({duckdb.__version__}) cannot read. Update "
             f"Sonoscope with its requirements. {how_to_make_again(folder)}"
         )
     if "encrypt" in text.lower():

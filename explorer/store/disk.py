@@ -9,6 +9,8 @@ import secrets
 import stat
 from pathlib import Path
 
+from explorer.text import size
+
 _NOTHING_FOLLOWED = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
 
 
@@ -26,7 +28,7 @@ def read_small(path: Path, max_bytes: int) -> bytes:
     with os.fdopen(open_plain(path), "rb") as file:
         content = file.read(max_bytes + 1)
     if len(content) > max_bytes:
-        raise OSError(errno.EFBIG, f"it is larger than {max_bytes} bytes", str(path))
+        raise OSError(errno.EFBIG, f"it is larger than {size(max_bytes)}", str(path))
     return content
 
 

@@ -38,7 +38,7 @@ def files_of(root: Path) -> Any:
         from fsspec import AbstractFileSystem
     except ImportError as error:
         raise StoreError(
-            f"{root} lies on a file system without locks ({file_system_of(root) or 'of an unknown type'}) or has a "
+            f"{root} is on a file system without locks ({file_system_of(root) or 'of an unknown type'}) or has a "
             "backslash, '?', '*' or '[' in its path. Install fsspec (`pip install fsspec`), or move the store."
         ) from error
 

@@ -29,6 +29,7 @@ from explorer.store.limits import QUERY_LIMIT_S, stopped_after
 from explorer.store.lock import is_locked
 from explorer.store.lockless import address
 from explorer.store.names import content_path, is_file, is_link, shown
+from explorer.text import number
 
 _MAX_POINTER_BYTES = 200
 
@@ -61,7 +62,7 @@ class Store:
                         raise
                     raise StoreError(
                         f"The store in {self.folder} (generation {self.generation}) did not answer a query in "
-                        f"{limit_s:.0f} s, and it was stopped. Check it with {command(self.folder, 'verify')}."
+                        f"{number(limit_s, 0)} s, and it was stopped. Check it with {command(self.folder, 'verify')}."
                     ) from error
         except (duckdb.Error, UnicodeDecodeError) as error:
             if isinstance(error, duckdb.Error) and database.is_damage(error):
@@ -108,7 +109,7 @@ def current_generation(folder: Path | str) -> int:
             ) from error
         raise StoreError(
             f"There is no store in {folder}: it has no file {POINTER}. Make one with `python -m precompute run "
-            f"--dataset folder --root DIR --store DIR --encoder hubert` or with `python -m precompute demo`."
+            "--dataset folder --root DIR --store DIR --encoder hubert` or with `python -m precompute demo`."
         ) from error
     except PermissionError as error:
         raise StoreError(f"{pointer} may not be read by this user. Give it read access to the folder.") from error
@@ -180,7 +181,7 @@ def _open(folder: Path, generation: int, memory_limit: str) -> Store:
     log = path.with_name(f"{path.name}.wal")
     if log.exists() or is_link(log):
         raise StoreError(
-            f"{log.name} lies beside {path}: another program opened the database for writing, which nothing may. Close "
+            f"{log.name} is next to {path}: another program opened the database for writing, which nothing may. Close "
             f"it there; then delete {log.name}, and check the store with {command(folder, 'verify')}."
         )
     try:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from html import escape
 from typing import Any
 
 import pandas as pd
@@ -14,19 +13,21 @@ from explorer.queries.curves import fetch_probe_choices
 from explorer.store import Store
 from explorer.ui.context import cached
 from explorer.ui.figure import show_figure
+from explorer.ui.markup import brief
 from explorer.ui.options import choose_one
+from explorer.ui.style import LONGEST_TITLE, download_csv
 from explorer.ui.style import caption as draw_caption
-from explorer.ui.style import download_csv
 
 
 def section(title: str) -> None:
     """The heading of a part of a page, smaller than the page's own."""
-    st.html(f'<h2 style="font-size:1.15rem;font-weight:600;padding:0;margin:.9rem 0 .1rem">{escape(title)}</h2>')
+    style = "font-size:1.15rem;font-weight:600;padding:0;margin:.9rem 0 .1rem"
+    st.html(f'<h2 style="{style}">{brief(title, LONGEST_TITLE)}</h2>')
 
 
 def chart_title(title: str) -> None:
     """The name of a figure or a table, over it."""
-    st.html(f'<b class="so-chart-title">{escape(title)}</b>')
+    st.html(f'<b class="so-chart-title">{brief(title, LONGEST_TITLE)}</b>')
 
 
 def choose_label(store: Store) -> str | None:

@@ -31,7 +31,7 @@ COLOURED = {"group": "group_id", "label": "label", "split": "split"}
 _EXPLAINED = r"""
 A dot is a clip; its height is the feature's activation, 0 where it is not active. $r$ is Pearson's correlation over all
 clips, zeros included. $r$ *within* is that of the deviations from each group's own means,
-$r(a - \bar a_g,\ m - \bar m_g)$: a feature that only tells the groups apart has 0 there. The interval is the 95 % t
+$r(a - \bar a_g,\ m - \bar m_g)$: a feature that only differs between groups has 0 there. The interval is the 95 % t
 interval over groups of their own $r$ (on Fisher's $z$); under 8 groups there is none. The line joins means over groups
 in ten bins of equally many clips, with the t interval over groups. All clips take part, training ones too: this
 describes, it does not test. Among 88 factors some go along with any feature by chance.

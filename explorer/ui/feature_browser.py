@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from html import escape
 from typing import Any
 
 import pandas as pd
@@ -21,9 +20,10 @@ from explorer.queries.features import (
     fetch_live_feature_at,
 )
 from explorer.store import Store
-from explorer.text import MISSING, number, signed, whole
+from explorer.text import LONGEST_NAME, MISSING, count, number, signed, whole
 from explorer.ui.context import cached, get_store, is_dark
 from explorer.ui.feature_map import feature_map
+from explorer.ui.markup import brief
 from explorer.ui.notes import features_saying, notebook, short_words
 from explorer.ui.options import (
     choose_from,
@@ -62,7 +62,9 @@ def draw_browser(store: Store, sae: dict[str, Any]) -> None:
         encoder_ids=[str(sae["encoder_id"])],
     )
     if not sae["n_live"]:
-        empty_state(f"All {sae['n_features']} features of this SAE are dead.", "Choose another SAE in the sidebar.")
+        empty_state(
+            f"All features of this SAE are dead ({whole(sae['n_features'])}).", "Choose another SAE in the sidebar."
+        )
         return
     with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
         st.html(f'<p class="so-hint">{sae_sentence(sae)}</p>', width="content")
@@ -83,8 +85,8 @@ def draw_browser(store: Store, sae: dict[str, Any]) -> None:
 def sae_sentence(sae: dict[str, Any]) -> str:
     """One line about an SAE, as markup: its layer, how many features live, how many are active at once."""
     parts = [
-        f"<b>{escape(str(sae['encoder_display']))} layer {sae['layer']}</b>",
-        f"{whole(sae['n_live'])} of {whole(sae['n_features'])} features are used; "
+        f"<b>{brief(sae['encoder_display'], LONGEST_NAME)} layer {sae['layer']}</b>",
+        f"{whole(sae['n_live'])} of {count(sae['n_features'], 'feature')} used; "
         f"{number(sae['l0_mean'], 1)} per {sae['level']}",
     ]
     return " · ".join(parts)

@@ -18,9 +18,10 @@ from explorer.queries.features import (
     fetch_neighbours,
 )
 from explorer.store import Store
-from explorer.text import is_defined, is_false, number, percent, plural_of, signed, whole
+from explorer.text import count, is_defined, is_false, number, percent, plural_of, series_name, signed, whole
 from explorer.ui.context import is_dark
 from explorer.ui.links import LinkRow, link_card
+from explorer.ui.markup import brief
 from explorer.ui.style import card
 
 
@@ -34,17 +35,16 @@ def histogram_card(store: Store, sae: dict[str, Any], feature: int, interval: tu
     counts, edges = histogram["counts"], histogram["edges"]
     top = max(1, int(counts.max()))
     color, bars = encoder_color(str(sae["encoder_name"])), []
-    for index, count in enumerate(counts):
+    for index, n_here in enumerate(counts):
         inside = interval is not None and edges[index + 1] >= interval[0] and edges[index] <= interval[1]
-        height = 60 * math.sqrt(int(count) / top)
+        height = 60 * math.sqrt(int(n_here) / top)
         fill = color if inside else palette(is_dark()).bar
         bars.append(
             f'<i style="height:{height:.1f}px;background:{fill}" '
-            f'title="{number(edges[index])} to {number(edges[index + 1])}: {int(count)}"></i>'
+            f'title="{number(edges[index])} to {number(edges[index + 1])}: {whole(n_here)}"></i>'
         )
     active = int(counts.sum())
-    words = f"{whole(active)} active, {whole(histogram['n_zero'])} zero, the commonest bar {whole(top)}"
-    words += "; heights as square roots"
+    words = f"Active in {whole(active)} of {count(active + int(histogram['n_zero']), str(sae['level']))}"
     body = (
         f'<div class="so-hist" role="img" aria-label="{words}">'
         f'{"".join(bars)}</div><div class="so-ends"><span>{number(edges[0])}</span>'
@@ -87,7 +87,7 @@ def _factor_row(row: dict[Any, Any], largest: float) -> str:
     )
     muted = "" if _is_above(row) else " q"
     group = escape(str(row["factor_group"])) if is_defined(row["factor_group"]) else ""
-    name = f"{escape(str(row['display_name']))} <span class='q'>{group}</span>"
+    name = f"{brief(row['display_name'], 40)} <span class='q'>{group}</span>"
     return (
         f"<tr><td>{name}</td><td>{bar}</td><td class='n'>{signed(weight, 3)}</td>"
         f"<td class='n{muted}'>{number(row['r2'])}</td></tr>"
@@ -113,13 +113,17 @@ def label_card(store: Store, sae_id: str, feature: int, facts: CorpusFacts) -> N
         return
     shown, rest = rows.head(8), rows.iloc[8:]
     body = "".join(
-        f"<tr><td>{escape(str(row['label']))}</td><td class='n'>{percent(row['share_active'], 0)}</td>"
+        f"<tr><td>{brief(row['label'], 40)}</td><td class='n'>{percent(row['share_active'], 0)}</td>"
         f"<td class='n q'>{percent(row['share_all'], 0)}</td>"
         f"<td class='n q'>{whole(row['n_active'])} / {whole(row['n_clips'])}</td></tr>"
         for row in shown.to_dict("records")
     )
     head = '<tr><th></th><th class="n">of active</th><th class="n">of all</th><th class="n">active / clips</th></tr>'
-    more = f"<p>{len(rest)} more labels hold {int(rest['n_active'].sum())} active clips.</p>" if len(rest) else ""
+    more = (
+        f"<p>{count(len(rest), 'more label')} with {count(rest['n_active'].sum(), 'active clip')}.</p>"
+        if len(rest)
+        else ""
+    )
     card(title, "share of the active clips against all clips", f"<table>{head}{body}</table>{more}")
 
 
@@ -175,7 +179,7 @@ def _match_row(row: dict[Any, Any]) -> LinkRow:
     held_out = f"held out {number(row['r_heldout'])}" if row["r_heldout"] == row["r_heldout"] else ""
     label = f" {row['label']}" if isinstance(row["label"], str) else ""
     return LinkRow(
-        text=f"{row['encoder_display']} L{row['layer']} · {row['other_feature']}{label}{seed}{untrained}",
+        text=f"{series_name(row['encoder_display'], row['layer'])} · {row['other_feature']}{label}{seed}{untrained}",
         page="features",
         params={"sae": row["other_sae_id"], "feature": int(row["other_feature"])},
         detail=held_out,

@@ -131,7 +131,7 @@ def _hint(has_traces: bool, folded_away: int, left_out: int, facts: CorpusFacts)
     if has_traces:
         parts.append(
             "Line: activation over time (before the threshold). Dashed: its average. "
-            "The cause may lie elsewhere in the clip."
+            "The cause may be elsewhere in the clip."
         )
     if folded_away:
         parts.append(f"{count(folded_away, 'more clip')} of these {escape(plural_of(facts.group_name))}.")

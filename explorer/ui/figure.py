@@ -14,6 +14,7 @@ from typing import Any
 import plotly.graph_objects as go
 import streamlit as st
 
+from explorer.figures.theme import in_short
 from explorer.ui.kept import kept
 from explorer.ui.plotly_route import PLOTLY_SCRIPT
 
@@ -27,7 +28,7 @@ def kept_figure(draw: Callable[..., go.Figure], *arguments: object, **options: o
 
 
 def _as_json(draw: Callable[..., go.Figure], arguments: tuple[object, ...], options: dict[str, object]) -> str:
-    return str(draw(*arguments, **options).to_json())
+    return str(in_short(draw(*arguments, **options)).to_json())
 
 
 @cache

@@ -38,8 +38,8 @@ from explorer.ui.url import carried, drop, get_param, go_to, page_file, set_para
 ROWS = 25
 EXPLAINED = r"""
 Two clips are a minimal pair when every attribute of the corpus is the same but one. The change of a feature in a pair
-is its activation on the second clip less that on the first; 0 stands where it is not active. Changes are averaged
-within groups first, since pairs of one group are not independent; with the $G$ groups' means $\bar d_g$,
+is its activation on the second clip less that on the first; it is 0 where the feature is not active. Changes are
+averaged within groups first, since pairs of one group are not independent; with the $G$ groups' means $\bar d_g$,
 $t = \bar d / (s_d / \sqrt{G})$. Features are ranked by $|t|$ on training groups. *By chance*: the 95th percentile of
 the largest $|t|$ of all features when the sign of each group's changes is drawn at random, so that the best of many
 features is not taken for a finding. **Holds up**: above that on training groups, and on held-out groups the same sign
@@ -52,7 +52,7 @@ def draw_pairs(store: Store, sae: dict[str, Any], facts: CorpusFacts) -> None:
     attributes = cached(fetch_attributes, store)
     names = list(attributes[attributes["role"] != "group"]["name"])
     if not names:
-        empty_state("This corpus has no attribute beside its groups in which two clips could differ.")
+        empty_state("Apart from its groups, this corpus has no attribute in which two clips could differ.")
         return
     crossed = cached(fetch_crossed_values, store).set_index("name")
     there = [name for name in names if name in crossed.index]

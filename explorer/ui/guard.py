@@ -67,7 +67,7 @@ class Guard:
         if len(hosts) != 1 or host_name(hosts[0]) is None:
             return refusal("The request names no host, or not one.", 400)
         if not self._hosts.has(hosts[0]):
-            return refusal(self._words("does not answer to the name", host_name(hosts[0]) or ""), 403)
+            return refusal(self._words("does not accept the name", host_name(hosts[0]) or ""), 403)
         if len(origins) > 1 or (origins and not self._hosts.has_origin(origins[0], hosts[0])):
             name = origin_name(origins[0]) or origins[0]
             return refusal(self._words("takes no requests from pages of", name), 403)
@@ -75,9 +75,9 @@ class Guard:
 
     def _words(self, what: str, name: str) -> str:
         if not _SHOWN.fullmatch(name):
-            return f"This server {what} {name[:80]!a}. It answers to {self._hosts.words}."
+            return f"This server {what} {name[:80]!a}. It accepts {self._hosts.words}."
         return (
-            f"This server {what} {name}. It answers to {self._hosts.words}. If this name is yours, start the app with "
+            f"This server {what} {name}. It accepts {self._hosts.words}. If this name is yours, start the app with "
             f"{VARIABLE}={name}, or with `streamlit run app.py -- --host {name}`."
         )
 

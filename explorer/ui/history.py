@@ -9,6 +9,7 @@ from typing import Any
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
+from explorer.text import shortened
 from explorer.ui.params import OPTIONS
 from explorer.ui.url import dropped
 
@@ -28,7 +29,7 @@ def name_view(*parts: object) -> None:
 
     The parts are plain text, whatever a store says in them. The last call of a run counts.
     """
-    words = [" ".join(str(part).split()) for part in parts if part]
+    words = [shortened(part, 60) for part in parts if part]
     st.session_state[_VIEW] = " · ".join(words)
     st.set_page_config(page_title=" · ".join((*words, NAME)))
 

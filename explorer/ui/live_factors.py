@@ -109,7 +109,7 @@ def _table(sound: LiveSound, rows: pd.DataFrame, heard: Heard, seconds: float) -
     )  # fmt: skip
     n_outside, n_measured = int((rows["outside"] != "").sum()), int(rows["value"].notna().sum())
     table_foot(
-        f"{count(n_outside, 'factor')} of {n_measured} measured lie outside the middle 90 % of the corpus; of a "
+        f"{count(n_outside, 'factor')} of {n_measured} measured are outside the middle 90 % of the corpus; of a "
         f"clip in it about {number(n_measured / 10, 0)} would. {_how_predicted(heard)}"
         f"openSMILE took {number(seconds, unit='s')}.",
         rows.drop(columns=["counts", "edges"]),

@@ -53,20 +53,20 @@ def draw_features(store: Store, sound: LiveSound, heard: Sequence[Heard]) -> lis
     section("Strongest features" + (f" from {number(part[0])} to {seconds(part[1])}" if part else ""))
     if part:
         caption(
-            "Ranked by the code of the frames in the marked part alone; the encoder heard the rest too. "
+            "Ranked by the code of the frames in the marked part alone; the encoder's input was the whole sound. "
             "Take the mark away with ⟲ for the whole sound. Labels, factors and neighbours below are of the whole: "
-            "read the part alone for its own. Percentiles are left out: they are of whole clips, above which short "
-            "parts lie by themselves."
-            + (" Special and padded tokens, which the whole's code holds, belong to no part." if pools_all else "")
+            "analyse the part alone for its own. Percentiles are left out: they are of whole clips, and short "
+            "parts exceed them anyway."
+            + (" Special and padded tokens, which count in the whole's code, belong to no part." if pools_all else "")
         )
     for one in heard:
         heard_s = one.reading.heard_s
         if one.pooling.first_window and heard_s + one.reading.hop_s < sound.wave.duration_s:
-            notice(f"{heard_name(one)} hears the first {seconds(heard_s)} alone, as the published protocol has it.")
+            notice(f"{heard_name(one)} analyses only the first {seconds(heard_s)}, as in the published protocol.")
     has_dense = any(one.features["is_dense"].astype(bool).any() for one in heard)
     show_dense = st.toggle(
         "Dense features too" if has_dense else "Dense features too (none is active here)", key="live-dense",
-        disabled=not has_dense, help="Features active in over half of all clips say little of one.",
+        disabled=not has_dense, help="Features active in over half of all clips say little about one.",
     )  # fmt: skip
     asked = _asked_feature(store, heard[0])
     chosen: list[list[int]] = []

@@ -20,9 +20,9 @@ from explorer.ui.style import caption, empty_state, notice, plain_table, table_f
 N_CLASSES, N_FEATURES = 12, 6
 EXPLAINED = r"""
 The probe is a multinomial logistic regression on standardised activations, fitted on the corpus's training groups:
-$\ell_k = \sum_f w_{kf}\,(x_f - \mu_f)/\sigma_f + b_k$ and $P_k = e^{\ell_k} / \sum_j e^{\ell_j}$. *Speaks for* is
+$\ell_k = \sum_f w_{kf}\,(x_f - \mu_f)/\sigma_f + b_k$ and $P_k = e^{\ell_k} / \sum_j e^{\ell_j}$. *Evidence for* is
 $(w_{kf} - \bar w_f)(x_f - \mu_f)/\sigma_f$ with $\bar w_f$ the mean over classes: exact for the logit against the mean
-of all logits, not for the probability. A feature that is silent can speak too, since 0 is below its mean. A weaker
+of all logits, not for the probability. A silent feature can be evidence too, since 0 is below its mean. A weaker
 feature changes what the probe sees; the encoder and the SAE are left as they are.
 """
 
@@ -38,8 +38,8 @@ def draw_labels(heard: Heard, focus: int | None, *, is_far: bool) -> None:
         return
     if is_far:
         notice(
-            f"This sound lies farther from the corpus than {percent(1 - FAR)} of its own clips lie from each other "
-            "(see the nearest clips below): a probe gives probabilities all the same, and these mean little."
+            f"This sound is farther from the corpus than {percent(1 - FAR)} of its own clips are from each other "
+            "(see the nearest clips below): the probe still gives probabilities, but they mean little."
         )
     code = heard.code_f
     chances = probe.probabilities(code)
@@ -80,7 +80,7 @@ def _how_right(probe: LabelProbe) -> str:
 
 
 def _speaking(probe: LabelProbe, heard: Heard, classes: list[str], focus: int | None) -> None:
-    chosen = st.selectbox("Speaks for and against", classes, key=f"live-class-{heard.sae['sae_id']}-{classes[0]}")
+    chosen = st.selectbox("Evidence for and against", classes, key=f"live-class-{heard.sae['sae_id']}-{classes[0]}")
     k = probe.classes.index(chosen or classes[0])
     moves = pd.Series(probe.contrast(heard.code_f, k))
     labels = heard.known.set_index("feature")["label"]

@@ -43,7 +43,7 @@ def draw_nearest(store: Store, sound: LiveSound, heard: Heard, near: Nearness) -
     ]  # fmt: skip
     event = player(store, clips, f"near-{heard.sae['sae_id']}-{sound.sound_id}")
     caption(
-        f"Values: cosine between the codes of {heard_name(heard)}. A click on a title reads that clip here. "
+        f"Values: cosine between the codes of {heard_name(heard)}. Click a title to analyse that clip here. "
         + _usual_words(near, fetch_corpus(store).group_name)
     )
     if event and event.get("action") == "open":
@@ -51,7 +51,7 @@ def draw_nearest(store: Store, sound: LiveSound, heard: Heard, near: Nearness) -
 
 
 def _usual_words(near: Nearness, group_name: str) -> str:
-    """What cosines are usual in the corpus, and where this sound stands among them."""
+    """What cosines are usual in the corpus, and where this sound is among them."""
     if not len(near.usual_n):
         return ""
     low, median, high = (number(value) for value in np.quantile(near.usual_n, (0.05, 0.5, 0.95)))
@@ -81,7 +81,7 @@ def draw_where(store: Store, sound: LiveSound, heard: Heard, feature: int | None
             st.rerun()
         caption(
             "Silences the tenth of the time with the largest trace, encodes again, and compares with a tenth "
-            "elsewhere: a trace tells where the number comes from, not where its cause lies."
+            "elsewhere: a trace shows where the number comes from, not where its cause is."
         )
         return
     places = tuple(places_of(store, named_checkpoints()))
@@ -108,6 +108,6 @@ def draw_where(store: Store, sound: LiveSound, heard: Heard, feature: int | None
         f"{number(others[len(others) // 2])}) with as much silence elsewhere. {verdict}"
     )
     caption(
-        f"The control turns the same silences round in time, {N_CONTROLS} times. It tells whether a cause lies where "
+        f"The control shifts the same silences in time, {N_CONTROLS} times. It shows whether a cause is where "
         "the trace points, on noise as on singing, not whether the feature means something. Try other sounds too."
     )

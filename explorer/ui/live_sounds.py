@@ -158,7 +158,7 @@ def silence(wave: Waveform) -> str:
     blocks = np.abs(wave.samples[: len(wave.samples) // n * n]).reshape(-1, n).max(axis=1)
     share, level_db = float(np.mean(blocks < SILENT_PEAK)), 20 * np.log10(max(wave.rms, 1e-9))
     if share > SHARE_SILENT:
-        return f"{percent(share)} of it is digital silence, to which features answer too."
+        return f"{percent(share)} of it is digital silence, to which features may respond."
     if level_db < QUIET_DB:
         return f"It is very quiet ({number(level_db, 0)} dB of full scale): features may respond to the noise."
     return ""

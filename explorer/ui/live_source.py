@@ -74,8 +74,8 @@ def _from_file() -> LiveSound | None:
         "A recording", key="live-file", on_change=_forget_last, args=("file", "live-file"),
         max_upload_size=MAX_FILE_MB,
         help="wav, flac, ogg, mp3, opus, aiff and more; m4a with the extra. It stays in memory and is gone after your "
-        "visit. Of a larger file `python -m explorer.inference FILE "
-        "--start S --length S` reads a part, or convert it to flac or mp3.",
+        "visit. For part of a larger file use `python -m explorer.inference "
+        "FILE --start S --length S`, or convert it to flac or mp3.",
     )  # fmt: skip
     if file is None:
         only = f"Only its first {number(MAX_LIVE_S, 0)} s are analysed, unless you choose others."
@@ -135,7 +135,7 @@ def _start_of(name: str, duration_s: float, key: str) -> float | None:
     last_s = (duration_s if is_known else MAX_FILE_S) - MAX_LIVE_S
     most = number(MAX_LIVE_S, 0, unit="s")
     length, choice = (seconds(duration_s), f" (0 to {number(last_s, 1)})") if is_known else (f"over {most}", "")
-    notice(f"{name} lasts {length}: {most} of it are read at once, from a second that you choose{choice}.")
+    notice(f"{name} lasts {length}: {most} of it are analysed, from a second that you choose{choice}.")
     return float(st.number_input("From (s)", 0.0, last_s, 0.0, step=5.0, key=f"live-from-{key}"))
 
 

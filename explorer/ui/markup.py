@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import re
+from html import escape
+
+from explorer.text import shortened
 
 _SIGNS = re.compile(
     r"[\\`*\[\]<~$]"  # code, emphasis, links, tags, formulas
@@ -25,6 +28,14 @@ def as_written(text: object) -> str:
     letters, digits, spaces, hyphens and underscores between letters is its own label.
     """
     return _SIGNS.sub(_escaped, _REPLACED.sub(_WORD_JOINER, " ".join(str(text).split())))
+
+
+def brief(text: object, longest: int) -> str:
+    """`text` as HTML of at most `longest` characters; what is longer ends in '…' and is whole on hover."""
+    short = shortened(text, longest)
+    if short == " ".join(str(text).split()):
+        return escape(str(text))
+    return f'<span title="{escape(str(text))}">{escape(short)}</span>'
 
 
 def _escaped(sign: re.Match[str]) -> str:

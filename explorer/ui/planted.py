@@ -29,8 +29,8 @@ was fitted on. Numbers: the Lasso's $R^2 = 1 - \sum (y - \hat y)^2 / \sum (y - \
 chosen by folds of training singers; from one feature, a line fitted on training clips, the feature being the one with
 the largest $|r|$ there. The vowel: accuracy of a linear probe; from single features, the mean F1 of the vowels' best.
 *Chance* is what permuted values reach with the same penalty (a line: the best feature for them), for the probe the
-commonest vowel's share. *Technique and exercise alone*: the mean of the training clips with the same two, heard by
-nobody.
+commonest vowel's share. *Technique and exercise alone*: the mean of the training clips with the same two; no sound is
+used.
 
 **Found**: at least a quarter of what chance leaves, $(s - c) / (1 - c) \ge 0.25$. **Bold**: and at least a quarter of
 what technique and exercise leave, by the same formula, so that the parameter itself is known, not only what was sung.
@@ -102,7 +102,7 @@ def conclusion(rows: pd.DataFrame, said: str) -> str:
     parts = [
         ("in some layer of every encoder", everywhere),
         ("in some layer of some encoders only", somewhere),
-        ("in some layer, but no better than technique and exercise tell it", told),
+        ("in some layer, but no better than from technique and exercise alone", told),
         ("not found", nowhere),
     ]
     return " ".join(
@@ -120,7 +120,8 @@ def _read_on(scored: pd.DataFrame) -> str:
     )
     return (
         f"{which}up to {count(scored['n_clips'].max(), 'clip')} of {count(scored['n_groups'].max(), 'unseen singer')}; "
-        "grey: not found; bold: found beyond what technique and exercise tell; ᵀ: in the teacher; –: undefined. "
+        "grey: not found; bold: found, and better than from technique and exercise alone; ᵀ: in the teacher; –: "
+        "undefined. "
     )
 
 

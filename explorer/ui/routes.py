@@ -51,4 +51,4 @@ def below_base(routes: Iterable[Route]) -> list[Route]:
 
 def trouble() -> Response:
     """The answer where a request ended in a fault of ours; the log has its traceback."""
-    return refusal("The server met a fault of its own in this request. Its log says more.", 500)
+    return refusal("The server failed at this request. Its log says more.", 500)

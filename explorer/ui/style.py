@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import cache
 from html import escape
 from pathlib import Path
@@ -16,11 +16,12 @@ from explorer.queries.corpus import CorpusFacts, fetch_corpus, fetch_encoders
 from explorer.queries.runs import fetch_unfinished
 from explorer.store import Store
 from explorer.store.lock import is_locked
-from explorer.text import count, is_false
+from explorer.text import LONGEST_NAME, count, is_false, shortened
 from explorer.ui.context import cached, get_store, is_dark
-from explorer.ui.markup import as_written
+from explorer.ui.markup import as_written, brief
 from explorer.ui.url import current_page
 
+LONGEST_TITLE = 90  # characters of a heading
 _HEADED = "so-headed"
 
 
@@ -45,7 +46,7 @@ def page_header(title: str, sentence: str, *, store: Store | None = None, encode
     not the published ones.
     """
     st.session_state[_HEADED] = current_page()
-    st.html(f'<header class="so-head"><h1>{escape(title)}</h1><p>{escape(sentence)}</p></header>')
+    st.html(f'<header class="so-head"><h1>{brief(title, LONGEST_TITLE)}</h1><p>{escape(sentence)}</p></header>')
     banners(store or get_store(), encoder_ids=encoder_ids)
 
 
@@ -81,7 +82,7 @@ def banners(store: Store, *, encoder_ids: Collection[str] = ()) -> None:
 
 def _at_work(n_wanted: int | None, n_there: int) -> str:
     """What is said while a run adds to the store."""
-    done = "" if n_wanted is None else f" {n_there} of {n_wanted} encoders are here."
+    done = "" if n_wanted is None else f" {n_there} of {count(max(n_there, n_wanted), 'encoder')} finished."
     return f"A run is writing to this store.{done} What it finishes appears with your next click."
 
 
@@ -114,25 +115,29 @@ def caption(text: str) -> None:
 
 def stat_cards(cards: Sequence[tuple[str, str]]) -> None:
     """A row of small cards: each a formatted value and what it is."""
-    cells = "".join(f"<div><b>{escape(value)}</b><span>{escape(what)}</span></div>" for value, what in cards)
+    cells = "".join(
+        f"<div><b>{escape(value)}</b><span>{brief(what, LONGEST_TITLE)}</span></div>" for value, what in cards
+    )
     st.html(f'<div class="so-stats">{cells}</div>')
 
 
 def card(title: str, subtitle: str, body_html: str) -> None:
     """A card with a title; `body_html` is markup whose data the caller has escaped."""
-    small = f" <small>{escape(subtitle)}</small>" if subtitle else ""
-    st.html(f'<section class="so-card"><h2>{escape(title)}{small}</h2>{body_html}</section>')
+    small = f" <small>{brief(subtitle, LONGEST_TITLE)}</small>" if subtitle else ""
+    st.html(f'<section class="so-card"><h2>{brief(title, LONGEST_TITLE)}{small}</h2>{body_html}</section>')
 
 
 def plain_table(rows: pd.DataFrame, *, right: Sequence[str] = ()) -> None:
     """A short table of formatted texts as they are, nothing to click; the columns `right` stand to the right."""
     sides = [' class="n"' if name in right else "" for name in rows.columns]
-    head = "".join(f"<th{side}>{escape(str(name))}</th>" for name, side in zip(rows.columns, sides, strict=True))
-    body = "".join(
-        f"<tr>{''.join(f'<td{side}>{escape(str(value))}</td>' for value, side in zip(row, sides, strict=True))}</tr>"
-        for row in rows.itertuples(index=False)
-    )
-    st.html(f'<div class="so-table"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>')
+
+    def row_html(cells: Iterable[object], tag: str, longest: int) -> str:
+        pairs = zip(cells, sides, strict=True)
+        return f"<tr>{''.join(f'<{tag}{side}>{brief(cell, longest)}</{tag}>' for cell, side in pairs)}</tr>"
+
+    head = row_html(rows.columns, "th", LONGEST_NAME)
+    body = "".join(row_html(row, "td", LONGEST_TITLE) for row in rows.itertuples(index=False))
+    st.html(f'<div class="so-table"><table><thead>{head}</thead><tbody>{body}</tbody></table></div>')
 
 
 def encoder_dot(name: str) -> str:
@@ -168,11 +173,13 @@ def table_foot(text: str, rows: pd.DataFrame, name: str, *, about: Mapping[str, 
 
 def sidebar_head(facts: CorpusFacts | None) -> None:
     """The name of the tool and one line on the store, at the top of the sidebar."""
-    line = "no store"
+    line, title = "no store", ""
     if facts is not None:
-        line = f"{facts.name} · {count(facts.n_clips, 'clip')} · {count(facts.n_groups, facts.group_name)}"
+        groups = count(facts.n_groups, facts.group_name)
+        line = f"{shortened(facts.name)} · {count(facts.n_clips, 'clip')} · {shortened(groups)}"
+        title = f"{facts.name} · {groups}"
     with st.sidebar:
-        st.html(f'<div class="so-brand"><b>Sonoscope</b><span>{escape(line)}</span></div>')
+        st.html(f'<div class="so-brand"><b>Sonoscope</b><span title="{escape(title)}">{escape(line)}</span></div>')
 
 
 def error_page(message: str, *, title: str = "This view cannot be shown") -> None:

@@ -145,7 +145,9 @@ def join_look_alikes(listing: Listing) -> Listing:
         labels = [entry.labels[listing.label_name] for entry in entries if listing.label_name in entry.labels]
         apart = look_alikes(labels)
         if apart:
-            notes.append(f"labels that differ only by case, blanks or a final .0 are kept apart: {spelt(apart)}")
+            notes.append(
+                f"labels that differ only by case, blanks or a final .0 are kept as different labels: {spelt(apart)}"
+            )
         notes += _resembling("labels", [*one_spelling(labels).values(), *(set(labels) - one_spelling(labels).keys())])
         notes += _like_empty("labels", labels)
         notes += _same_columns(entries, listing.label_name, listing.group_name)
@@ -170,7 +172,7 @@ def _same_columns(entries: Sequence[Entry], label_name: str, group_name: str) ->
     if label_name == group_name or None in {group for _, group in pairs} or not 1 < n_labels == n_groups == len(pairs):
         return []
     return [
-        f"{label_name} and {group_name} tell the same apart, so no label of a held-out group is ever trained: "
+        f"{label_name} and {group_name} divide the files alike, so no label of a held-out group is ever trained: "
         "name another column with --group or --label"
     ]
 

@@ -255,7 +255,7 @@ def _why_not(path: Path) -> tuple[str, str] | None:
     if suffix not in AUDIO_EXTENSIONS:
         return (f"{suffix} is not an extension of audio" if suffix else "no extension of audio"), NOT_AUDIO
     if not path.exists():
-        return "a link that leads nowhere", REJECTED
+        return "a link to nothing", REJECTED
     if not path.is_file():
         return "neither a file nor a folder", NOT_AUDIO
     try:

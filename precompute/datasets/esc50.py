@@ -26,7 +26,7 @@ def read(root: Path) -> Listing:
     )
     found, skipped = walk_audio(base / "audio")
     skipped = [dataclasses.replace(item, path=f"audio/{item.path}") for item in skipped]
-    skipped += audio_beside(root, base / "audio", "not in audio/, where ESC-50's recordings lie")
+    skipped += audio_beside(root, base / "audio", "not in audio/, where ESC-50's recordings are")
     matches = match_rows(table.rows, found, base / "audio", _TABLE.name)
     last = max((_fold(row) for row in table.rows), key=_fold_order, default="")
     entries: list[Entry] = []

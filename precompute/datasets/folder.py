@@ -46,7 +46,7 @@ def read(root: Path) -> Listing:
         for relative, path in found
     )
     if {"data_by_singer", "data_by_technique"} <= {part.lower() for folder in folders for part in folder.parts}:
-        notes.append("this is VocalSet, with each recording up to three times: --dataset vocalset reads each once")
+        notes.append("this is VocalSet, with each recording up to three times: --dataset vocalset takes each once")
     notes.append(f"no {METADATA}: the label is the folder's name" if is_labelled else f"no {METADATA}: no labels")
     return Listing(entries, tuple(skipped), "folder" if is_labelled else None, "file", tuple(notes))
 
@@ -107,7 +107,7 @@ def _with_table(
         values = dict(row.values)
         label, group = values.pop("label", ""), values.pop("group", "")
         if has_group and not group:
-            reason = f"no group in {name}, line {row.line}: it could stand on both sides of a split"
+            reason = f"no group in {name}, line {row.line}: it could be on both sides of a split"
             skipped.append(Skipped(relative, reason, REJECTED))
             continue
         entries.append(
@@ -125,7 +125,7 @@ def _with_table(
     unlisted = [(relative, path) for relative, path in found if relative not in taken]
     for relative, path in unlisted:
         if has_group:
-            reason = f"not in {name}: its group is unknown, it could stand on both sides of a split"
+            reason = f"not in {name}: its group is unknown, it could be on both sides of a split"
             skipped.append(Skipped(relative, reason, REJECTED))
         else:
             entries.append(Entry(path, relative, title=_title(relative, None)))

@@ -7,6 +7,8 @@ import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping
 
+from explorer.text import count
+
 _FINAL_ZERO = re.compile(r"(?<=\d)\.0+$")
 _SEPARATORS = "_-\u2010\u2011\u2012\u2013\u2014'\u2018\u2019`\u00b4"
 _PIECES = re.compile(r"\d+|[^\W\d_]+|[^\s]")
@@ -66,7 +68,7 @@ def some(names: Iterable[str], most: int = 3) -> str:
     listed = list(names)
     shown = listed if len(listed) <= most + 1 else listed[:most]
     rest = len(listed) - len(shown)
-    return ", ".join(shown) + (f" and {rest} others" if rest else "")
+    return ", ".join(shown) + (f" and {count(rest, 'other')}" if rest else "")
 
 
 def spelt(alike: Iterable[tuple[str, ...]]) -> str:

@@ -12,6 +12,7 @@ from pathlib import Path
 from explorer.audio import scan_audio
 from explorer.errors import AudioError, ConfigError, DatasetError
 from explorer.sound_checks import MIN_CLIP_S
+from explorer.text import count, whole
 from precompute.datasets.base import (
     REJECTED,
     Clip,
@@ -191,7 +192,8 @@ def _nothing_read(root: Path, skipped: Sequence[Skipped]) -> DatasetError:
     rejected = [item for item in skipped if item.kind == REJECTED]
     if not rejected:
         return DatasetError(
-            f"{str(root)!r} holds no audio files ({len(skipped)} others). Give the folder of recordings with --root."
+            f"{str(root)!r} holds no audio files ({count(len(skipped), 'other')}). Give the folder of "
+            "recordings with --root."
         )
     first = "; ".join(f"{item.path}: {item.reason}" for item in rejected[:3])
-    return DatasetError(f"None of the {len(rejected)} audio files in {str(root)!r} could be read. {first}")
+    return DatasetError(f"No audio file in {str(root)!r} could be read (of {whole(len(rejected))}). {first}")

@@ -68,7 +68,8 @@ def read_table(path: Path, *, key: str, required: Sequence[str] = (), known: Seq
             advice = f"Put text with {delimiter!r} in double quotes."
             if len(cells) < len(columns):
                 advice = "Add what is missing; a cell may be empty."
-            raise DatasetError(f"{path.name}, line {line}: {len(cells)} cells for {len(columns)} columns. {advice}")
+            counts = f"{count(len(cells), 'cell')} for {count(len(columns), 'column')}"
+            raise DatasetError(f"{path.name}, line {line}: {counts}. {advice}")
         values = {name: clean(cell) for name, cell in zip(columns, cells, strict=True) if name}
         for name, cell in zip(columns, cells, strict=True):
             if name and name != key:

@@ -17,6 +17,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from explorer.errors import DatasetError
+from explorer.text import count
 from precompute.datasets.base import REJECTED, Entry, Listing, Skipped, audio_beside, walk_audio
 
 TECHNIQUES = (
@@ -63,7 +64,7 @@ def read(root: Path, *, drop_vibrado: bool = False) -> Listing:
     n_vibrado = sum("/vibrado/" in entry.relative for entry in entries)
     if n_vibrado:
         what = "lost, as in the published code" if drop_vibrado else "read as vibrato"
-        notes.append(f"{n_vibrado} files in folders named vibrado are {what}")
+        notes.append(f"{count(n_vibrado, 'file')} in folders named vibrado, {what}")
     unlisted = sorted({entry.group or "" for entry in entries if entry.official_split is None})
     if unlisted and len(unlisted) < len({entry.group for entry in entries}):
         notes.append(f"in neither singer list, so they train: {', '.join(unlisted)}")

@@ -16,7 +16,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m precompute.pretraining", description="Make the demo's encoders.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     train = commands.add_parser("train", help="train them, or go on where training stopped")
-    evaluate = commands.add_parser("evaluate", help="probe them beside untrained ones, and write the model card")
+    evaluate = commands.add_parser("evaluate", help="probe them and untrained ones, and write the model card")
     for command in (train, evaluate):
         command.add_argument("--work", type=Path, required=True, help="folder for sound, targets and unfinished states")
         command.add_argument(

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from explorer.errors import ConfigError
+from explorer.text import count
 from precompute.datasets import vocalset
 from precompute.datasets.singing.exercises import SONGS
 from precompute.datasets.singing.style import TECHNIQUES
@@ -69,9 +70,9 @@ def crossed(
     As written here 20 x 10 x 3 x 2 = 1200 clips. Raises ConfigError for what cannot be crossed.
     """
     if not 2 <= n_singers <= len(SINGERS):
-        raise ConfigError(f"{n_singers} singers: give 2 to {len(SINGERS)}.")
+        raise ConfigError(f"{count(n_singers, 'singer')}: give 2 to {len(SINGERS)}.")
     if not 1 <= n_vowels <= len(VOWELS):
-        raise ConfigError(f"{n_vowels} vowels: give 1 to {len(VOWELS)} of {', '.join(VOWELS)}.")
+        raise ConfigError(f"{count(n_vowels, 'vowel')}: give 1 to {len(VOWELS)} of {', '.join(VOWELS)}.")
     for kind, given, known in (("technique", techniques, TECHNIQUES), ("exercise", exercises, vocalset.EXERCISES)):
         unknown = [name for name in given if name not in known]
         if unknown or not given:

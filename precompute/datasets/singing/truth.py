@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from explorer.errors import DatasetError
+from explorer.text import count
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -74,7 +75,7 @@ def read_truth(root: Path) -> pd.DataFrame:
         raise DatasetError(f"The truth of the generated corpus, {path}, cannot be read: {error}.") from error
     missing = sorted({*WORDS, *(parameter.name for parameter in PLANTED)} - set(table.columns))
     if missing:
-        raise DatasetError(f"{path} has no column {', '.join(missing)}: it is not complete. Generate the corpus anew.")
+        raise DatasetError(f"{path} has no column {', '.join(missing)}: it is not complete. Generate the corpus again.")
     return table.set_index("file").sort_index()
 
 
@@ -84,5 +85,5 @@ def read_contours(root: Path, file: str) -> dict[str, np.ndarray]:
 
     table = pd.read_parquet(root / CONTOURS, filters=[("file", "==", file)])
     if len(table) != 1:
-        raise DatasetError(f"{root / CONTOURS} has {len(table)} rows for {file!r}; it should have one.")
+        raise DatasetError(f"{root / CONTOURS} has {count(len(table), 'row')} for {file!r}; it should have one.")
     return {name: np.asarray(table[name].iloc[0], dtype=np.float64) for name in table.columns if name != "file"}
