@@ -216,7 +216,7 @@ def _curves(store: Store, a: dict[str, Any], b: dict[str, Any], label: str | Non
     groups, spread = group_spread(store, probes, label, protocol)
     picked = chart(
         kept_figure(layer_curves, probes, groups, is_dark(), height_px=400), "compare-layers", probes,
-        "compare_layers", about={"label": label, "protocol": protocol},
+        "compare_layers", about={"label_name": label, "protocol": protocol},
         title=f"Probe accuracy for {label} by layer, dense states",
         caption=f"{protocol.capitalize()}, {count(probes['n_clips'].max(), 'clip')} of "
         f"{count(probes['n_groups'].max(), 'group')}. {spread} Diamonds: layers with SAEs. "

@@ -102,7 +102,7 @@ def _curves(
         "layers",
         probes,
         f"layers_{label}_{protocol}",
-        about={"label": label, "protocol": protocol},
+        about={"label_name": label, "protocol": protocol},
         title=f"{METRICS[metric].capitalize()} of probes for {label}, by layer",
         caption=f"{protocol.capitalize()}: {PROTOCOL_WORDS[protocol]}. {count(probes['n_clips'].max(), 'clip')} of "
         f"{count(probes['n_groups'].max(), 'group')}. {spread if metric == 'accuracy' else ''} "

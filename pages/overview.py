@@ -19,7 +19,16 @@ from explorer.ui.markup import as_written
 from explorer.ui.notes import notebook
 from explorer.ui.planted import planted_section
 from explorer.ui.reader import reader_id
-from explorer.ui.style import caption, download_csv, empty_state, no_sae_yet, page_header, plain_table, stat_cards
+from explorer.ui.style import (
+    caption,
+    download_csv,
+    empty_state,
+    no_sae_yet,
+    page_header,
+    plain_table,
+    stat_cards,
+    store_columns,
+)
 from explorer.ui.url import page_file
 
 _SIGNS = {HOLDS: "✓", "does not hold here": "✕", "holds in part": "◐", UNSAID: "–"}
@@ -226,7 +235,7 @@ def _diagnostics(store: Store) -> None:
                 st.html(f'<div style="font-size:.9rem">{escape(str(row["message"]))}</div>')
             if len(part) > 6:
                 caption(f"and {len(part) - 6} more in the CSV")
-    download_csv(rows, "diagnostics")
+    download_csv(rows, "diagnostics", about=store_columns(store))
 
 
 main()

@@ -19,7 +19,7 @@ from explorer.text import MISSING, count, is_defined, number, percent
 from explorer.ui.choices import section
 from explorer.ui.context import cached, get_store
 from explorer.ui.history import name_view
-from explorer.ui.style import caption, download_csv, empty_state, page_header
+from explorer.ui.style import caption, download_csv, empty_state, page_header, store_columns
 from explorer.ui.tables import as_read
 from explorer.ui.url import drop, get_param, write_option
 
@@ -95,7 +95,7 @@ def _timings(store: Store, run_id: str) -> None:
         },
     )  # fmt: skip
     caption(f"{number(total, 1)} s in all. Reused: finished by an earlier run and not done again.")
-    download_csv(rows, f"timings_{run_id}")
+    download_csv(rows, f"timings_{run_id}", about={"run_id": run_id})
 
 
 def _provenance(run: dict[str, Any]) -> None:
@@ -139,7 +139,7 @@ def _encoders(store: Store) -> None:
         "weights_sha256": "SHA-256 of the weights", "preprocessor_sha256": "SHA-256 of the preprocessor",
     }  # fmt: skip
     st.dataframe(as_read(rows[list(names)].rename(columns=names)), hide_index=True, placeholder=MISSING)
-    download_csv(rows, "encoders")
+    download_csv(rows, "encoders", about=store_columns(store))
 
 
 def _skipped(store: Store) -> None:
@@ -154,7 +154,7 @@ def _skipped(store: Store) -> None:
         column_config={"Path": st.column_config.TextColumn(width="medium"),
                        "Kind": st.column_config.TextColumn(width="small")},
     )  # fmt: skip
-    download_csv(rows, "skipped_files")
+    download_csv(rows, "skipped_files", about=store_columns(store))
 
 
 def _files(store: Store) -> None:
@@ -167,12 +167,12 @@ def _files(store: Store) -> None:
         as_read(sizes.rename(columns={"kind": "Kind", "n_files": "Files", "megabytes": "MB"}), {"MB": number}),
         hide_index=True, width="content",
     )  # fmt: skip
-    download_csv(cached(fetch_generation_files, store), "generation_files")
+    download_csv(cached(fetch_generation_files, store), "generation_files", about=store_columns(store))
     diagnostics = cached(fetch_diagnostics, store)
     if len(diagnostics):
         section("Diagnostics")
         caption(f"{count(len(diagnostics), 'check')}, also on the Overview.")
-        download_csv(diagnostics, "diagnostics")
+        download_csv(diagnostics, "diagnostics", about=store_columns(store))
 
 
 main()

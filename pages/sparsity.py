@@ -19,7 +19,7 @@ from explorer.ui.figure import kept_figure
 from explorer.ui.markup import as_written
 from explorer.ui.options import choose_from, choose_one, choose_some
 from explorer.ui.probe_classes import draw_classes
-from explorer.ui.style import caption, download_csv, empty_state, page_header
+from explorer.ui.style import caption, download_csv, empty_state, page_header, store_columns
 from explorer.ui.tables import as_read, one_decimal, three_decimals
 from explorer.ui.url import get_param, go_to, link_to
 
@@ -80,7 +80,7 @@ def main() -> None:
     explain(
         "FVU", "probe accuracy", "informativeness", "effective codes", "completeness", "density", "sparsity",
     )  # fmt: skip
-    _table(points)
+    _table(store, points)
 
 
 def _classes(store: Store, points: pd.DataFrame, label: str | None) -> None:
@@ -240,7 +240,7 @@ def _undefined(points: pd.DataFrame, column: str, protocol: str) -> str:
     return f"Undefined for {n} of {count(len(points), 'SAE')}: no factor predicted held out." if n else ""
 
 
-def _table(points: pd.DataFrame) -> None:
+def _table(store: Store, points: pd.DataFrame) -> None:
     opened = st.expander(f"All numbers of {count(len(points), 'SAE')}", key="so-numbers", on_change="rerun")
     if not opened.open:
         return  # a folded table is not sent
@@ -256,7 +256,7 @@ def _table(points: pd.DataFrame) -> None:
             column_config={"Open": st.column_config.LinkColumn(display_text="open")},
             placeholder=MISSING,
         )
-        download_csv(points, "saes")
+        download_csv(points, "saes", about=store_columns(store))
 
 
 main()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import xml.etree.ElementTree as ET
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +19,7 @@ from explorer.csv_text import csv_text, sae_columns
 from explorer.queries.corpus import fetch_saes
 from explorer.store import Store
 from tests.browser import Server, settle
+from tests.mixed_store import NEW_75, OTHER_75, mixed_tables, write_tables
 from tests.test_pages import at, no_trouble
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -86,6 +88,65 @@ def test_the_table_of_two_saes_holds_raw_numbers_ids_and_intervals(
     assert fvu["value"] == float(stored["fvu_heldout"]) and fvu["n_clips"] > 0
     for name in (name for name in downloads if name.endswith(".csv")):
         assert "−" not in downloads[name](), name
+
+
+# What a file's rows are of, one of these at least beside the run or generation they are from.
+IDS = ("sae_id", "sae_id_a", "probe_id", "encoder_id", "run_id", "corpus_id", "representation_id")
+VIEWS: list[tuple[str, dict[str, str], int]] = [
+    ("overview", {}, 0), ("layers", {}, 4), ("sparsity", {}, 4), ("factors", {"sae": NEW_75}, 4),
+    ("compare", {"a": NEW_75, "b": OTHER_75}, 4), ("features", {"sae": NEW_75}, 1), ("runs", {}, 3),
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def mixed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    tables = mixed_tables()
+    tables["run_timings"] = pd.DataFrame([{"run_id": "r-new", "stage": "encode", "seconds": 1 / 3, "n_done": 1}])
+    tables["skipped_files"] = pd.DataFrame([{"path": "a.txt", "reason": "no audio", "kind": "not audio"}])
+    tables["saes"]["fvu_heldout"] = 1 / 3
+    tables["features"]["density"] = 1 / 3
+    return write_tables(tmp_path_factory.mktemp("mixed") / "store", tables)
+
+
+@pytest.mark.parametrize(("page", "params", "n_files"), VIEWS, ids=[view[0] for view in VIEWS])
+def test_every_file_of_every_page_holds_raw_numbers_and_what_they_are_of(
+    page: str,
+    params: dict[str, str],
+    n_files: int,
+    mixed: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    downloads: dict[str, Callable[[], str]],
+) -> None:
+    import streamlit as st
+
+    draw = st.expander
+    monkeypatch.setattr(st, "expander", lambda *of, **options: draw(*of, **{**options, "expanded": True}))
+    no_trouble(at(page, mixed, monkeypatch, **params))
+    assert len([name for name in downloads if name.endswith(".csv")]) >= n_files, sorted(downloads)
+    _check_files(downloads)
+
+
+def test_what_find_shows_is_a_file_of_raw_numbers(
+    store: Store, tiny_store: Path, monkeypatch: pytest.MonkeyPatch, downloads: dict[str, Callable[[], str]]
+) -> None:
+    no_trouble(at("find", tiny_store, monkeypatch, sae=str(fetch_saes(store)["sae_id"].iloc[0])))
+    assert any(name.endswith(".csv") for name in downloads)
+    _check_files(downloads)
+
+
+def _check_files(downloads: dict[str, Callable[[], str]]) -> None:
+    for name, made in downloads.items():
+        if not name.endswith(".csv"):
+            continue
+        text = made()
+        rows = pd.read_csv(io.StringIO(text), dtype=str, keep_default_na=False)
+        assert set(rows.columns) & set(IDS), f"{name} does not say what it is of: {list(rows.columns)}"
+        assert "\u2212" not in text, name
+        for column in rows.columns:
+            values = [value for value in rows[column] if value]
+            assert not any(re.fullmatch(r"[-\d.,]+ ?%|\d{1,3}(,\d{3})+", value) for value in values), (name, column)
+            if "new75" in text and column in ("fvu_heldout", "density", "seconds"):
+                assert {float(value) for value in values} <= {1 / 3}, (name, column)
 
 
 def test_a_figure_is_saved_as_svg_with_its_words_and_numbers(browser: Browser, app: Server, tmp_path: Path) -> None:

@@ -193,8 +193,8 @@ def test_a_conclusion_names_who_finds_what() -> None:
         columns=["parameter_name", "encoder_display", "is_found", "is_beyond", "is_nuisance"],
     )
     assert conclusion(rows, "one feature") == (
-        "Read from one feature. In some layer of every encoder: pitch. In some layer of some encoders only: vowel by "
-        "B. In some layer, but no better than technique and exercise tell it: effort. "
+        "Predicted from one feature. In some layer of every encoder: pitch. In some layer of some encoders only: "
+        "vowel by B. In some layer, but no better than from technique and exercise alone: effort. "
         "Not found: gain (of the recording)."
     )
 

@@ -45,8 +45,8 @@ def fetch_generation_sizes(store: Store) -> pd.DataFrame:
 def fetch_diagnostics(store: Store) -> pd.DataFrame:
     """Diagnostics with the encoder's display name, warnings first: severity, code, value, limit, message."""
     return store.query(
-        f"""SELECT d.severity, d.code, e.name, e.display_name, d.layer, d.sae_id, d.value, d.limit_ AS "limit",
-                  d.message, d.run_id
+        f"""SELECT d.severity, d.code, d.encoder_id, e.name, e.display_name, d.layer, d.sae_id, d.value,
+                  d.limit_ AS "limit", d.message, d.run_id
            FROM diagnostics d LEFT JOIN {NAMED_ENCODERS} e USING (encoder_id)
            ORDER BY CASE d.severity WHEN 'warning' THEN 0 WHEN 'note' THEN 1 ELSE 2 END,
                     d.code, e.display_name, d.layer"""  # noqa: S608 - code

@@ -20,7 +20,8 @@ from explorer.ui.find_features import MEASURE, column_key
 from explorer.ui.markup import as_written
 from explorer.ui.measures import measure_key
 from explorer.ui.options import choose_one
-from explorer.ui.style import caption
+from explorer.ui.style import caption, store_columns
+from explorer.ui.tables import as_read
 from explorer.ui.url import go_to, link_to
 
 _EXPLAINED = r"""
@@ -47,7 +48,7 @@ def planted_section(store: Store) -> None:
         return
     section("What we planted, what was found")
     with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
-        kind = choose_one("Read from", KINDS, "planted")
+        kind = choose_one("Predicted from", KINDS, "planted")
     said = KINDS[kind]
     rows = dense if kind == "dense" else cached(fetch_planted, store, kind)
     st.write(as_written(conclusion(rows, said)))
@@ -57,7 +58,8 @@ def planted_section(store: Store) -> None:
         "planted-map",
         rows,
         f"planted-{kind}",
-        title=f"What was planted, read from {said}",
+        about=store_columns(store),
+        title=f"What was planted, predicted from {said}",
         caption=f"{_read_on(scored)}{_baseline(cached(fetch_planted_baseline, store))} Click a cell "
         "to look for features that go with it.",
         selectable=True,
@@ -106,7 +108,7 @@ def conclusion(rows: pd.DataFrame, said: str) -> str:
         ("not found", nowhere),
     ]
     return " ".join(
-        (f"Read from {said}.", *(f"{capitalised(where)}: {_listed(names)}." for where, names in parts if names))
+        (f"Predicted from {said}.", *(f"{capitalised(where)}: {_listed(names)}." for where, names in parts if names))
     )
 
 
@@ -156,11 +158,11 @@ def _links(rows: pd.DataFrame) -> None:
             "Encoder and layer": [series_name(row.encoder_display, row.layer) for row in found.itertuples()],
             "Feature": [link_to("features", sae=row.sae_id, feature=row.feature) for row in found.itertuples()],
             "Activation": [_direction(row.parameter, row.direction) for row in found.itertuples()],
-            "Score": [round(float(score), 2) for score in found["score"]],
+            "Score": found["score"].astype(float),
         }
     )
     link = st.column_config.LinkColumn(display_text=r"feature=(\d+)")
-    st.dataframe(table, hide_index=True, column_config={"Feature": link})
+    st.dataframe(as_read(table, {"Score": number}), hide_index=True, column_config={"Feature": link})
 
 
 def _direction(parameter: str, direction: str) -> str:

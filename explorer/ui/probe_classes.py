@@ -6,7 +6,7 @@ import pandas as pd
 import streamlit as st
 
 from explorer.figures.classes import class_recall, confusion_matrix
-from explorer.queries.curves import fetch_confused, fetch_probe_classes, fetch_probe_confusion
+from explorer.queries.curves import fetch_confused, fetch_probe, fetch_probe_classes, fetch_probe_confusion
 from explorer.store import Store
 from explorer.text import count
 from explorer.ui.choices import chart
@@ -16,6 +16,9 @@ from explorer.ui.figure import kept_figure
 from explorer.ui.style import caption, empty_state
 from explorer.ui.url import drop, get_param, set_params
 
+# What a download says of the probe that its rows are of.
+_ABOUT = ("probe_id", "representation_id", "encoder_id", "layer", "label_name", "protocol", "seed")
+
 
 def draw_classes(store: Store, probe_id: str, color: str) -> None:
     """Recall by class and the confusion matrix of a probe, each with its rows as CSV, or that it was not stored.
@@ -24,6 +27,8 @@ def draw_classes(store: Store, probe_id: str, color: str) -> None:
     """
     classes = cached(fetch_probe_classes, store, probe_id)
     confusion = cached(fetch_probe_confusion, store, probe_id)
+    probe = cached(fetch_probe, store, probe_id)
+    about = {name: probe[name].iloc[0] for name in _ABOUT} if len(probe) else {"probe_id": probe_id}
     cell = get_param("true"), get_param("said")
     picked = None
     with st.container(key="so-split-classes"):
@@ -40,7 +45,7 @@ def draw_classes(store: Store, probe_id: str, color: str) -> None:
         else:
             chart(
                 kept_figure(class_recall, classes, is_dark(), color), "recall", classes, f"recall_{probe_id}",
-                about={"probe_id": probe_id},
+                about=about,
                 title="Recall by class", caption="Undefined under 20 clips of a class.",
             )  # fmt: skip
     with right:
@@ -49,7 +54,7 @@ def draw_classes(store: Store, probe_id: str, color: str) -> None:
         else:
             picked = chart(
                 kept_figure(confusion_matrix, confusion, is_dark(), selected=cell), "confusion",
-                confusion, f"confusion_{probe_id}", about={"probe_id": probe_id},
+                confusion, f"confusion_{probe_id}", about=about,
                 title="Confusion: clips by true and predicted class", selectable=True,
                 caption="Shade: share of the true class's clips. Click a cell to hear its clips.",
             )  # fmt: skip

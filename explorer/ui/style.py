@@ -164,6 +164,11 @@ def download_csv(
     )  # fmt: skip
 
 
+def store_columns(store: Store) -> dict[str, object]:
+    """What names a store in a download of rows that are of no one SAE."""
+    return {"corpus_id": store.meta().get("corpus_id"), "generation": store.generation}
+
+
 def table_foot(text: str, rows: pd.DataFrame, name: str, *, about: Mapping[str, object] | None = None) -> None:
     """The line under a table: a caption, and the rows as CSV under this name; `about`: see `download_csv`."""
     with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
