@@ -143,7 +143,7 @@ def test_a_link_to_a_clip_that_is_not_there_is_a_sentence(
 ) -> None:
     feature = first_live(store, sae["sae_id"])
     test = at_features(tiny_store, monkeypatch, sae=sae["sae_id"], feature=feature, clip="00000000ff")
-    assert "which is not among this store" in texts(test)
+    assert "which is not in this store" in texts(test)
 
 
 def test_readers_move_to_a_new_generation(

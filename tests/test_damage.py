@@ -181,7 +181,7 @@ def test_what_tables_name_is_there(store: Path) -> None:
     with Artefacts(store).writing("factors", "fac0") as made:
         made.add_table("factor_values", pd.DataFrame([{"clip_id": "c0", "factor_index": 0, "value": 1.0}]))
     publish(store)
-    with pytest.raises(StoreError, match="4 of 8 preview files that clips names are not listed"):
+    with pytest.raises(StoreError, match=r"4 preview files that clips names .of 8. not listed"):
         verify(store)
 
 
@@ -233,7 +233,7 @@ def test_an_older_store_is_published_again_though_its_bundles_were_not_sealed(st
     assert Artefacts(store).find("factors", "fac0") is None, "a run computes them again"
     assert publish(store) == 2
     said = verify(store)
-    assert "all as published" in said[0] and "4 artefacts were made before" in " ".join(said)
+    assert "all as published" in said[0] and "4 artefacts made before" in " ".join(said)
     flip(next(store.glob("artefacts/*/*/preview-c1.flac")), 90)
     with pytest.raises(StoreError, match=r"preview-c1.flac' is not what was computed"):
         publish(store)

@@ -126,7 +126,7 @@ def test_vocalset_12_is_read_once_from_wherever_it_is_named(tmp_path: Path, give
 def test_vocalset_12_is_never_read_thrice_and_folder_is_not_advised(tmp_path: Path):
     root = make_vocalset_12(tmp_path / "VocalSet")
     note = read_corpus("folder", root).note
-    assert "--dataset vocalset reads each once" in note and "under more than one label" in note
+    assert "--dataset vocalset takes each once" in note and "under more than one label" in note
     (root / "data_by_singer").rename(root / "singers")
     for singer in (root / "singers").iterdir():
         singer.rename(singer.with_name(f"nobody {singer.name}"))

@@ -145,7 +145,7 @@ def _check_files(downloads: dict[str, Callable[[], str]]) -> None:
         for column in rows.columns:
             values = [value for value in rows[column] if value]
             assert not any(re.fullmatch(r"[-\d.,]+ ?%|\d{1,3}(,\d{3})+", value) for value in values), (name, column)
-            if "new75" in text and column in ("fvu_heldout", "density", "seconds"):
+            if NEW_75 in text and column in ("fvu_heldout", "density", "seconds"):
                 assert {float(value) for value in values} <= {1 / 3}, (name, column)
 
 

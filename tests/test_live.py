@@ -248,7 +248,7 @@ def test_a_link_to_no_clip_can_be_mended_on_the_page(
 ) -> None:
     page = at("live", tiny_store, monkeypatch, clip="abcdef123456", sae=a_reference(store))
     no_trouble(page)
-    assert "80 clips (one of them is" in words(page)
+    assert "It has 80 clips, such as" in words(page)
     next(box for box in page.selectbox if box.label == "Clip").set_value(a_clip(store)[0]).run()
     no_trouble(page)
     assert player_clips(page)[0]["title"] == a_clip(store)[2] and "one of them is" not in words(page)

@@ -105,8 +105,8 @@ def test_what_our_form_can_hold_is_read_with_the_same_codes(kind: str, options: 
 @pytest.mark.parametrize(
     ("kind", "options", "says"),
     [
-        ("jumprelu", {}, "is a SAELens jumprelu SAE, which Sonoscope does not read yet"),
-        ("gated", {}, "is a SAELens gated SAE, which Sonoscope does not read yet"),
+        ("jumprelu", {}, "is a SAELens jumprelu SAE, which Sonoscope cannot load yet"),
+        ("gated", {}, "is a SAELens gated SAE, which Sonoscope cannot load yet"),
         ("topk", {"k": 4, "normalize_activations": "layer_norm"}, "normalize_activations=layer_norm, which Sonoscope"),
         ("standard", {"reshape_activations": "hook_z"}, "reshape_activations=hook_z, which Sonoscope"),
     ],
