@@ -42,7 +42,7 @@ def test_labels_that_look_alike_stay_apart_and_are_named(tmp_path: Path):
     rows = "".join(f"{n}.wav,{labels[n % 4]},g{n // 2}\n" for n in range(8))
     corpus = read_corpus("folder", table(make(tmp_path), f"file,label,group\n{rows}"))
     assert {clip.label for clip in corpus.clips} == set(labels)
-    assert "labels that differ only by case, blanks or a final .0 are kept apart: 'Belt' = 'belt'" in corpus.note
+    assert "blanks or a final .0 are kept as different labels: 'Belt' = 'belt'" in corpus.note
     assert "read as labels: 'NA'; leave cells empty" in corpus.note
 
 
