@@ -105,7 +105,7 @@ def _not_scored(store: Store, sae: dict[str, Any]) -> None:
     """Say that this SAE has no scores, and link those that have."""
     scored = cached(fetch_scored_saes, store)
     step = f"{count(len(scored), 'other SAE')} of this store have factor scores." if len(scored) else ""
-    empty_state(f"Not computed: no factor was scored for {_name(sae)}.", step)
+    empty_state(f"Not computed: no factor was scored for {sae_title(sae)}.", step)
     names = kept(sae_names, cached(fetch_saes, store), with_encoder=True)
     for sae_id in scored["sae_id"].head(N_LINKS):
         st.page_link(page_file("factors"), label=as_written(names[sae_id]), query_params=carried("factors", sae=sae_id))
@@ -115,20 +115,16 @@ def _protocols(store: Store, sae_id: str) -> pd.DataFrame:
     return pd.DataFrame({"protocol": fetch_factor_protocols(store, sae_id)})
 
 
-def _name(sae: dict[str, Any]) -> str:
-    return f"{sae_title(sae)}, D = {sae['n_features']}, seed {sae['seed']}"
-
-
 def _summary(scores: pd.DataFrame, sae: dict[str, Any], protocol: str) -> None:
     above = int(above_permuted(scores).sum())
     defined = scores["r2"].notna()
     passing = (scores["r2"] >= R2_THRESHOLD) & (scores["completeness"] >= COMPLETENESS_THRESHOLD)
     both = int((passing & above_permuted(scores)).sum())
     caption(
-        f"{_name(sae)} · {protocol} ({scored_on(protocol)}) · {count(scores['n_clips'].max(), 'clip')} of "
-        f"{count(scores['n_groups'].max(), 'group')} scored. {above} of {int(defined.sum())} scored factors beat "
+        f"{sae_title(sae)} · {protocol} ({scored_on(protocol)}) · {count(scores['n_clips'].max(), 'clip')} of "
+        f"{count(scores['n_groups'].max(), 'group')} scored. {above} of {count(defined.sum(), 'scored factor')} beat "
         f"permuted targets; {both} of these pass R² {R2_THRESHOLD} and completeness {COMPLETENESS_THRESHOLD}; "
-        f"{int((~defined).sum())} are undefined here. SAE {sae['sae_id']} · run {sae['run_id']}."
+        f"{int((~defined).sum())} undefined. SAE {sae['sae_id']} · run {sae['run_id']}."
     )
 
 

@@ -128,8 +128,8 @@ def _choose_series(points: pd.DataFrame) -> pd.DataFrame:
     shown = choose_some("Encoder and layer", texts, "show", default=first)
     if len(first) < len(there):
         caption(
-            f"{len(there)} layers are too many to show at once: at first the two of each encoder with the best probes "
-            "on their codes."
+            f"{count(len(there), 'layer')}: too many to show at once. Shown first: the two of each encoder with the "
+            "best probes on their codes."
         )
     return points[names.isin(shown)]
 

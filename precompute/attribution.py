@@ -118,7 +118,7 @@ def _check(settings: LassoSettings, given_alphas_g: Sequence[float] | None, n_fa
     if settings.mode not in ("cv", "given", "fixed"):
         raise ValueError(f"Unknown mode {settings.mode!r}: use 'cv', 'given' or 'fixed'.")
     if settings.mode == "given" and (given_alphas_g is None or len(given_alphas_g) != n_factors):
-        raise ValueError(f"Mode 'given' needs one alpha for each of the {n_factors} factors.")
+        raise ValueError(f"Mode 'given' needs one alpha for each factor, {n_factors} in all.")
 
 
 def _start(

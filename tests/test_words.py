@@ -116,3 +116,49 @@ def test_the_rule_finds_what_it_forbids() -> None:
     bad = ['f"{x:.2f} s"', 'f"{n:,} clips"', 'f"{x:+.1e}"', 'f"{s:.0%}"', 'C(format="%.2f")', 'T("%{y:.2f}")']
     assert [len(list(raw_formats(text))) for text in bad] == [1] * len(bad)
     assert not list(raw_formats('f"left:{x:.1f}px"')) and not list(raw_formats('f"{number(x)} {n}"'))
+
+
+# Counting by hand: 'file(s)', or a number and a plural that is not from `count`. Numbers fixed in code are no counts.
+COUNTED = ("pages", "explorer", "precompute")
+_THINGS = (
+    "clip|group|layer|sae|feature|file|recording|factor|label|epoch|encoder|frame|artefact|fault|singer|class|column|row|"
+    "channel|worker|process|shard|pair|seed|fold|entry|entrie|cell|weight|list|cut|vowel|other|artefact|run|character"
+)
+_PLURAL = re.compile(rf"^ (?:[a-z-]+ )?(?:{_THINGS})(?:s|es)\b", re.I)
+_WRITTEN = re.compile(r"^(count|counted|percent|number|seconds|size|plural_of|shortened)\(")
+ALLOWED = {
+    # of 2 or more, whatever the store holds
+    "precompute/pretraining", "explorer/encoders/network.py", "explorer/annotations.py", "explorer/feature_search.py",
+}  # fmt: skip
+
+
+def hand_made_plurals(source: str) -> Iterator[tuple[int, str]]:
+    """Line and text of counts that are written without `count`."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and re.search(r"[a-z]\(s\)", node.value):
+            yield node.lineno, node.value
+        if isinstance(node, ast.JoinedStr):
+            for part, after in zip(node.values, node.values[1:], strict=False):
+                if isinstance(part, ast.FormattedValue) and isinstance(after, ast.Constant):
+                    written = ast.unparse(part.value)
+                    is_fixed = isinstance(part.value, ast.Name) and part.value.id.isupper()
+                    is_text = not re.match(r"(int|len|whole)\(|n_\w+$|.*\bn_\w+", written)
+                    if not (is_fixed or is_text or _WRITTEN.match(written)) and _PLURAL.match(str(after.value)):
+                        yield node.lineno, ast.unparse(node)
+
+
+def test_nothing_is_counted_by_hand() -> None:
+    paths = [ROOT / "app.py", *(path for place in COUNTED for path in (ROOT / place).rglob("*.py"))]
+    found = [
+        f"{name}:{line}: {text}"
+        for path in sorted(paths)
+        if not (name := path.relative_to(ROOT).as_posix()).startswith(tuple(ALLOWED))
+        for line, text in hand_made_plurals(path.read_text(encoding="utf-8"))
+    ]
+    assert found == []
+
+
+def test_the_rule_finds_counts_by_hand() -> None:
+    bad = ["f'{n} file(s)'", "f'{len(x)} groups'", "f'{n_live} live features'", "f\"{row['n_clips']} clips\""]
+    assert [len(list(hand_made_plurals(text))) for text in bad] == [1] * len(bad)
+    assert not list(hand_made_plurals("f\"{count(n, 'file')} {MIN_CLIPS} clips {name} clips\""))

@@ -40,7 +40,7 @@ def draw_classes(store: Store, probe_id: str, color: str) -> None:
             empty_state(
                 "Recall by class is undefined: no class has enough held-out clips.",
                 f"{count(len(classes), 'class', 'classes')}; at least 20 clips of a class are needed. "
-                "The clips themselves are beside this: click a cell to hear them.",
+                "Click a cell of the confusion to hear its clips.",
             )
         else:
             chart(
