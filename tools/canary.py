@@ -52,17 +52,20 @@ def lifted(line: str) -> str:
     return (name.group() if name else line) + (f">={lowest[1]}" if lowest else "")
 
 
-def locked_versions(lock: str) -> dict[str, str]:
-    """Release by package name in the text of a lock."""
-    return dict(re.findall(r"^([a-z0-9][a-z0-9._-]*)==([^\s;\\]+)", lock, flags=re.MULTILINE))
+def locked_versions(lock: str) -> dict[str, set[str]]:
+    """Releases by package name in the text of a lock: one, or one for each Python that needs another."""
+    found: dict[str, set[str]] = {}
+    for name, version in re.findall(r"^([a-z0-9][a-z0-9._-]*)==([^\s;\\]+)", lock, flags=re.MULTILINE):
+        found.setdefault(name, set()).add(version)
+    return found
 
 
-def newer_than(locked: dict[str, str], packages: dict[str, str]) -> list[str]:
-    """Sentences 'name 1.0 -> 1.1' for what differs from the lock."""
+def newer_than(locked: dict[str, set[str]], packages: dict[str, str]) -> list[str]:
+    """Lines 'name 1.0 -> 1.1' for what differs from the lock."""
     return [
-        f"{name} {locked[name]} -> {version}"
+        f"{name} {' or '.join(sorted(locked[name]))} -> {version}"
         for name, version in sorted(packages.items())
-        if name in locked and locked[name] != version
+        if name in locked and version not in locked[name]
     ]
 
 
@@ -101,7 +104,7 @@ class Yard:
         return Outcome(packages, failed)
 
 
-def say(title: str, outcome: Outcome, locked: dict[str, str]) -> None:
+def say(title: str, outcome: Outcome, locked: dict[str, set[str]]) -> None:
     """Print what came out."""
     print(f"\n{title}: {'all checks pass' if outcome.is_good else 'FAILS'}")
     for line in newer_than(locked, outcome.packages):
@@ -130,7 +133,7 @@ def main() -> int:
             if name is None or newest.packages.get(name.group().lower()) == within.packages.get(name.group().lower()):
                 continue
             alone = yard.try_out([*(other for other in ranges if other != line), lifted(line)])
-            say(f"  {lifted(line)}", alone, within.packages)
+            say(f"  {lifted(line)}", alone, {package: {version} for package, version in within.packages.items()})
     return 0
 
 
