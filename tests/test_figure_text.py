@@ -88,3 +88,10 @@ def test_a_long_class_has_a_short_tick_and_is_whole_on_hover() -> None:
     recall = pd.DataFrame([{"class": long, "recall": 0.5, "precision": 0.5, "f1": 0.5, "n": 30, "reason": None}])
     bars = classes.class_recall(recall, False, "#009E73")
     assert len(bars.layout.yaxis.ticktext[0]) <= 28 and long in bars.data[0].hovertext[0]
+
+
+def test_ticks_of_a_logarithmic_axis_are_numbers_as_everywhere() -> None:
+    curve = pd.DataFrame({"epoch": [1, 2], "loss": [3e-5, 4e-4], "dead_fraction": [0.0, 0.1]})
+    axis = sparsity.training_curve(curve, False, "#009E73").layout.yaxis
+    assert axis.type == "log" and list(axis.ticktext)[:4] == ["1e−5", "2e−5", "5e−5", "0.0001"]
+    assert not sparsity.training_curve(curve.assign(loss=NAN), False, "#009E73").layout.yaxis.ticktext

@@ -9,7 +9,7 @@ from html import escape
 import pandas as pd
 import plotly.graph_objects as go
 
-from explorer.figures.theme import SHARE_TICKS, base_layout, encoder_color, palette, shown, with_alpha
+from explorer.figures.theme import SHARE_TICKS, base_layout, encoder_color, log_ticks, palette, shown, with_alpha
 from explorer.naming import sae_title
 from explorer.text import count, is_defined, is_false, number, percent, quantity, recipe_name, series_name
 
@@ -296,7 +296,7 @@ def training_curve(curve: pd.DataFrame, dark: bool, color: str) -> go.Figure:
     )
     base_layout(fig, dark)
     fig.update_xaxes(title_text="epoch")
-    fig.update_yaxes(title_text="training loss (MSE)", type="log")
+    fig.update_yaxes(title_text="training loss (MSE)", type="log", **log_ticks(curve["loss"]))
     fig.update_layout(height=240, margin={"t": 10, "b": 36})
     return fig
 

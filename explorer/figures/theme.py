@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import hashlib
 import html
+import math
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import plotly.graph_objects as go
 
-from explorer.text import shortened
+from explorer.text import quantity, shortened
 
 LONGEST_TICK, LONGEST_SERIES = 40, 72  # characters of a tick; of a series, a title of an axis, a note
 SHARE_TICKS = ",.1~%"  # d3's words for explorer.text.percent; plotly draws the minus sign
@@ -118,6 +120,18 @@ def cut(markup: object, longest: int) -> str:
 def _cut_piece(piece: str, longest: int) -> str:
     plain = html.unescape(piece)
     return piece if len(plain) <= longest else shown(shortened(plain, longest))
+
+
+def log_ticks(values: Iterable[float]) -> dict[str, list[Any]]:
+    """tickvals and ticktext of a logarithmic axis, written as numbers are everywhere: 1, 2, 5 of each decade, or 1."""
+    known = [value for value in map(float, values) if math.isfinite(value) and value > 0]
+    if not known:
+        return {}
+    low, high = min(known), max(known)
+    decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    steps = (1, 2, 5) if len(decades) < 5 else (1,)
+    ticks = [step * 10.0**power for power in decades for step in steps]
+    return {"tickvals": ticks, "ticktext": [quantity(tick) for tick in ticks]}
 
 
 def base_layout(fig: go.Figure, dark: bool) -> go.Figure:
