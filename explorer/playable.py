@@ -9,6 +9,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from explorer.errors import StoreError
+from explorer.tensors import NO_SUCH_NUMBERS
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,6 +39,9 @@ def read_playable(path: Path, clip_id: str) -> ClipFrames | None:
                 return None
             names = ("delta_td", "mean_d", "times_s")
             delta_td, mean_d, times_s = (file.get_tensor(f"{clip_id}.{name}") for name in names)
-    except (SafetensorError, OSError) as error:
+    except (SafetensorError, OSError, *NO_SUCH_NUMBERS) as error:
         raise StoreError(f"{path} holds no frame states: {error}. Run `python -m precompute verify`.") from error
+    is_whole = delta_td.ndim == 2 and mean_d.shape == delta_td.shape[1:] and times_s.shape == delta_td.shape[:1]
+    if not (is_whole and delta_td.size and delta_td.dtype.kind == mean_d.dtype.kind == times_s.dtype.kind == "f"):
+        raise StoreError(f"{path} holds frame states of no clip. Run `python -m precompute verify`.")
     return ClipFrames(restored(delta_td, mean_d), times_s)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,8 +23,8 @@ from safetensors import SafetensorError, safe_open
 from explorer.errors import StoreError
 from explorer.sae_card import Fact, model_card
 from explorer.saelens import CARD, CONFIG, WEIGHTS, read_saelens, saelens_config
-from explorer.store import FILES, POINTER
-from explorer.tensors import save_tensors
+from explorer.store import FILES, POINTER, command
+from explorer.tensors import NO_SUCH_NUMBERS, save_tensors
 from explorer.text import count
 
 WEIGHT_NAMES = ("W_enc", "b_enc", "W_dec", "b_dec")
@@ -147,14 +148,16 @@ def _own(path: Path) -> SAE | None:
     try:
         with safe_open(str(path), framework="np") as file:
             metadata = dict(file.metadata() or {})
-            if metadata.get("architecture") != "topk" or not metadata.get("k", "").isdecimal():
+            if metadata.get("architecture") != "topk" or not re.fullmatch("[0-9]{1,9}", metadata.get("k", "")):
                 return None
             gone = [name for name in WEIGHT_NAMES if name not in file.keys()]  # noqa: SIM118 - it is no mapping
             if gone:
                 raise StoreError(f"{path} lacks {', '.join(gone)}. {_mend(path)}".rstrip())
             w_enc, b_enc, w_dec, b_dec = (file.get_tensor(name) for name in WEIGHT_NAMES)
-    except (SafetensorError, OSError) as error:
+    except (SafetensorError, OSError, *NO_SUCH_NUMBERS) as error:
         raise StoreError(f"{path} cannot be read as an SAE: {error}. {_mend(path) or _READ}") from error
+    if any(array.dtype.kind != "f" for array in (w_enc, b_enc, w_dec, b_dec)):
+        raise StoreError(f"{path} holds weights that are no floating-point numbers. {_mend(path) or _READ}")
     return SAE(w_enc, b_enc, w_dec, b_dec, int(metadata["k"]), metadata)
 
 
@@ -162,7 +165,7 @@ def _mend(path: Path) -> str:
     """What to do about a damaged file that a store published; "" for any other file."""
     folder = path.resolve().parent.parent
     is_published = path.parent.name == FILES and (folder / POINTER).is_file()
-    return f"Run `python -m precompute verify --store {folder}`, which names what is damaged." if is_published else ""
+    return f"Run {command(folder, 'verify')}, which names what is damaged." if is_published else ""
 
 
 def _from_saelens(folder: Path) -> SAE:

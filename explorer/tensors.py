@@ -1,4 +1,4 @@
-"""Arrays in safetensors files: the only place that writes them."""
+"""Arrays in safetensors files: the only place that writes them, and what reading them may raise."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import save_file
 
+NO_SUCH_NUMBERS = (TypeError, ValueError, AttributeError)  # what safetensors raises for types that numpy has not
 _OS_ERROR = re.compile(r"os error (\d+)")
 
 

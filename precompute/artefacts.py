@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from pyarrow import ArrowException
+from pyarrow.parquet import ParquetFile
 from safetensors import safe_open
 
 from explorer.errors import StoreError
@@ -34,6 +35,7 @@ from explorer.tensors import save_tensors
 from precompute.manifest import MANIFEST, UNSEALED, fault_of, seal
 
 PARTIAL = ".partial-"
+MOST_ROWS = 10**8  # of one table of a bundle
 _MAX_FACTS_BYTES = 1 << 30
 RUN_AGAIN = "Run the same `python -m precompute` command again: it computes what is missing or damaged."
 log = logging.getLogger("precompute")
@@ -53,7 +55,8 @@ class Bundle:
 
     def add_table(self, name: str, rows: pd.DataFrame) -> None:
         """Keep `rows` as the part of the store's table `name` that this stage makes."""
-        rows.to_parquet(self.folder / f"{name}.parquet", index=False)
+        with (self.folder / f"{name}.parquet").open("wb") as file:  # by name, Arrow takes no path that is not UTF-8
+            rows.to_parquet(file, index=False)
 
     def table(self, name: str) -> pd.DataFrame:
         """The rows that `add_table` kept; an empty frame where there are none. Raises StoreError for damage."""
@@ -61,7 +64,11 @@ class Bundle:
         if not is_file(path):
             return pd.DataFrame()
         try:
-            return pd.read_parquet(path)
+            with path.open("rb") as file:
+                n_rows = ParquetFile(file).metadata.num_rows
+                if n_rows > MOST_ROWS:  # a file of 1 MB can hold billions that are alike
+                    raise ValueError(f"it has {n_rows} rows, more than {MOST_ROWS}")
+                return pd.read_parquet(file)
         except (ArrowException, ValueError, OSError) as error:
             raise StoreError(f"{path} is damaged ({shown(str(error))}). {RUN_AGAIN}") from error
 

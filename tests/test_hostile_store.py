@@ -14,6 +14,7 @@ import pytest
 
 from explorer.errors import ExplorerError
 from explorer.store import current_generation, open_store
+from precompute import artefacts
 from precompute.artefacts import Artefacts
 from precompute.commands import publish, status, verify
 from precompute.manifest import MANIFEST, seal
@@ -211,6 +212,14 @@ def test_a_feature_of_a_high_number_takes_no_memory_for_those_before(home: Path)
     store = home / "down" / "stores" / "store"
     seal_tables(store, {**_WHOLE, "lasso_weights": {**_WEIGHT, "dim": [2**31 - 1]}})
     assert publish(store) == [f"{store}: generation 2 is current."]
+
+
+def test_a_table_of_rows_without_end_is_not_read(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = home / "down" / "stores" / "store"
+    seal_tables(store, {"sae_curves": {"sae_id": ["s"] * 2000, "epoch": list(range(2000))}})
+    monkeypatch.setattr(artefacts, "MOST_ROWS", 1999)
+    with pytest.raises(ExplorerError, match=r"sae_curves\.parquet is damaged \('it has 2000 rows, more than 1999'\)"):
+        publish(store)
 
 
 def test_half_a_character_and_the_last_number_there_is(home: Path) -> None:

@@ -189,11 +189,11 @@ def test_who_has_the_database_open_for_writing_is_said(store: Path) -> None:
     open_store(store).close()
 
 
-@pytest.mark.parametrize("name", ["a\\b", "it's", 'a "b"; DROP', "ünï ♪", "br[a]c*k?", "-x"])
+@pytest.mark.parametrize("name", ["a\\b", "it's", 'a "b"; DROP', "ünï ♪", "br[a]c*k?", "-x", os.fsdecode(b"bad\xff")])
 def test_any_path_opens_answers_verifies_and_publishes(whole: Path, tmp_path: Path, name: str) -> None:
     folder = tmp_path / name
     shutil.copytree(whole, folder)
-    rows = pd.DataFrame({"feature": [2, 1], "value": [0.5, 1.5]})
+    rows = pd.DataFrame({"clip_index": [0, 0], "feature": [2, 1], "value": [0.5, 1.5]})
     write_parquet(rows, folder / "files" / "codes-x.parquet", order_by=["feature"])
     store = open_store(folder)
     found = store.query("SELECT * FROM read_parquet(?)", [store.parquet("files/codes-x.parquet")])
@@ -204,6 +204,16 @@ def test_any_path_opens_answers_verifies_and_publishes(whole: Path, tmp_path: Pa
     publish_command(folder)
     assert "generation 2" in verify(folder)[0]
     assert "8 clips" in status(folder)[-1]
+
+
+def test_a_path_that_is_no_text_is_printed(whole: Path, tmp_path: Path) -> None:
+    folder = tmp_path / os.fsdecode(b"bad\xff")
+    shutil.copytree(whole, folder)
+    made = subprocess.run(
+        [sys.executable, "-m", "precompute", "status", "--store", folder],
+        check=True, capture_output=True, text=True, env={**os.environ, "PYTHONIOENCODING": "utf-8"},
+    )  # fmt: skip
+    assert "bad\\udcff: no run is at work" in made.stdout
 
 
 def test_a_file_system_without_locks_is_no_obstacle(whole: Path, tmp_path: Path) -> None:

@@ -9,16 +9,17 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from explorer.errors import NotInStoreError
+from explorer.errors import NotInStoreError, StoreError
 from explorer.feature_search import Clips, Found, find_measure, find_value
 from explorer.minimal_pairs import commonest_pair, pairs_of
 from explorer.queries.against import fetch_against
 from explorer.queries.labels import shown_label
 from explorer.queries.names import NAMED_ENCODERS
-from explorer.store import Store
+from explorer.store import Store, command
 
 GROUP_COLUMN = "\0group"  # no column of a corpus is called so
 MAX_VALUES = 60  # a column of more values is a name for each clip, not an attribute
+MOST_CODES = 2**28  # activations of one SAE that are read at once, 1 GB
 
 
 def fetch_attributes(store: Store) -> pd.DataFrame:
@@ -52,15 +53,28 @@ def fetch_attribute_table(store: Store) -> pd.DataFrame:
 def fetch_codes(store: Store, sae: Mapping[str, Any]) -> NDArray[np.float32]:
     """The activations of an SAE, (c, f); of an SAE of frames, the largest in each clip.
 
-    Raises NotInStoreError when they were not stored.
+    Raises NotInStoreError when they were not stored, and StoreError for those of other clips or features.
     """
     if not sae["codes_by_clip_file"]:
         raise NotInStoreError(f"The activations of SAE {sae['sae_id']} are not stored: choose another SAE.")
     n_clips = int(store.query("SELECT count(*) AS n FROM clips")["n"].iloc[0])
+    n_features = int(sae["n_features"])
+    file = store.parquet(sae["codes_by_clip_file"])
+    facts = store.query(
+        "SELECT count(*) AS n, coalesce(bool_and(clip_index BETWEEN 0 AND ? AND feature BETWEEN 0 AND ? "
+        "AND value IS NOT NULL), true) AS fits FROM read_parquet(?)",
+        [n_clips - 1, n_features - 1, file],
+    ).iloc[0]
+    n_most = n_clips * n_features if sae["level"] == "clip" else MOST_CODES
+    if not (facts["fits"] and facts["n"] <= n_most and n_clips * n_features <= MOST_CODES):
+        raise StoreError(
+            f"The activations of SAE {sae['sae_id']} in {store.folder} are not of its {n_clips} clips and "
+            f"{n_features} features, so they are not read. Check the store with {command(store.folder, 'verify')}."
+        )
     whole = "SELECT clip_index, feature, max(value) AS value FROM read_parquet(?) GROUP BY clip_index, feature"
     sql = "SELECT clip_index, feature, value FROM read_parquet(?)" if sae["level"] == "clip" else whole
-    rows = store.query(sql, [store.parquet(sae["codes_by_clip_file"])])
-    codes = np.zeros((n_clips, int(sae["n_features"])), dtype=np.float32)
+    rows = store.query(sql, [file])
+    codes = np.zeros((n_clips, n_features), dtype=np.float32)
     codes[rows["clip_index"].to_numpy(), rows["feature"].to_numpy()] = rows["value"].to_numpy()
     return codes
 

@@ -8,9 +8,12 @@ from typing import Any
 
 import numpy as np
 
+from explorer.errors import StoreError
 from explorer.playable import read_playable
 from explorer.sae import feature_trace, load_sae
-from explorer.store import Store
+from explorer.store import Store, command
+
+LONGEST = 1_000_000  # points of one stored trace that are read
 
 
 @dataclass(frozen=True)
@@ -45,8 +48,9 @@ def _stored(store: Store, traces_file: str | None, feature: int, wanted: Sequenc
     if not traces_file or not wanted:
         return {}
     rows = store.query(
-        "SELECT * FROM read_parquet(?) WHERE feature = ? AND clip_index IN (SELECT unnest(?::INTEGER[]))",
-        [store.parquet(traces_file), int(feature), wanted],
+        "SELECT clip_index, t0_s, hop_s, low, step, padded_share, points FROM read_parquet(?) WHERE feature = ? "
+        "AND clip_index IN (SELECT unnest(?::INTEGER[])) AND octet_length(points::BLOB) <= ? LIMIT ?",
+        [store.parquet(traces_file), int(feature), wanted, LONGEST, len(wanted)],
     )
     return {int(row["clip_index"]): _trace(row) for row in rows.to_dict("records")}
 
@@ -80,7 +84,12 @@ def _computed(store: Store, sae: Mapping[str, Any], feature: int, wanted: Sequen
     }
     if not frames:
         return {}
-    weights = load_sae(store.file(sae["weights_file"]))
+    path = store.file(sae["weights_file"])
+    weights = load_sae(path)
+    if not 0 <= feature < weights.n_features or any(s.values_td.shape[1] != weights.d_model for s in frames.values()):
+        raise StoreError(
+            f"{path} is of another SAE or other states. Check the store with {command(store.folder, 'verify')}."
+        )
     traces = {}
     for index, states in frames.items():
         hop_s = float(states.times_s[1] - states.times_s[0]) if len(states.times_s) > 1 else 0.0

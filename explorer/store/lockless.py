@@ -1,5 +1,5 @@
 """Files of one folder for DuckDB where its own way to them does not go: a file system without locks (some NFS, SMB and
-FUSE mounts), and a path with signs that DuckDB reads as its own (a backslash, '?', '*', '[').
+FUSE mounts), and a path with signs that DuckDB reads as its own (a backslash, '?', '*', '[') or that is no UTF-8.
 
 A published generation is never written again and a partial one belongs to its writer, so neither needs a lock.
 """
@@ -20,8 +20,8 @@ _DUCKDBS_OWN = frozenset("\\?*[")
 
 
 def is_odd(path: Path) -> bool:
-    """Whether DuckDB would not find this very path."""
-    return not _DUCKDBS_OWN.isdisjoint(str(path))
+    """Whether DuckDB would not find this very path: it has signs of DuckDB's own, or bytes that are no UTF-8."""
+    return any(sign in _DUCKDBS_OWN or "\ud800" <= sign <= "\udfff" for sign in str(path))
 
 
 def address(relative: str) -> str:

@@ -14,6 +14,7 @@ import pandas as pd
 
 from explorer.errors import StoreError
 from explorer.store import database
+from explorer.store.contents import check_columns
 from explorer.store.disk import read_small
 from explorer.store.layout import (
     FILES,
@@ -46,6 +47,9 @@ class Store:
     _connection: duckdb.DuckDBPyConnection = field(repr=False, compare=False)
     edition: str = ""
     _through_python: bool = field(default=False, repr=False, compare=False)
+    _checked: set[tuple[str, int]] = field(
+        default_factory=set, repr=False, compare=False
+    )  # parquet files with the right columns
 
     def query(
         self, sql: str, parameters: Sequence[object] | dict[str, object] = (), *, limit_s: float = QUERY_LIMIT_S
@@ -81,9 +85,19 @@ class Store:
         return content_path(self.folder, relative).absolute()
 
     def parquet(self, relative: object) -> str:
-        """What a query's `read_parquet(?)` takes for the same file. Raises as `file`."""
+        """What a query's `read_parquet(?)` takes for the same file.
+
+        Raises as `file`, and StoreError for columns that a file of its kind does not have.
+        """
         path = self.file(relative)
-        return address(f"{FILES}/{path.name}") if self._through_python else str(path)
+        name = address(f"{FILES}/{path.name}") if self._through_python else str(path)
+        mark = (path.name, path.stat().st_mtime_ns)
+        if mark not in self._checked:
+            n_rows = int(self.query("SELECT count(*) AS n FROM read_parquet(?)", [name])["n"].iloc[0])
+            rows = self.query("DESCRIBE SELECT * FROM read_parquet(?)", [name])
+            check_columns(path, dict(zip(rows["column_name"], rows["column_type"], strict=True)), n_rows)
+            self._checked.add(mark)
+        return name
 
     def meta(self) -> dict[str, str]:
         """The generation's key-value facts: schema_version, corpus_name, label_name, group_name and others."""
