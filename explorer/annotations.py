@@ -200,10 +200,13 @@ class Annotations:
             return pd.DataFrame(columns=list(COLUMNS))
         sql = f"SELECT {', '.join(COLUMNS)} FROM annotations WHERE {where} ORDER BY sae_id, feature"  # noqa: S608 - fixed
         found = reading(self.path, lambda connection: _found(connection, sql, values))
+        words = [_words(row[2:6]) for row in found]
         rows = pd.DataFrame(found, columns=list(COLUMNS))
         return rows.assign(
-            lists=[tuple(json.loads(text)) for text in rows["lists"]],
-            is_bookmarked=rows["is_bookmarked"].astype(bool),
+            label=[each.label for each in words],
+            note=[each.note for each in words],
+            lists=[each.lists for each in words],
+            is_bookmarked=[each.is_bookmarked for each in words],
         )
 
 
@@ -250,10 +253,26 @@ def _annotation(row: Mapping[Any, Any]) -> Annotation:
     return Annotation(str(row["label"]), str(row["note"]), bool(row["is_bookmarked"]), tuple(row["lists"]))
 
 
+def _words(row: Sequence[Any]) -> Annotation:
+    """What (label, note, is_bookmarked, lists) of the file say. Raises AnnotationError where another program wrote it."""
+    label, note, is_bookmarked, lists = row
+    try:
+        names = json.loads(lists) if isinstance(lists, str) else None
+    except (ValueError, RecursionError):
+        names = None
+    are_texts = isinstance(names, list) and all(isinstance(each, str) for each in (label, note, *names))
+    if names is None or not are_texts or is_bookmarked not in (0, 1):
+        raise AnnotationError(
+            "Your file of notes holds an entry that Sonoscope did not write. Put back a copy of the file, or set "
+            "SONOSCOPE_HOME to another folder."
+        )
+    return Annotation(label, note, bool(is_bookmarked), tuple(names))
+
+
 def _there(connection: sqlite3.Connection, key: tuple[str, str, int]) -> Annotation:
     sql = f"SELECT label, note, is_bookmarked, lists FROM annotations WHERE {_KEY}"  # noqa: S608 - fixed
     row = connection.execute(sql, key).fetchone()
-    return Annotation(row[0], row[1], bool(row[2]), tuple(json.loads(row[3]))) if row else Annotation()
+    return _words(row) if row else Annotation()
 
 
 def _merged(there: Annotation, seen: Annotation, wanted: Annotation) -> Annotation:

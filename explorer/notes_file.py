@@ -8,6 +8,7 @@ and tries again, each time at another moment; a write is one transaction that be
 from __future__ import annotations
 
 import random
+import shutil
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
@@ -21,6 +22,7 @@ from explorer.text import number
 PATIENCE_S = 45.0  # a write waits so long for its turn
 WAIT_S = 5.0  # of one attempt
 LONGEST_PAUSE_S = 0.25
+ROOM_BYTES = 2**17  # what SQLite needs beside the file
 NETWORK = ("nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "fuse.sshfs", "afs", "ceph", "lustre", "glusterfs", "beegfs")
 _WAITS = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 T = TypeVar("T")
@@ -112,6 +114,8 @@ def _why(path: Path, error: Exception) -> str:
     if isinstance(error, OSError):
         return f"{error.strerror or error}. Make that folder writable, or {elsewhere}."
     code = _code(error)
+    if code == sqlite3.SQLITE_IOERR and _is_full(path):
+        code = sqlite3.SQLITE_FULL  # its log and the index of that need room before anything is written
     if code in _WAITS:
         return f"{holder(path)} has kept the file locked for {number(PATIENCE_S, 0)} s. Close it, then try again."
     return {
@@ -125,6 +129,13 @@ def _why(path: Path, error: Exception) -> str:
         f"{elsewhere}.",
         sqlite3.SQLITE_PROTOCOL: f"the file system has no locks. To keep them on another one, {elsewhere}.",
     }.get(code, f"{error}. If the file is of another program, set SONOSCOPE_HOME to another folder.")
+
+
+def _is_full(path: Path) -> bool:
+    try:
+        return shutil.disk_usage(path.parent).free < ROOM_BYTES
+    except OSError:
+        return False
 
 
 def _code(error: Exception) -> int:

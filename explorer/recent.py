@@ -7,20 +7,27 @@ import json
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
+from os.path import isfile  # False where a remembered path can be none, for which Path's raises
 from pathlib import Path
 
 from explorer.errors import StoreError
 
 _FILE = "recent_stores.json"
 _PLACES_FILE = "checkpoints.json"
-_MAX_REMEMBERED = 20
+_MAX_REMEMBERED, _MAX_BYTES = 20, 2**20
 
 
 def home_folder() -> Path:
     """The user's data folder: SONOSCOPE_HOME, else the platform's place for application data. It may not exist yet."""
     named = os.environ.get("SONOSCOPE_HOME")
     if named:
-        return Path(named).expanduser()
+        try:
+            return Path(named).expanduser()
+        except RuntimeError as error:
+            raise StoreError(
+                f"SONOSCOPE_HOME is {named!r}, whose user has no home here. Name another folder."
+            ) from error
     if sys.platform == "darwin":
         return Path.home() / "Library" / "Application Support" / "Sonoscope"
     if sys.platform == "win32":
@@ -34,16 +41,19 @@ def recent_stores() -> list[Path]:
 
 
 def _remembered(name: str) -> list[object]:
+    path = home_folder() / name
     try:
-        rows = json.loads((home_folder() / name).read_text(encoding="utf-8"))
-    except (FileNotFoundError, NotADirectoryError, PermissionError, ValueError):
+        if not path.is_file() or path.stat().st_size > _MAX_BYTES:
+            return []
+        rows = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):  # it says only what was used last: the next run writes it anew
         return []
     return rows if isinstance(rows, list) else []
 
 
 def last_store() -> Path | None:
     """The newest remembered store that still has a published generation, or None."""
-    return next((folder for folder in recent_stores() if (folder / "CURRENT").is_file()), None)
+    return next((folder for folder in recent_stores() if isfile(folder / "CURRENT")), None)
 
 
 def remember_store(folder: Path | str) -> None:
@@ -60,8 +70,10 @@ def _remember(name: str, rows: Sequence[str]) -> None:
         partial.write_text(json.dumps(rows[:_MAX_REMEMBERED], indent=1) + "\n", encoding="utf-8")
         os.replace(partial, home / name)
     except OSError as error:
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
         raise StoreError(
-            f"{home / name} cannot be written: {error}. Set SONOSCOPE_HOME to a folder that can be, "
+            f"{home / name} cannot be written: {error.strerror or error}. Set SONOSCOPE_HOME to a folder that can be, "
             "or name the store each time with --store."
         ) from error
 
