@@ -254,7 +254,7 @@ def _annotation(row: Mapping[Any, Any]) -> Annotation:
 
 
 def _words(row: Sequence[Any]) -> Annotation:
-    """What (label, note, is_bookmarked, lists) of the file say. Raises AnnotationError where another program wrote it."""
+    """What (label, note, is_bookmarked, lists) of the file say. Raises AnnotationError for what others wrote there."""
     label, note, is_bookmarked, lists = row
     try:
         names = json.loads(lists) if isinstance(lists, str) else None
