@@ -411,7 +411,7 @@ def test_a_full_disk_is_said_where_sqlite_says_only_that_it_failed(
 ) -> None:
     """Its log needs room before anything is written; on a full disk SQLite calls that an error of the disk."""
     failed = sqlite3.OperationalError("disk I/O error")
-    failed.sqlite_errorcode = sqlite3.SQLITE_IOERR | (19 << 8)  # type: ignore[misc]
+    failed.sqlite_errorcode = sqlite3.SQLITE_IOERR | (19 << 8)
 
     def write(*_: object) -> None:
         raise failed
