@@ -76,12 +76,13 @@ def main() -> None:
         return
     with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
         protocol = choose_one("Protocol", protocols, "protocol")
-        order = choose_one("Order", _ORDERS, "order", old=_OLD_ORDERS)
-        everything = choose_switch("All factors", "all")
-    scores = cached(fetch_factor_scores, store, sae["sae_id"], protocol)
+        scores = cached(fetch_factor_scores, store, sae["sae_id"], protocol)
+        is_scored = bool(scores["r2"].notna().any())
+        order = choose_one("Order", _ORDERS, "order", old=_OLD_ORDERS) if is_scored else ""
+        everything = is_scored and choose_switch("All factors", "all")
     chosen = _chosen_factor(scores)
     name_view("Factors", chosen["display_name"], series_name(sae["encoder_display"], sae["layer"]))
-    if scores["r2"].isna().all():
+    if not is_scored:
         say_unscored(scores)
         _factor_box(scores, chosen)
         draw_described(store, sae, chosen)

@@ -184,12 +184,12 @@ def _say_undefined(points: pd.DataFrame, panels: list[Panel]) -> None:
     """One box for what has no number for any SAE shown, in place of empty figures."""
     if not panels:
         return
-    words = [panel.title.lower() if ":" not in panel.title else panel.title for panel in panels]
+    words = [f"{panel.title[:1].lower()}{panel.title[1:]}" for panel in panels]
     why = []
     if any(panel.measure is MEASURES["accuracy"] for panel in panels):
         why.append(_probe_words(points))
     if any(panel.measure is not MEASURES["accuracy"] for panel in panels):
-        why.append("Factors: the Factors page names the reason for each.")
+        why.append("The Factors page names the reason for each factor.")
     empty_state(f"Undefined for every SAE shown: {', '.join(words)}.", " ".join(why))
 
 

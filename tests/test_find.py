@@ -11,7 +11,7 @@ from playwright.sync_api import Browser, expect
 from scipy import stats
 
 from explorer.feature_search import MIN_DESCRIBED, Clips, find_measure, find_value
-from explorer.minimal_pairs import confirmed, paired_changes, pairs_of
+from explorer.minimal_pairs import commonest_pair, confirmed, paired_changes, pairs_of
 from explorer.queries.corpus import fetch_saes
 from explorer.queries.features import FeatureFilter, count_features, fetch_feature_table
 from explorer.queries.search import (
@@ -297,3 +297,12 @@ def test_a_pair_is_heard_and_its_feature_opened_and_back_returns(
     settle(page)
     expect(page.get_by_role("heading", name="Find")).to_be_visible()
     context.close()
+
+
+def test_the_values_shown_first_are_those_with_most_pairs() -> None:
+    rows = [("s1", "a", "x"), ("s1", "b", "y"), ("s1", "c", "x"), ("s2", "a", "x"), ("s2", "c", "x"), ("s2", "b", "z")]
+    columns = pd.DataFrame(rows, columns=["singer", "vowel", "style"])
+    assert commonest_pair(columns, "vowel") == ("a", "c"), "b is never alike in style"
+    assert commonest_pair(columns, "style") is None
+    assert commonest_pair(columns.assign(style=None), "vowel") == ("a", "b"), "what is missing is alike"
+    assert commonest_pair(columns.head(0), "vowel") is None

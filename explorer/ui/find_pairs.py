@@ -170,8 +170,11 @@ def _changes(store: Store, sae_id: str, differing: str, one: str, other: str) ->
         agreeing=heldout.agreeing[at], holds=confirmed(train, heldout, np.full(len(train.t), limit))[at],
         null_t=train.null_t, n_train=train.n_groups, n_heldout=heldout.n_groups,
     )  # fmt: skip
+    order = "t"
+    if not np.isfinite(train.null_t):  # nothing is tested: what changes is described
+        rows, order = rows.assign(change=change.mean(axis=0)[at], holds=None), "change"
     rows = rows[~rows["is_dead"].astype(bool)].drop(columns="is_dead")
-    return rows.loc[rows["t"].abs().sort_values(ascending=False, kind="stable").index].reset_index(drop=True)
+    return rows.loc[rows[order].abs().sort_values(ascending=False, kind="stable").index].reset_index(drop=True)
 
 
 def _change_of_pairs(store: Store, sae_id: str, pairs: pd.DataFrame) -> np.ndarray:
@@ -219,7 +222,9 @@ def _table(rows: pd.DataFrame, sae: dict[str, Any], name: str) -> int:
         "feature": column.NumberColumn("Feature", format="%d", width=65),
         "holds": column.CheckboxColumn("Holds up", width=70, help="On held-out groups too, beyond chance"),
         "label": column.TextColumn("Label", width=80),
-        "change": column.NumberColumn("Change", width=66, help="Mean over training groups"),
+        "change": column.NumberColumn(
+            "Change", width=66, help="Mean over training groups, or over all pairs where nothing is tested"
+        ),
         "t": column.NumberColumn("t", width=54, help="Over training groups: what it is ranked by"),
         "change_heldout": column.NumberColumn("Held out", width=70, help="Mean over held-out groups"),
         "t_heldout": column.NumberColumn("t", width=54, help="Over held-out groups"),
