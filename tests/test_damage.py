@@ -122,7 +122,7 @@ def test_the_same_run_again_repairs_what_is_damaged_with_its_published_twin(stor
         flip(store / name, 100)
     with pytest.raises(StoreError, match="2 fault"):
         verify(store)
-    with pytest.raises(StoreError, match=r"2 artefact.*Run the same"):
+    with pytest.raises(StoreError, match=r"2 damaged artefact.*Run the same"):
         publish_command(store)
     write_bundles(store)  # what a run does: whatever is not found whole is written again
     publish(store)
