@@ -40,7 +40,8 @@ def commonest_pair(columns: pd.DataFrame, differing: str) -> tuple[str, str] | N
     """
     alike = [name for name in columns.columns if name != differing]
     known = columns[columns[differing].notna()].astype(object)
-    kinds = known[alike].where(known[alike].notna(), "\0").astype(str).agg("\1".join, axis=1)
+    shared = known[alike].where(known[alike].notna(), "\0").astype(str)
+    kinds = pd.Series(["\1".join(row) for row in shared.to_numpy()], index=known.index, dtype=object)
     is_there = (pd.crosstab(kinds, known[differing].astype(str)) > 0).astype(int)
     n_shared = np.triu(is_there.to_numpy().T @ is_there.to_numpy(), k=1)
     if not n_shared.size or not n_shared.max():
