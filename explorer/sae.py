@@ -22,6 +22,7 @@ from safetensors import SafetensorError, safe_open
 
 from explorer.errors import StoreError
 from explorer.sae_card import Fact, model_card
+from explorer.sae_kinds import what_it_is
 from explorer.saelens import CARD, CONFIG, WEIGHTS, read_saelens, saelens_config
 from explorer.store import FILES, POINTER, command
 from explorer.tensors import NO_SUCH_NUMBERS, save_tensors
@@ -131,15 +132,14 @@ def load_sae(path: Path) -> SAE:
     there where it is damaged or none of these.
     """
     if path.is_dir():
-        if not (path / CONFIG).is_file():
-            raise StoreError(f"{path} is no SAE: a folder of SAELens holds {CONFIG} and {WEIGHTS}. {_READ}")
-        own = _own(path / WEIGHTS) if (path / WEIGHTS).is_file() else None
-        return own or _from_saelens(path)
+        if not ((path / CONFIG).is_file() and (path / WEIGHTS).is_file()):
+            raise StoreError(f"{path} {what_it_is(path)}. {_READ}")
+        return _own(path / WEIGHTS) or _from_saelens(path)
     own = _own(path)
     if own is None and path.name == WEIGHTS and (path.parent / CONFIG).is_file():
         return _from_saelens(path.parent)
     if own is None:
-        raise StoreError(f"{path} holds tensors, but is no SAE that Sonoscope wrote: it names no k. {_READ}")
+        raise StoreError(f"{path} {what_it_is(path)}. {_READ}")
     return own
 
 
@@ -154,8 +154,10 @@ def _own(path: Path) -> SAE | None:
             if gone:
                 raise StoreError(f"{path} lacks {', '.join(gone)}. {_mend(path)}".rstrip())
             w_enc, b_enc, w_dec, b_dec = (file.get_tensor(name) for name in WEIGHT_NAMES)
-    except (SafetensorError, OSError, *NO_SUCH_NUMBERS) as error:
+    except NO_SUCH_NUMBERS as error:
         raise StoreError(f"{path} cannot be read as an SAE: {error}. {_mend(path) or _READ}") from error
+    except (SafetensorError, OSError) as error:
+        raise StoreError(f"{path} {what_it_is(path)}. {_mend(path) or _READ}") from error
     if any(array.dtype.kind != "f" for array in (w_enc, b_enc, w_dec, b_dec)):
         raise StoreError(f"{path} holds weights that are no floating-point numbers. {_mend(path) or _READ}")
     return SAE(w_enc, b_enc, w_dec, b_dec, int(metadata["k"]), metadata)

@@ -310,6 +310,8 @@ def test_scores_are_undefined_where_there_is_nothing_to_score():
     (_, _, direction), train_f1, (precision, recall, f1) = choose_and_score(heard, silent, has, has)
     assert (direction.item(), train_f1.item()) == (0, 1.0)
     assert np.isnan(precision.item()) and (recall.item(), f1.item()) == (0.0, 0.0)
+    _, _, (precision, recall, f1) = choose_and_score(heard, heard, has, has)
+    assert (precision.item(), recall.item(), f1.item()) == (1.0, 1.0, 1.0)  # of one clip alone
     _, _, (precision, recall, f1) = choose_and_score(heard, heard, has, np.zeros_like(has))
     assert precision.item() == 0.0 and np.isnan([recall.item(), f1.item()]).all()
     _, _, (precision, recall, f1) = choose_and_score(heard, heard, has, np.ones_like(has))

@@ -150,7 +150,7 @@ def _weights(**changed: np.ndarray) -> dict[str, np.ndarray]:
         ("{}", _weights(W_enc=np.ones(5, np.float32)), "shapes that no SAE has"),
         ("{}", _weights(b_enc=np.ones(5, np.float32)), "do not fit together"),
         ("{}", _weights(W_enc=np.ones((D, F), np.int8)), "holds W_enc as I8"),
-        ("{}", None, "holds no sae_weights.safetensors"),
+        ("{}", None, "holds cfg.json, but not sae_weights.safetensors"),
         ("{}", b"damaged", "cannot be read"),
     ],
 )
@@ -172,12 +172,12 @@ def test_verify_is_advised_for_files_of_a_store_only(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="is no SAE that Sonoscope wrote") as caught:
         load_sae(tmp_path / "other.safetensors")
     assert "precompute verify" not in str(caught.value)
-    for place in (tmp_path / "damaged.safetensors", tmp_path / "gone.safetensors"):
-        (tmp_path / "damaged.safetensors").write_bytes(b"no tensors here")
-        with pytest.raises(StoreError, match="cannot be read as an SAE") as caught:
-            load_sae(place)
+    (tmp_path / "damaged.safetensors").write_bytes(b"no tensors here")
+    for place, says in (("damaged", "cannot be read: it is no safetensors file, or a damaged one"), ("gone", "is not there")):
+        with pytest.raises(StoreError, match=says) as caught:
+            load_sae(tmp_path / f"{place}.safetensors")
         assert "precompute verify" not in str(caught.value)
-    with pytest.raises(StoreError, match="a folder of SAELens holds cfg"):
+    with pytest.raises(StoreError, match=r"holds no cfg\.json and sae_weights\.safetensors, which are a SAELens SAE"):
         load_sae(tmp_path)
     (tmp_path / "files").mkdir()
     (tmp_path / "CURRENT").write_text("1\n")
@@ -231,3 +231,36 @@ def test_a_non_commercial_licence_is_said_and_a_hub_id_is_used(store: Store, tmp
     metadata = json.loads((tmp_path / "out" / "cfg.json").read_text())["metadata"]
     assert (metadata["model_name"], metadata["encoder_licence"]) == ("m-a-p/MERT-v1-95M", "CC-BY-NC-4.0")
     assert "non-commercial" not in (tmp_path / "first" / "README.md").read_text(encoding="utf-8")
+
+
+SPARSIFY = {"encoder.weight": np.ones((F, D), np.float32), "W_dec": np.ones((F, D), np.float32)}
+OTHERS: dict[str, tuple[dict[str, bytes | dict[str, np.ndarray]], str, str]] = {
+    "nothing": ({}, "", "is an empty folder"),
+    "a model": ({"config.json": b'{"model_type": "hubert"}'}, "", "is a model (hubert), not an SAE"),
+    "dictionary_learning": ({"ae.pt": b"PK", "config.json": b"{}"}, "", "is an SAE of dictionary_learning"),
+    "its file": ({"ae.pt": b"PK"}, "ae.pt", "is a pickle, which is never opened"),
+    "sparsify": ({"cfg.json": b"{}", "sae.safetensors": SPARSIFY}, "", "is an SAE of sparsify"),
+    "sparsify's file": ({"sae.safetensors": SPARSIFY}, "sae.safetensors", "is an SAE of sparsify"),
+    "no weights": ({"cfg.json": b"{}"}, "", "holds cfg.json, but not sae_weights.safetensors"),
+    "folders of SAEs": ({"blocks.8/sae/cfg.json": b"{}"}, "", "give one of them, such as blocks.8/sae."),
+    "a store": ({"CURRENT": b"1"}, "", "is a store of Sonoscope"),
+    "an archive": ({"sae.zip": b"PK\3\4"}, "sae.zip", "is an archive: unpack it"),
+    "an empty file": ({"a.safetensors": b""}, "a.safetensors", "is an empty file (0 bytes)"),
+    "a pointer": ({"a.safetensors": b"version https://git-lfs.g/v1"}, "a.safetensors", "run `git lfs pull` there"),
+    "its description": ({"cfg.json": b"{}"}, "cfg.json", "is a description without weights: give the folder"),
+    "other weights": ({"a.safetensors": {"lin": np.ones(2, np.float32)}}, "a.safetensors", "names no k, and has lin"),
+}
+
+
+@pytest.mark.parametrize("kind", OTHERS)
+def test_what_is_no_sae_is_said_to_be_what_it_is(tmp_path: Path, kind: str) -> None:
+    files, given, says = OTHERS[kind]
+    for name, content in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        if isinstance(content, dict):
+            save_file(content, tmp_path / name)
+        else:
+            (tmp_path / name).write_bytes(content)
+    with pytest.raises(StoreError, match=re.escape(f"{tmp_path / given} ")) as caught:
+        load_sae(tmp_path / given)
+    assert says in str(caught.value) and "\n" not in str(caught.value)
