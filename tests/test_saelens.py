@@ -141,7 +141,7 @@ def _weights(**changed: np.ndarray) -> dict[str, np.ndarray]:
         ("[]", _weights(), "is not a JSON object"),
         ('{"architecture": "topk"}', _weights(), "gives no whole number for k"),
         ('{"architecture": "topk", "k": "4"}', _weights(), "gives no whole number for k"),
-        ('{"architecture": "topk", "k": 99}', _weights(), "k = 99 is not between 1 and the 16"),
+        ('{"architecture": "topk", "k": 99}', _weights(), "k = 99 is not between 1 and the SAE's 16"),
         ('{"architecture": ["topk"]}', _weights(), "is a SAELens ['topk'] SAE"),
         ('{"activation_fn_str": "tanh-relu"}', _weights(), "standard (tanh-relu)"),
         ('{"activation_fn_str": "topk", "activation_fn_kwargs": null}', _weights(), "gives no whole number for k"),
@@ -173,7 +173,7 @@ def test_verify_is_advised_for_files_of_a_store_only(tmp_path: Path) -> None:
         load_sae(tmp_path / "other.safetensors")
     assert "precompute verify" not in str(caught.value)
     (tmp_path / "damaged.safetensors").write_bytes(b"no tensors here")
-    for place, says in (("damaged", "cannot be read: it is no safetensors file, or a damaged one"), ("gone", "is not there")):
+    for place, says in (("damaged", "it is no safetensors file, or a damaged one"), ("gone", "is not there")):
         with pytest.raises(StoreError, match=says) as caught:
             load_sae(tmp_path / f"{place}.safetensors")
         assert "precompute verify" not in str(caught.value)
