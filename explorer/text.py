@@ -6,8 +6,10 @@ Missing is one sign, minus is one sign, thousands are apart, and nothing is roun
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
-import pandas as pd
+if TYPE_CHECKING:
+    import pandas as pd
 
 MISSING = "–"
 MINUS = "−"
@@ -19,6 +21,8 @@ def is_defined(value: object) -> bool:
     """Whether `value` is a number, text or truth value (not None, NaN or NA)."""
     if isinstance(value, float | int | str):  # most are, and pandas takes long to look
         return value == value
+    import pandas as pd  # here, so that reading a sound loads no pandas
+
     return value is not None and not bool(pd.isna(value))
 
 
