@@ -233,7 +233,8 @@ from explorer.store import open_store, write_parquet
 from precompute.__main__ import main
 from precompute.lock import locked
 folder = Path({str(folder)!r})
-write_parquet(pd.DataFrame({{"feature": [2, 1]}}), folder / "files" / "codes-x.parquet", order_by=["feature"])
+codes = pd.DataFrame({{"clip_index": [0, 1], "feature": [2, 1], "value": [0.5, 0.25]}})
+write_parquet(codes, folder / "files" / "codes-x.parquet", order_by=["feature"])
 store = open_store(folder)
 print(store.query("SELECT feature FROM read_parquet(?)", [store.parquet("files/codes-x.parquet")])["feature"].tolist())
 print(len(store.query("SELECT * FROM clips")))
