@@ -32,6 +32,7 @@ from explorer.store import ARTEFACTS
 from explorer.store.disk import read_small, sync
 from explorer.store.names import check_folder, is_content_name, is_file, is_folder, is_key, kind_of, shown
 from explorer.tensors import save_tensors
+from explorer.text import count
 from precompute.manifest import MANIFEST, UNSEALED, fault_of, seal
 
 PARTIAL = ".partial-"
@@ -67,7 +68,7 @@ class Bundle:
             with path.open("rb") as file:
                 n_rows = ParquetFile(file).metadata.num_rows
                 if n_rows > MOST_ROWS:  # a file of 1 MB can hold billions that are alike
-                    raise ValueError(f"it has {n_rows} rows, more than {MOST_ROWS}")
+                    raise ValueError(f"it has {count(n_rows, 'row')}, more than {MOST_ROWS}")
                 return pd.read_parquet(file)
         except (ArrowException, ValueError, OSError) as error:
             raise StoreError(f"{path} is damaged ({shown(str(error))}). {RUN_AGAIN}") from error

@@ -201,7 +201,7 @@ def test_given_alphas_are_used_and_missing_ones_have_a_reason():
     assert [f.alpha for f in found][::2] == [0.2, 0.05]
     assert found[0].alpha_source == "given"
     assert found[1].reason == "no alpha was given"
-    with pytest.raises(ValueError, match="one alpha for each of the 3"):
+    with pytest.raises(ValueError, match="one alpha for each factor, 3 in all"):
         fit(planted(), LassoSettings(mode="given"))
     with pytest.raises(ValueError, match="'cv', 'given' or 'fixed'"):
         fit(planted(), LassoSettings(mode="best"))

@@ -218,7 +218,7 @@ def test_a_table_of_rows_without_end_is_not_read(home: Path, monkeypatch: pytest
     store = home / "down" / "stores" / "store"
     seal_tables(store, {"sae_curves": {"sae_id": ["s"] * 2000, "epoch": list(range(2000))}})
     monkeypatch.setattr(artefacts, "MOST_ROWS", 1999)
-    with pytest.raises(ExplorerError, match=r"sae_curves\.parquet is damaged \('it has 2000 rows, more than 1999'\)"):
+    with pytest.raises(ExplorerError, match=r"sae_curves\.parquet is damaged \('it has 2,000 rows, more than 1999'\)"):
         publish(store)
 
 

@@ -16,6 +16,7 @@ from explorer.queries.against import fetch_against
 from explorer.queries.labels import shown_label
 from explorer.queries.names import NAMED_ENCODERS
 from explorer.store import Store, command
+from explorer.text import count
 
 GROUP_COLUMN = "\0group"  # no column of a corpus is called so
 MAX_VALUES = 60  # a column of more values is a name for each clip, not an attribute
@@ -68,8 +69,9 @@ def fetch_codes(store: Store, sae: Mapping[str, Any]) -> NDArray[np.float32]:
     n_most = n_clips * n_features if sae["level"] == "clip" else MOST_CODES
     if not (facts["fits"] and facts["n"] <= n_most and n_clips * n_features <= MOST_CODES):
         raise StoreError(
-            f"The activations of SAE {sae['sae_id']} in {store.folder} are not of its {n_clips} clips and "
-            f"{n_features} features, so they are not read. Check the store with {command(store.folder, 'verify')}."
+            f"The activations of SAE {sae['sae_id']} in {store.folder} are not of its {count(n_clips, 'clip')} and "
+            f"{count(n_features, 'feature')}, so they are not read. "
+            f"Check the store with {command(store.folder, 'verify')}."
         )
     whole = "SELECT clip_index, feature, max(value) AS value FROM read_parquet(?) GROUP BY clip_index, feature"
     sql = "SELECT clip_index, feature, value FROM read_parquet(?)" if sae["level"] == "clip" else whole
