@@ -91,7 +91,7 @@ def test_the_mse_may_grow_tenfold_before_90_per_cent_sparsity_and_as_it_likes_fr
     late = curve((0.75, 1.0, 0.1), (0.8, 2.0, 0.2), (0.90, 50.0, 0.3), (0.99, 99.0, 0.4))
     assert severity(late, "mse growth", None) == "ok"
     growth = late[late["code"] == "mse growth"].iloc[0]
-    assert growth["value"] == 2.0 and "before 90%" in growth["message"] and "at 75%" in growth["message"]
+    assert growth["value"] == 2.0 and "before 90 %" in growth["message"] and "at 75 %" in growth["message"]
     assert "mse growth" not in set(curve((0.75, 1.0, 0.1), (0.90, 50.0, 0.2))["code"])  # one point is no curve
     assert "mse growth" not in set(curve((0.75, 0.0, 0.1), (0.80, 50.0, 0.2))["code"])  # of nothing nothing grows
     assert severity(curve((0.75, 1.0, 0.1), (0.8, 12.0, 0.2), (0.85, 3.0, 0.3)), "mse growth", None) == "warning"
@@ -123,6 +123,6 @@ def test_a_probe_may_lose_ten_points_on_codes_and_each_label_under_its_protocol_
 
 def test_a_layer_has_two_digits_in_its_name_and_messages_say_the_numbers() -> None:
     findings = found({"layer": 1, "n_dead": 21, "dense_mass": 0.51}).set_index("code")["message"]
-    assert findings["dead"] == "21% of the features are dead"
-    assert "51% of the activation" in findings["dense mass"]
+    assert findings["dead"] == "21 % of the features are dead"
+    assert "51 % of the activation" in findings["dense mass"]
     assert findings["few clips"] == "200 training clips for 95 live features"

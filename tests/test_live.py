@@ -20,6 +20,7 @@ from explorer.inference.model_process import ModelProcess, ReaderQueue
 from explorer.queries.corpus import fetch_saes
 from explorer.queries.live import fetch_live_features
 from explorer.store import Store
+from explorer.text import seconds
 from explorer.ui.live_sounds import GRACE_S, N_KEPT, LiveSound, clipping, forget, forget_left, live_sound, silence
 from tests.test_pages import at, charts, no_trouble, plain_tables, words
 
@@ -114,7 +115,7 @@ def test_of_a_clip_too_long_for_one_reading_a_part_is_chosen(
     monkeypatch.setattr("explorer.ui.live_source.MAX_LIVE_S", 1.0)
     page = at("live", tiny_store, monkeypatch, clip=clip_id, sae=a_reference(store))
     no_trouble(page)
-    assert f"{title} lasts {whole.duration_s:.1f} s: 1 s of it are analysed" in words(page)
+    assert f"{title} lasts {seconds(whole.duration_s)}: 1 s of it are analysed" in words(page)
     assert player_clips(page)[0]["duration_s"] == pytest.approx(1.0)
     page.number_input[0].set_value(0.5).run()
     no_trouble(page)
@@ -169,7 +170,7 @@ def test_without_a_checkpoint_it_says_how_to_get_it(
     page = at("live", tiny_store, monkeypatch, clip=a_clip(store)[0], sae=a_reference(store))
     no_trouble(page)
     assert "is not available" in words(page) and "--checkpoint hubert=DIR" in words(page)
-    offered = [link.proto.query_string for link in page.get("page_link") if "clip=" in link.proto.query_string]
+    offered = [link.proto.query_string for link in page.main.get("page_link") if "clip=" in link.proto.query_string]
     saes = fetch_saes(store).set_index("sae_id")["encoder_name"]
     assert [saes[re.findall(r"sae=(\w+)", query)[0]] for query in offered] == ["ast"]
 
@@ -215,7 +216,7 @@ def test_remarks_are_of_the_part_that_is_heard() -> None:
     samples = np.full(24_000, 0.1, np.float32)
     samples[:6_000] = 1.0
     sound = LiveSound(Waveform(samples, 24_000), "mine", ("over full scale, kept as it is",))
-    assert sound.remarks.startswith("Over full scale, kept as it is. 25.00 % of the samples")
+    assert sound.remarks.startswith("Over full scale, kept as it is. 25.0 % of the samples")
     assert sound.between(0.5, 1.0).remarks == "Over full scale, kept as it is."
 
 
@@ -223,8 +224,8 @@ def test_silence_and_hiss_are_said() -> None:
     tone = 0.1 * np.sin(np.arange(48_000) / 9).astype(np.float32)
     assert silence(Waveform(tone, 24_000)) == ""
     padded = np.concatenate([tone, np.zeros(16_000, np.float32)])
-    assert silence(Waveform(padded, 24_000)) == "25 % of it is digital silence, to which features may respond."
-    assert "very quiet (-83 dB" in silence(Waveform(tone / 1000, 24_000))
+    assert silence(Waveform(padded, 24_000)) == "24.8 % of it is digital silence, to which features may respond."
+    assert "very quiet (−83 dB" in silence(Waveform(tone / 1000, 24_000))
 
 
 def test_a_file_stays_while_the_reader_looks_elsewhere(

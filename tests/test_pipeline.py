@@ -346,7 +346,7 @@ def test_too_little_space_is_refused_before_anything_is_encoded(
 ) -> None:
     usage = shutil.disk_usage(tmp_path)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=1000))
-    with pytest.raises(StoreError, match="GB free"):
+    with pytest.raises(StoreError, match=r"10 MB more and its disk has 1\.0 kB free"):
         run(small_config(tiny_sources, tmp_path / "store"), command="small disk")
 
 
@@ -358,7 +358,13 @@ def test_preset_paper_needs_test_singers(tmp_path: Path, tiny_sources: Path) -> 
     with pytest.raises(ConfigError, match="test singers"):
         run(
             small_config(
-                tiny_sources, tmp_path / "store", dataset="folder", root=tmp_path / "in", preset="paper", method="paper"
+                tiny_sources,
+                tmp_path / "store",
+                dataset="folder",
+                root=tmp_path / "in",
+                preset="paper",
+                method="paper",
+                layers="hubert=1,4",
             ),
             command="paper",
         )
