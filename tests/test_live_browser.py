@@ -118,7 +118,7 @@ def test_of_a_long_file_a_part_is_chosen(page: Page, app: Server, store: Store) 
     settle(page)
     drop = page.get_by_test_id("stFileUploaderDropzoneInput")
     drop.set_input_files({"name": "long.wav", "mimeType": "audio/wav", "buffer": wav_of(long)})
-    expect(page.locator(".so-notice", has_text="long.wav lasts 70.0 s: 60 s of it are analysed")).to_be_visible(
+    expect(page.locator(".so-notice", has_text="long.wav lasts 70.00 s: 60 s of it are analysed")).to_be_visible(
         timeout=60_000
     )
     clip = page.locator('section.clip[aria-label="Clip: long.wav · 0.00 to 60.00 s"]')
@@ -146,7 +146,7 @@ def test_what_is_no_sound_is_a_sentence(page: Page, app: Server) -> None:
         ("notes.txt", b"these are only words " * 50, "'notes.txt' cannot be read as sound"),
         ("text.mp3", b"these are only words " * 50, "'text.mp3' cannot be read as sound"),
         ("still.wav", wav_of(Waveform(np.zeros(16_000, np.float32), 16_000)), "silent"),
-        ("short.wav", wav_of(Waveform(np.ones(100, np.float32) / 2, 16_000)), "short.wav"),
+        ("short.wav", wav_of(Waveform(np.ones(100, np.float32) / 2, 16_000)), "at least 0.1 s are needed"),
     ):
         drop.set_input_files({"name": name, "mimeType": "audio/wav", "buffer": data})
         expect(page.locator(".so-notice", has_text=said)).to_be_visible(timeout=30_000)
