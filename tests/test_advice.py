@@ -62,7 +62,7 @@ def texts() -> list[tuple[str, str]]:
 def known_options() -> set[str]:
     """Every option of every program of the project."""
     known = {text[2:] for parser in parsers().values() for action in parser._actions for text in action.option_strings}
-    for path in (*ROOT.glob("explorer/**/__main__.py"), *ROOT.glob("benchmarks/*.py"), *ROOT.glob("tools/*.py")):
+    for path in (*ROOT.glob("explorer/inference/*.py"), *ROOT.glob("benchmarks/*.py"), *ROOT.glob("tools/*.py")):
         known |= own_options(path)
     return known | {name.replace("_", "-") for name in vars(app_options())}
 

@@ -82,7 +82,7 @@ def test_publish_mends_what_was_damaged_or_lost_beside_the_artefacts(copy: Path)
     _own(files[0])
     spoil(files[0])
     files[1].unlink()
-    with pytest.raises(StoreError, match=r"2 fault\(s\)"):
+    with pytest.raises(StoreError, match=r"2 faults in"):
         verify(copy)
     publish_command(copy)
     assert "all as published" in verify(copy)[0]
@@ -93,7 +93,7 @@ def test_publish_names_an_artefact_that_is_damaged_itself(copy: Path) -> None:
     victim = next((copy / "files").glob("sae-*"))
     spoil(victim)
     folder = next(copy.glob(f"artefacts/saes/*/{victim.name}")).parent
-    named = rf"1 artefact.*saes/{folder.name}: '{victim.name}' is not what was computed.*Run the same"
+    named = rf"1 damaged artefact.*saes/{folder.name}: '{victim.name}' is not what was computed.*Run the same"
     for publishing in (publish_command, publish):  # as a person asks for it, and as a later run does
         with pytest.raises(StoreError, match=named) as caught:
             publishing(copy)
