@@ -74,7 +74,8 @@ def _requirement_lines(needs: str) -> list[str]:
         all_lines = importlib.metadata.requires(_DISTRIBUTION) or []
     except importlib.metadata.PackageNotFoundError:  # a copy of the folder alone: nothing says what it needs
         return []
-    return [line for line in all_lines if ("extra ==" in line) == (needs == BROWSE)]
+    of_browsing = re.compile(r"""extra == ['"]browse['"]""")
+    return [line for line in all_lines if (of_browsing.search(line) if needs == BROWSE else "extra ==" not in line)]
 
 
 def _compare(wanted: Iterable[Requirement]) -> tuple[list[str], list[str]]:

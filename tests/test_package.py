@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from explorer.environment import BROWSE, direct_dependencies
 from tests.browser import ROOT
 
 
@@ -67,9 +68,10 @@ def test_it_is_imported_and_run_from_anywhere(installed: dict[str, str], tmp_pat
 from pathlib import Path
 import precompute
 from explorer.audio import Waveform
-from explorer.environment import FULL, app_script, browse_command, check_environment
+from explorer.environment import BROWSE, FULL, app_script, browse_command, check_environment, direct_dependencies
 print(precompute.__file__)
-print(check_environment(FULL))
+print(check_environment(FULL), check_environment(BROWSE))
+print(sorted(direct_dependencies(BROWSE)))
 print(app_script().is_file())
 print(browse_command(Path("a b")))
 """
@@ -77,8 +79,9 @@ print(browse_command(Path("a b")))
         [sys.executable, "-c", code], cwd=tmp_path, env=installed, capture_output=True, text=True, timeout=120
     )
     assert done.returncode == 0, done.stderr
-    path, complaints, has_app, command = done.stdout.splitlines()
-    assert path.startswith(installed["PYTHONPATH"]) and complaints == "[]" and has_app == "True"
+    path, complaints, of_browsing, has_app, command = done.stdout.splitlines()
+    assert path.startswith(installed["PYTHONPATH"]) and complaints == "[] []" and has_app == "True"
+    assert of_browsing == str(sorted(direct_dependencies(BROWSE)))
     assert command == "sonoscope browse --store 'a b'"
 
 
