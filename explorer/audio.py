@@ -43,7 +43,7 @@ from explorer.text import number, quantity
 # fmt: off
 __all__ = [
     "MAX_FILE_S", "MAX_LOAD_SAMPLES", "MAX_RATE_HZ", "MIN_CLIP_S", "MIN_RATE_HZ", "PREVIEW_RATE_HZ", "RESAMPLER",
-    "AudioInfo", "Cut", "Excerpt", "SoundBytes", "Waveform", "announced_s", "audio_info", "flac_bytes", "load_excerpt",
+    "AudioInfo", "Cut", "Excerpt", "SoundBytes", "Waveform", "audio_info", "flac_bytes", "load_excerpt",
     "load_waveform", "resample", "scan_audio", "write_preview",
 ]
 # fmt: on
@@ -122,15 +122,6 @@ def audio_info(sound: str | os.PathLike[str] | SoundBytes) -> AudioInfo:
     than MIN_CLIP_S, or outside 1 to 8 channels, 8 to 192 kHz, two hours.
     """
     return _scan(as_source(sound), math.inf)[0]
-
-
-def announced_s(sound: str | os.PathLike[str] | SoundBytes) -> float | None:
-    """The length in s that a file announces, without decoding it; None where it does not say.
-
-    Raises AudioError for what cannot be opened as sound, or announces what `audio_info` refuses.
-    """
-    with open_decoder(as_source(sound)) as decoder:
-        return _announced_s(decoder)
 
 
 Each = Callable[[np.ndarray, np.ndarray, int], None]

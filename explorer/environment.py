@@ -138,6 +138,11 @@ def app_script() -> Path:
     return here if here.is_file() else ROOT / _DISTRIBUTION / "app.py"
 
 
+def app_command(store: Path, *server: str) -> list[str]:
+    """The words that start the app on `store`; `server`: options of the server."""
+    return [sys.executable, "-m", "streamlit", "run", str(app_script()), *server, "--", "--store", str(store.resolve())]
+
+
 def browse_command(store: Path) -> str:
     """What a person types to browse `store`, quoted for a shell."""
     start = "streamlit run app.py --" if (ROOT / "app.py").is_file() else f"{_DISTRIBUTION} browse"

@@ -73,6 +73,8 @@ class SAE:
             )
         if not 1 <= self.k <= n_features:
             raise StoreError(f"k = {self.k} is not between 1 and the SAE's {count(n_features, 'feature')}.")
+        if not all(np.isfinite(array).all() for array in (self.w_enc_df, self.b_enc_f, self.w_dec_fd, self.b_dec_d)):
+            raise StoreError("The SAE's weights hold NaN or infinite numbers.")
 
     @property
     def d_model(self) -> int:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from explorer.environment import BROWSE, FULL, app_script, browse_command, check_environment, explained_imports
+from explorer.environment import BROWSE, FULL, app_command, browse_command, check_environment, explained_imports
 from explorer.errors import ConfigError, ExplorerError, StoreBusyError
 from precompute.config import RunConfig, make_config, read_toml
 from precompute.memory import keep_freed_memory
@@ -207,9 +207,8 @@ def _run_config(options: dict[str, Any]) -> RunConfig:
 
 def _browse(store: Path, port: int | None) -> list[str]:
     """Serve the app until it is closed."""
-    words = [sys.executable, "-m", "streamlit", "run", str(app_script())]
-    words += [] if port is None else ["--server.port", str(port)]
-    status = subprocess.run([*words, "--", "--store", str(store.resolve())], check=False).returncode  # noqa: S603
+    server = () if port is None else ("--server.port", str(port))
+    status = subprocess.run(app_command(store, *server), check=False).returncode  # noqa: S603
     if status:
         raise ConfigError(f"The app ended with status {status}; its last lines say why.")
     return []

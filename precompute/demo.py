@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from explorer.environment import app_script
+from explorer.environment import app_command
 from explorer.errors import ExplorerError, StoreError
 from explorer.store import POINTER, SCHEMA_VERSION, open_store
 from explorer.store.disk import read_small, replace_text
@@ -131,9 +130,8 @@ class App:
         """Start it, unless it runs already or is not wanted."""
         if self._is_wanted and self._process is None:
             log.info("The store can be browsed: the app opens. What is still computed appears there as it is done.")
-            words = ["-m", "streamlit", "run", str(app_script()), "--server.showEmailPrompt=false"]
-            words += ["--", "--store", str(self._store.resolve())]
-            self._process = subprocess.Popen([sys.executable, *words])  # noqa: S603
+            words = app_command(self._store, "--server.showEmailPrompt=false")
+            self._process = subprocess.Popen(words)  # noqa: S603
 
     def wait(self) -> None:
         """Until it is closed; at once where it does not run."""

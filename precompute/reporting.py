@@ -115,6 +115,8 @@ class Reporter:
         lines = [f"Where the time went ({clock(total)} in all):"]
         for name, (seconds, n_done, n_reused) in sorted(by_name.items(), key=lambda item: -item[1][0]):
             share = seconds / total if total else 0.0
+            if not (n_done or n_reused or seconds > 1):
+                continue
             lines.append(
                 f"  {name:<34} {clock(seconds):>9}  {percent(share, 1):>7}  {whole(n_done)} done, "
                 f"{whole(n_reused)} found finished"

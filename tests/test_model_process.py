@@ -14,15 +14,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile as sf
 import torch
 
-from explorer.audio import Waveform
+from explorer.audio import SoundBytes, Waveform, load_excerpt
 from explorer.encoders import load_encoder
-from explorer.errors import ExplorerError, ModelProcessError
+from explorer.errors import AudioError, ExplorerError, ModelProcessError
 from explorer.factors import functionals
 from explorer.inference.model_process import Ask, ModelProcess, ReaderQueue, Ticket
 from explorer.inference.models import Models
-from explorer.inference.requests import Encoded, EncodeRequest, FactorRequest, FindRequest, WarmRequest
+from explorer.inference.requests import DecodeRequest, Encoded, EncodeRequest, FactorRequest, FindRequest, WarmRequest
 from explorer.pooling import Pooling
 from explorer.queries.live import fetch_encoder
 from explorer.store import Store
@@ -236,3 +237,24 @@ def test_nothing_holds_a_sound_once_it_is_read() -> None:
             return
         time.sleep(0.1)
     pytest.fail("the queue still holds it")
+
+
+def test_a_brought_sound_is_decoded_in_a_process_that_may_die(tmp_path: Path) -> None:
+    stereo_tc = np.stack([SOUND.samples, -SOUND.samples], axis=1)
+    sf.write(tmp_path / "a.flac", stereo_tc, SOUND.sample_rate_hz)
+    brought = SoundBytes("a.flac", (tmp_path / "a.flac").read_bytes())
+    process = ModelProcess(task="decodes sounds")
+    found, own = process.ask(DecodeRequest(brought, 0.25, 0.5)), load_excerpt(brought, start_s=0.25, duration_s=0.5)
+    assert np.array_equal(found.wave.samples, own.wave.samples) and found.wave.duration_s == 0.5
+    assert (found.whole_s, found.note) == (own.whole_s, own.note) == (1.0, own.note) and "cancel" in found.note
+    loaded = Path(f"/proc/{process.pid}/maps")
+    if loaded.exists():
+        assert "libtorch" not in loaded.read_text()  # decoding needs no models, and waits for none
+    with pytest.raises(AudioError, match=r"'broken\.flac'"):
+        process.ask(DecodeRequest(SoundBytes("broken.flac", b"fLaC" + bytes(100)), 0.0, 60.0))
+    assert process.pid is not None
+    os.kill(process.pid, signal.SIGSEGV)
+    with pytest.raises(ModelProcessError, match=r"process that decodes sounds stopped \(signal 11\)"):
+        process.ask(DecodeRequest(brought, 0.0, 1.0))
+    assert process.ask(DecodeRequest(brought, 0.0, 1.0)).wave.duration_s == 1.0
+    process.stop()

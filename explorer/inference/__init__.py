@@ -19,6 +19,7 @@ from explorer.inference.listening import (
     MAX_LIVE_S,
     Heard,
     beside_corpus,
+    check_sound,
     encode_by,
     listen,
     measure,
@@ -32,6 +33,6 @@ from explorer.inference.reading import Reading, read_states
 
 __all__ = [
     "APPROXIMATE", "MAX_LIVE_S", "ClipSound", "Heard", "Missing", "Nearness", "Occlusion", "Place", "Reading",
-    "beside_corpus", "clip_sound", "encode_by", "find_place", "listen", "measure", "nearness_of", "occlude",
-    "own_encoder", "places_of", "read_states", "reader_of", "with_predictions",
+    "beside_corpus", "check_sound", "clip_sound", "encode_by", "find_place", "listen", "measure", "nearness_of",
+    "occlude", "own_encoder", "places_of", "read_states", "reader_of", "with_predictions",
 ]  # fmt: skip

@@ -20,7 +20,7 @@ import pandas as pd
 from explorer.audio import load_waveform
 from explorer.environment import FULL, check_environment, explained_imports
 from explorer.errors import ExplorerError
-from explorer.inference.listening import Heard, listen, measure, own_encoder, with_predictions
+from explorer.inference.listening import Heard, check_sound, listen, measure, own_encoder, with_predictions
 from explorer.inference.nearness import nearness_of
 from explorer.queries.corpus import fetch_saes, plain
 from explorer.recent import last_store
@@ -71,6 +71,7 @@ def _answer(options: argparse.Namespace) -> dict[str, Any]:
     saes = fetch_saes(store)
     wanted = options.sae or list(saes[saes["is_reference"].astype(bool)]["sae_id"])
     started = time.perf_counter()
+    check_sound(wave, options.file.name)
     heard = listen(store, wave, wanted, own_encoder(store, places=options.checkpoint, device=options.device))
     answer: dict[str, Any] = {
         "file": str(options.file),

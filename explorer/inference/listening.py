@@ -71,19 +71,17 @@ class Heard:
         return _features(self.known, self.reading.between(start_s, end_s))
 
 
-def check_sound(wave: Waveform) -> None:
+def check_sound(wave: Waveform, name: str = "The sound") -> None:
     """Raise AudioError, with what to do, for a sound that is silent, too short or over MAX_LIVE_S."""
     if wave.duration_s > MAX_LIVE_S:
         raise AudioError(
-            f"The sound lasts {number(wave.duration_s, 1)} s; up to {quantity(MAX_LIVE_S)} s are analysed. "
+            f"{name} lasts {number(wave.duration_s, 1)} s; up to {quantity(MAX_LIVE_S)} s are analysed. "
             "Choose a part of it."
         )
     if wave.duration_s < MIN_CLIP_S:
-        raise AudioError(
-            f"The sound lasts {number(wave.duration_s, 3)} s; at least {quantity(MIN_CLIP_S)} s are needed."
-        )
+        raise AudioError(f"{name} lasts {number(wave.duration_s, 3)} s; at least {quantity(MIN_CLIP_S)} s are needed.")
     if wave.rms < SILENT_RMS:
-        raise AudioError("The sound is silent: there is nothing to analyse.")
+        raise AudioError(f"{name} is silent: there is nothing to analyse.")
 
 
 def listen(store: Store, wave: Waveform, sae_ids: Sequence[str], encode: Encode) -> list[Heard]:

@@ -27,13 +27,17 @@ Ask = Callable[[Request], Any]
 class ModelProcess:
     """The worker process. Started by the first request. Requests are made by one thread at a time.
 
-    One that gives no reply for `limit_s` is killed, so that the next request is served.
+    One that gives no reply for `limit_s` is killed, so that the next request is served. `task`: what messages about it
+    say that it does.
     """
 
     def __init__(
-        self, command: tuple[str, ...] = (sys.executable, "-m", "explorer.inference.worker"), limit_s: float = LIMIT_S
+        self,
+        command: tuple[str, ...] = (sys.executable, "-m", "explorer.inference.worker"),
+        limit_s: float = LIMIT_S,
+        task: str = "holds the models",
     ) -> None:
-        self._command, self._limit_s = command, limit_s
+        self._command, self._limit_s, self._task = command, limit_s, task
         self._process: subprocess.Popen[bytes] | None = None
         self._lifeline: int | None = None  # held open as long as the process shall live; the system closes it for us
 
@@ -61,7 +65,7 @@ class ModelProcess:
             how = f"it gave no reply for {quantity(self._limit_s)} s" if is_late.is_set() else _how(process)
             self.stop()
             raise ModelProcessError(
-                f"The process that holds the models stopped ({how}). It starts again with the next request: try once "
+                f"The process that {self._task} stopped ({how}). It starts again with the next request: try once "
                 "more, with a shorter sound if it was the memory."
             ) from error
         finally:
@@ -70,7 +74,8 @@ class ModelProcess:
             raise reply
         if isinstance(reply, Failure):
             raise ModelProcessError(
-                f"The models could not read this sound: {reply.message}. Please report it with what you did."
+                f"The process that {self._task} could not read this sound: {reply.message}. Please report it with "
+                "what you did."
             )
         return reply
 

@@ -10,11 +10,19 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from explorer.audio import Waveform
+from explorer.audio import Excerpt, Waveform, load_excerpt
 from explorer.encoders.library import require
 from explorer.errors import EncoderError
 from explorer.inference.checkpoints import Missing, Place, find_place
-from explorer.inference.requests import Encoded, EncodeRequest, FindRequest, LayerStates, Request, WarmRequest
+from explorer.inference.requests import (
+    DecodeRequest,
+    Encoded,
+    EncodeRequest,
+    FindRequest,
+    LayerStates,
+    Request,
+    WarmRequest,
+)
 
 if TYPE_CHECKING:
     from explorer.encoders import Encoder
@@ -36,8 +44,10 @@ class Models:
         """Ids of the loaded encoders, the one used last at the end."""
         return [encoder_id for encoder_id, _ in self._encoders]
 
-    def answer(self, request: Request) -> Encoded | FactorRow | list[Place | Missing] | None:
+    def answer(self, request: Request) -> Encoded | Excerpt | FactorRow | list[Place | Missing] | None:
         """What a request asks for. Raises ExplorerError."""
+        if isinstance(request, DecodeRequest):
+            return load_excerpt(request.sound, start_s=request.start_s, duration_s=request.duration_s)
         if isinstance(request, EncodeRequest):
             return self.encode(request)
         if isinstance(request, FindRequest):

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from explorer.audio import Waveform
+from explorer.audio import SoundBytes, Waveform
 from explorer.pooling import Pooling
 
 
@@ -52,6 +52,15 @@ class FactorRequest:
 
 
 @dataclass(frozen=True)
+class DecodeRequest:
+    """A stretch of a file that a reader brought, as explorer.audio.Excerpt."""
+
+    sound: SoundBytes
+    start_s: float
+    duration_s: float
+
+
+@dataclass(frozen=True)
 class FindRequest:
     """Which of these encoders (rows of `encoders`) have their checkpoint on this machine."""
 
@@ -75,4 +84,4 @@ class WarmRequest:
     device: str = "auto"
 
 
-Request = EncodeRequest | FactorRequest | FindRequest | WarmRequest
+Request = DecodeRequest | EncodeRequest | FactorRequest | FindRequest | WarmRequest

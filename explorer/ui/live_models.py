@@ -7,13 +7,15 @@ import secrets
 import time
 from collections.abc import Callable, Sequence
 from functools import cache
+from html import escape
 from typing import Any
 
 import streamlit as st
 
-from explorer.inference import Missing, Place, beside_corpus, encode_by, listen, places_of
+from explorer.audio import DECODE_LIMIT_S, Excerpt, SoundBytes
+from explorer.inference import Missing, Place, beside_corpus, check_sound, encode_by, listen, places_of
 from explorer.inference.model_process import Ask, ModelProcess, ReaderQueue, Ticket
-from explorer.inference.requests import Encoded, FactorRequest, FindRequest, WarmRequest
+from explorer.inference.requests import DecodeRequest, Encoded, FactorRequest, FindRequest, WarmRequest
 from explorer.queries.corpus import fetch_saes
 from explorer.queries.live import fetch_encoder
 from explorer.store import Store
@@ -30,9 +32,35 @@ N_KEPT = 6
 @cache
 def queue() -> ReaderQueue:
     """The server's queue; its process starts with the first request."""
-    process = ModelProcess()
+    return _queue_before(ModelProcess())
+
+
+@cache
+def _decoding() -> ReaderQueue:
+    """A process and queue of their own: a stranger's file that crashes its decoder takes no models with it, and no
+    file waits for somebody's encoding."""
+    return _queue_before(ModelProcess(limit_s=2 * DECODE_LIMIT_S, task="decodes sounds"))
+
+
+def _queue_before(process: ModelProcess) -> ReaderQueue:
     atexit.register(process.stop)
     return ReaderQueue(process)
+
+
+def decoded(sound: SoundBytes, start_s: float, duration_s: float) -> Excerpt:
+    """A stretch of a file that a reader brought. Raises AudioError, and ModelProcessError where the decoder died."""
+
+    def work(ask: Ask, ticket: Ticket) -> None:
+        ticket.put("excerpt", ask(DecodeRequest(sound, start_s, duration_s)))
+
+    excerpt: Excerpt = waited(_decoding().submit(f"{_page()}-decode", work), "excerpt", f"Decoding {sound.name} …")
+    return excerpt
+
+
+def _page() -> str:
+    """A name for this open page, which no other has."""
+    page: str = st.session_state.setdefault(_PAGE, secrets.token_hex(8))
+    return page
 
 
 def asked(
@@ -49,9 +77,9 @@ def asked(
     tickets: dict[tuple[Any, ...], Ticket] = st.session_state.setdefault(_TICKETS, {})
     known = tickets.pop(key, None)
     if known is None or known.is_replaced:
-        page, sound_id = st.session_state.setdefault(_PAGE, secrets.token_hex(8)), sound.sound_id if sound else None
+        sound_id = sound.sound_id if sound else None
         known = queue().submit(
-            f"{page}-{key[0]}",
+            f"{_page()}-{key[0]}",
             work,
             is_wanted=lambda: sound_id is None or live_sound(sound_id) is not None,
             lets_others_first=lets_others_first,
@@ -90,7 +118,7 @@ def waited(ticket: Ticket, name: str, doing: str) -> Any:
     while not ticket.wait(name, POLL_S):
         n_before = ticket.n_before()
         words = f"Waiting: {count(n_before, 'request')} before yours." if n_before else doing
-        line.html(f'<p class="so-hint" role="status">{words}</p>')
+        line.html(f'<p class="so-hint" role="status">{escape(words)}</p>')
     line.empty()
     if name not in ticket.results and ticket.error is not None:
         raise ticket.error
@@ -121,6 +149,7 @@ def reading_of(store: Store, sound: LiveSound, sae_ids: Sequence[str]) -> Ticket
 
     def work(ask: Ask, ticket: Ticket) -> None:
         took: list[tuple[str, Encoded]] = []
+        check_sound(sound.wave, sound.title)
         encode = encode_by(ask, places, note=lambda name, one: took.append((name, one)))
         heard = listen(store, sound.wave, sae_ids, encode)
         ticket.put("took", took)

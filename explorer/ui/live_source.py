@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from threading import Semaphore
 from typing import NoReturn
 
 import streamlit as st
 
-from explorer.audio import MAX_FILE_S, SoundBytes, announced_s, load_excerpt
-from explorer.errors import AudioError, NotInStoreError
+from explorer.audio import MAX_FILE_S, SoundBytes
+from explorer.errors import AudioError, ModelProcessError, NotInStoreError
 from explorer.inference import MAX_LIVE_S, clip_sound
 from explorer.queries.corpus import resolve_clip
 from explorer.queries.live import fetch_clips_named
 from explorer.store import Store
 from explorer.text import number, seconds
 from explorer.ui.choices import choose_one
+from explorer.ui.live_models import decoded
 from explorer.ui.live_sounds import LiveSound, forget, live_sound
 from explorer.ui.style import caption, empty_state, notice
 from explorer.ui.url import drop, get_param, set_params
@@ -24,8 +24,7 @@ from explorer.ui.url import drop, get_param, set_params
 WAYS = {"file": "a file", "microphone": "the microphone", "clip": "a corpus clip"}
 N_MATCHES = 30
 MAX_FILE_MB = 25  # as .streamlit/config.toml has it for the server, which refuses more whatever the page says
-_DECODING = Semaphore(1)  # a reader's file costs at most seconds; many at once would hold up everybody's pages
-_KEPT, _PART, _LAST = "so-live-sound", "so-live-part", "so-live-last"
+_KEPT, _PART, _LAST, _LENGTH = "so-live-sound", "so-live-part", "so-live-last", "so-live-length"
 
 
 def choose_sound(store: Store) -> LiveSound | None:
@@ -33,7 +32,7 @@ def choose_sound(store: Store) -> LiveSound | None:
     way = choose_one("Sound from", WAYS, "sound", default="clip" if get_param("clip") else "file")
     try:
         whole = {"file": _from_file, "microphone": _from_microphone, "clip": lambda: _from_corpus(store)}[way]()
-    except AudioError as error:
+    except (AudioError, ModelProcessError) as error:
         notice(str(error), kind="warning")
         return None
     if whole is None:
@@ -115,14 +114,19 @@ def _forget_last(way: str, key: str) -> None:
 
 
 def _from_bytes(data: SoundBytes, file_id: str, way: str) -> LiveSound:
-    start_s = _start_of(data.name, _kept_length(data, file_id), file_id)
+    """The part to be read of what a file holds. No more is decoded: a small file can hold hours."""
 
-    def make() -> LiveSound:
-        with _DECODING:
-            excerpt = load_excerpt(data, start_s=start_s or 0.0, duration_s=MAX_LIVE_S)
-        return LiveSound(excerpt.wave, data.name, (excerpt.note,) if excerpt.note else (), start_s=start_s)
+    def read(start_s: float) -> LiveSound:
+        excerpt = decoded(data, start_s, MAX_LIVE_S)
+        length_s = math.inf if excerpt.whole_s is None else excerpt.whole_s
+        st.session_state[_LENGTH] = (file_id, length_s)
+        notes = (excerpt.note,) if excerpt.note else ()
+        return LiveSound(excerpt.wave, data.name, notes, start_s=start_s if length_s > MAX_LIVE_S else None)
 
-    sound = _kept((file_id, start_s), make)
+    if st.session_state.get(_LENGTH, ("",))[0] != file_id:
+        _kept((file_id, 0.0), lambda: read(0.0))
+    start_s = _start_of(data.name, st.session_state[_LENGTH][1], file_id) or 0.0
+    sound = _kept((file_id, start_s), lambda: read(start_s))
     st.session_state.setdefault(_LAST, {})[way] = sound.sound_id
     return sound
 
@@ -137,22 +141,6 @@ def _start_of(name: str, duration_s: float, key: str) -> float | None:
     length, choice = (seconds(duration_s), f" (0 to {number(last_s, 1)})") if is_known else (f"over {most}", "")
     notice(f"{name} lasts {length}: {most} of it are analysed, from a second that you choose{choice}.")
     return float(st.number_input("From (s)", 0.0, last_s, 0.0, step=5.0, key=f"live-from-{key}"))
-
-
-def _kept_length(data: SoundBytes, file_id: str) -> float:
-    """The length in s that a file announces, asked once; infinite where it is over MAX_LIVE_S and not announced.
-
-    No more is decoded than is used: a small file can announce, and hold, hours.
-    """
-    known = st.session_state.get("so-live-length")
-    if known is None or known[0] != file_id:
-        length_s = announced_s(data)
-        if length_s is None:
-            with _DECODING:
-                length_s = load_excerpt(data, duration_s=MAX_LIVE_S).whole_s
-        known = st.session_state["so-live-length"] = (file_id, math.inf if length_s is None else length_s)
-    found: float = known[1]
-    return found
 
 
 def _from_corpus(store: Store) -> LiveSound | None:
