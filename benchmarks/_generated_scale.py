@@ -117,7 +117,7 @@ def clip_frame(scale: Scale) -> pd.DataFrame:
             "duration_s": scale.clip_s, "title": [f"clip {i} · {name}" for i, name in zip(index, labels, strict=True)],
             "label": labels, "group_id": [f"group{i:02d}" for i in group],
             "split": np.where(held_out, "held-out", "train"), "paper_split": np.where(held_out, "test", "train"),
-            "fold_group": fold, "fold_random": fold, "peak": 0.5, "rms": 0.1, "is_silent": False,
+            "fold_all": fold, "fold_group": fold, "fold_random": fold, "peak": 0.5, "rms": 0.1, "is_silent": False,
             "is_playable": index < scale.n_playable,
             "preview": [f"files/{preview_name(i % scale.n_previews)}" for i in range(scale.n_clips)],
         }

@@ -35,6 +35,7 @@ CREATE TABLE clips (
     group_id TEXT,                          -- what never crosses a split (singer, speaker, fold, else the file)
     split TEXT,                             -- 'train' or 'held-out': the one outer split, by group
     paper_split TEXT,                       -- 'train', 'valid', 'test' of preset paper, NULL where it is not used
+    fold_all INTEGER,                       -- folds over all groups: each is scored by what was fitted without it
     fold_group INTEGER,                     -- 0..4 inside train: folds by group; NULL when held out
     fold_random INTEGER,                    -- 0..4 inside train: folds by file; NULL when held out
     peak DOUBLE, rms DOUBLE, is_silent BOOLEAN,

@@ -22,7 +22,7 @@ from precompute.job import Job
 from precompute.reporting import Reporter
 
 CORPUS_STAGE, NAMES_STAGE = "corpus", "names"
-VERSION = 3
+VERSION = 4
 
 
 def find_corpus(config: RunConfig, artefacts: Artefacts, reporter: Reporter) -> tuple[Corpus, Bundle]:
@@ -166,6 +166,7 @@ def _tables(corpus: Corpus, config: RunConfig) -> dict[str, pd.DataFrame]:
             "group_id": clip.group,
             "split": clip.split,
             "paper_split": clip.paper_split,
+            "fold_all": clip.fold_all,
             "fold_group": clip.fold_group,
             "fold_random": clip.fold_random,
             "peak": clip.peak,
@@ -179,7 +180,7 @@ def _tables(corpus: Corpus, config: RunConfig) -> dict[str, pd.DataFrame]:
     columns = ["clip_index", "role", "name", "value"]
     return {
         "files": pd.DataFrame(files),
-        "clips": pd.DataFrame(clips).astype({"fold_group": "Int32", "fold_random": "Int32"}),
+        "clips": pd.DataFrame(clips).astype(dict.fromkeys(("fold_all", "fold_group", "fold_random"), "Int32")),
         "clip_columns": pd.DataFrame(list(corpus.clip_columns()), columns=columns),
         "skipped_files": pd.DataFrame(
             [(item.path, item.reason, item.kind) for item in corpus.skipped], columns=["path", "reason", "kind"]

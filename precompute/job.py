@@ -27,6 +27,7 @@ class CorpusArrays:
     files_c: np.ndarray
     train_c: np.ndarray
     heldout_c: np.ndarray
+    fold_all_c: np.ndarray
     fold_group_c: np.ndarray
     fold_random_c: np.ndarray
     paper_split_c: np.ndarray
@@ -52,6 +53,7 @@ def corpus_arrays(corpus: Corpus) -> CorpusArrays:
         files_c=column([clip.file.file_id for clip in clips]),
         train_c=np.array([clip.split == "train" for clip in clips]),
         heldout_c=np.array([clip.split == HELD_OUT for clip in clips]),
+        fold_all_c=np.array([-1 if clip.fold_all is None else clip.fold_all for clip in clips]),
         fold_group_c=np.array([-1 if clip.fold_group is None else clip.fold_group for clip in clips]),
         fold_random_c=np.array([-1 if clip.fold_random is None else clip.fold_random for clip in clips]),
         paper_split_c=column([clip.paper_split for clip in clips]),

@@ -1,8 +1,9 @@
 """Which clips train and which are held out. Pure functions of a list of files; nothing is read.
 
 One outer split by group is made per corpus: the data set's own test groups where it has them, else about a quarter of
-the groups. Inside its training part there are folds by group and folds by file. Beside it stands the published
-protocol's split by file. Everything is sorted before anything is drawn, so the order of a listing changes nothing.
+the groups. Inside its training part there are folds by group and folds by file. Folds over all groups let every group
+be scored by what was fitted without it. Beside them stands the published protocol's split by file. Everything is sorted
+before anything is drawn, so the order of a listing changes nothing.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ from dataclasses import dataclass
 TRAIN, HELD_OUT = "train", "held-out"
 HELD_OUT_SHARE = 0.25
 N_FOLDS = 5
+LEAVE_ONE_OUT = 8  # up to so many groups each is a fold of its own
+MAX_OFFICIAL_FOLDS = 20
 N_DRAWS = 400
 PAPER_SEED, PAPER_TRAIN_SHARE = 42, 0.8
 
@@ -30,6 +33,7 @@ class SplitItem:
     weight: int = 1
     official_split: str | None = None
     is_paper_file: bool = True
+    official_fold: str | None = None
 
 
 @dataclass(frozen=True)
@@ -37,6 +41,7 @@ class Splits:
     """Each by the item's key. Notes are sentences about what could not be done as usual."""
 
     split: Mapping[str, str]
+    fold_all: Mapping[str, int | None]
     fold_group: Mapping[str, int | None]
     fold_random: Mapping[str, int | None]
     paper_split: Mapping[str, str | None]
@@ -47,19 +52,60 @@ def split_files(items: Sequence[SplitItem], *, seed: int) -> Splits:
     """All splits of a corpus. No group crosses the outer split or the folds by group, and no content crosses a fold."""
     items = sorted(items, key=lambda item: item.key)
     held_out, notes = outer_split(items, seed=seed)
+    fold_all, all_notes = folds_of_all(items, seed=seed)
     train = [item for item in items if item.key not in held_out]
-    fold_group, fold_notes = folds(train, {item.key: item.group for item in train}, seed=seed)
+    fold_group, fold_notes = folds_of_groups(train, seed=seed)
     if len({item.group for item in train}) < 2:
         fold_group, fold_notes = folds(train, {item.key: item.content for item in train}, seed=seed)
         fold_notes = fold_notes or ["only one group trains: the folds by group are folds by file"]
     fold_random, _ = folds(train, {item.key: item.content for item in train}, seed=seed + 1)
     return Splits(
         {item.key: HELD_OUT if item.key in held_out else TRAIN for item in items},
+        fold_all,
         {item.key: fold_group.get(item.key) for item in items},
         {item.key: fold_random.get(item.key) for item in items},
         paper_split(items),
-        tuple(notes + fold_notes),
+        tuple(notes + all_notes + fold_notes),
     )
+
+
+def folds_of_all(items: Sequence[SplitItem], *, seed: int) -> tuple[dict[str, int | None], list[str]]:
+    """(fold by key, notes) over every group: the data set's own folds where no group crosses them, else each group by
+    itself up to LEAVE_ONE_OUT of them, else N_FOLDS folds of groups; by file where there is one group."""
+    n_groups = len({item.group for item in items})
+    if n_groups < 2:
+        return folds(items, {item.key: item.content for item in items}, seed=seed)[0], []
+    own = official_folds(items)
+    if isinstance(own, dict):
+        return own, []
+    n_folds = n_groups if n_groups <= LEAVE_ONE_OUT else N_FOLDS
+    units = {item.key: item.group for item in items}
+    return folds(items, units, seed=seed, n_folds=n_folds)[0], [own] if own else []
+
+
+def folds_of_groups(items: Sequence[SplitItem], *, seed: int) -> tuple[dict[str, int | None], list[str]]:
+    """(fold by key, notes) of training items: the data set's own folds where there are, else N_FOLDS of groups."""
+    own = official_folds(items)
+    return (own, []) if isinstance(own, dict) else folds(items, {item.key: item.group for item in items}, seed=seed)
+
+
+def official_folds(items: Sequence[SplitItem]) -> dict[str, int | None] | str:
+    """The data set's own folds, numbered in their order; a note, or nothing, where they cannot be used."""
+    names = {item.official_fold for item in items}
+    if names == {None} or None in names or not 2 <= len(names) <= MAX_OFFICIAL_FOLDS:
+        return ""
+    of_group: dict[str, set[str | None]] = defaultdict(set)
+    for item in items:
+        of_group[item.group].add(item.official_fold)
+    crossing = sorted(group for group, own in of_group.items() if len(own) > 1)
+    if crossing:
+        return f"the data set's own folds share groups ({crossing[0]}): not used"
+    place = {name: at for at, name in enumerate(sorted((str(name) for name in names), key=_fold_order))}
+    return {item.key: place[str(item.official_fold)] for item in items}
+
+
+def _fold_order(name: str) -> tuple[int, str]:
+    return (int(name) if name.isdecimal() else -1, name)
 
 
 def outer_split(items: Sequence[SplitItem], *, seed: int) -> tuple[set[str], list[str]]:

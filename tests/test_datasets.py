@@ -210,12 +210,13 @@ def test_esc50_with_its_folds(tmp_path: Path, given: str):
     root = make_esc50(tmp_path / "ESC-50")
     corpus = read_corpus("esc50", {".": root, "above": tmp_path}[given])
     assert all(file.path.is_relative_to(corpus.root) for file in corpus.files)
-    assert (corpus.label_name, corpus.group_name, len(corpus.clips)) == ("category", "fold", 20)
-    assert {clip.group for clip in corpus.clips if clip.split == "held-out"} == {"fold 5"}
+    assert (corpus.label_name, corpus.group_name, len(corpus.clips)) == ("category", "source recording", 20)
+    assert {clip.group for clip in corpus.clips if clip.split == "held-out"} == {"50", "51"}
     assert {clip.fold_group for clip in corpus.clips if clip.split == "train"} == {0, 1, 2, 3}
+    assert [clip.fold_all for clip in corpus.clips] == [int(clip.file.attributes["fold"]) - 1 for clip in corpus.clips]
     first = corpus.clips[0]
     assert (first.title, first.label) == ("dog · 10 A", "dog")
-    assert first.file.attributes == {"target": "0", "source_recording": "10", "take": "A"}
+    assert first.file.attributes == {"target": "0", "fold": "1", "take": "A"}
 
 
 def test_esc50_says_what_is_wrong(tmp_path: Path):
@@ -333,7 +334,7 @@ def test_an_unknown_kind_or_folder_is_said(tmp_path: Path):
 @pytest.mark.shared_data
 @pytest.mark.parametrize(
     ("kind", "name", "n_files", "n_groups"),
-    [("vocalset", "vocalset_excerpts", 14, 2), ("esc50", "esc10_subset", 49, 3), ("folder", "singing_voices", 29, 29)],
+    [("vocalset", "vocalset_excerpts", 14, 2), ("esc50", "esc10_subset", 49, 49), ("folder", "singing_voices", 29, 29)],
 )
 def test_the_development_recordings(kind: str, name: str, n_files: int, n_groups: int):
     if not (SHARED / name).is_dir():

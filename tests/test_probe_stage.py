@@ -22,6 +22,7 @@ def probes_of(groups_c: np.ndarray, train_c: np.ndarray) -> dict[str, Any]:
         groups_c=groups_c,
         train_c=train_c,
         heldout_c=~train_c,
+        fold_all_c=folds_c,
         fold_group_c=folds_c,
         fold_random_c=folds_c,
     )

@@ -184,3 +184,38 @@ def test_the_papers_split_is_by_file_before_files_are_dropped():
 
 def test_no_test_part_no_paper_split():
     assert set(split_files(singers(4), seed=0).paper_split.values()) == {None}
+
+
+def named(n_groups: int, fold_of=lambda group: None) -> list[SplitItem]:
+    return [
+        SplitItem(f"{group}-{take}", f"g{group}", f"{group}-{take}", "ab"[take], official_fold=fold_of(group))
+        for group in range(n_groups)
+        for take in range(2)
+    ]
+
+
+@pytest.mark.parametrize(("n_groups", "n_folds"), [(2, 2), (8, 8), (9, 5), (20, 5)])
+def test_every_group_is_scored_by_folds_that_it_is_not_in(n_groups, n_folds):
+    items = named(n_groups)
+    splits = split_files(items, seed=0)
+    assert len(set(splits.fold_all.values())) == n_folds and None not in splits.fold_all.values()
+    of_group: dict[str, set[int | None]] = {}
+    for item in items:
+        of_group.setdefault(item.group, set()).add(splits.fold_all[item.key])
+    assert all(len(own) == 1 for own in of_group.values())
+
+
+def test_the_data_sets_own_folds_are_taken_where_no_group_crosses_them():
+    items = named(12, lambda group: str(group % 3 + 9))
+    splits = split_files(items, seed=0)
+    assert {item.official_fold: splits.fold_all[item.key] for item in items} == {"9": 0, "10": 1, "11": 2}
+    crossing = [dataclasses.replace(items[0], official_fold="10"), *items[1:]]
+    splits = split_files(crossing, seed=0)
+    assert len(set(splits.fold_all.values())) == 5 and any("share groups (g0)" in note for note in splits.notes)
+    some = [dataclasses.replace(items[0], official_fold=None), *items[1:]]
+    assert len(set(split_files(some, seed=0).fold_all.values())) == 5
+
+
+def test_one_group_is_folded_by_file():
+    splits = split_files(named(1), seed=0)
+    assert set(splits.fold_all.values()) == {0, 1}

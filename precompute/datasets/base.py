@@ -50,6 +50,7 @@ class Entry:
     attributes: Mapping[str, str] = field(default_factory=dict)
     official_split: str | None = None  # 'train' or 'test', the data set's own
     is_paper_file: bool = True  # belongs to what preset paper trains and tests on
+    official_fold: str | None = None  # the data set's own
 
 
 @dataclass(frozen=True)
@@ -99,6 +100,7 @@ class Clip:
     group: str
     split: str  # 'train' or 'held-out'
     paper_split: str | None  # 'train', 'valid' or 'test'; None where the published protocol does not take it
+    fold_all: int | None  # over all groups; None where there is nothing to fold
     fold_group: int | None  # None when held out, or where there is nothing to fold
     fold_random: int | None
     peak: float

@@ -1,7 +1,7 @@
 """ESC-50 (Piczak, ACM MM 2015): audio/<fold>-<Freesound id>-<take>-<target>.wav and meta/esc50.csv.
 
-Label: category. Group: fold, since the clips of one source recording share a fold and only folds are sure to be apart.
-The last fold is the data set's test part.
+Label: category. Group: the source recording, of which several clips may be cut. Folds are the data set's own: no source
+recording crosses them. The last one is the held-out part.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from precompute.datasets.matching_rows import match_rows
 from precompute.datasets.table import Row, read_table
 
 _TABLE = Path("meta") / "esc50.csv"
-_NOTE = "clips of one source recording share a fold, so folds are the groups"
+_NOTE = "groups are source recordings; scores over all groups are of the data set's own folds"
 
 
 def read(root: Path) -> Listing:
@@ -43,7 +43,7 @@ def read(root: Path) -> Listing:
     unlisted = [name for name, _ in found if name not in taken]
     skipped += [Skipped(f"audio/{name}", "not in meta/esc50.csv: its fold is unknown", REJECTED) for name in unlisted]
     notes = (_NOTE, *table.notes, *matches.notes)
-    return Listing(tuple(entries), tuple(skipped), "category", "fold", notes)
+    return Listing(tuple(entries), tuple(skipped), "category", "source recording", notes)
 
 
 def _entry(name: str, path: Path, row: Row, last_fold: str) -> Entry:
@@ -51,15 +51,16 @@ def _entry(name: str, path: Path, row: Row, last_fold: str) -> Entry:
     words = Path(row.key).stem.split("-")
     source = values.get("src_file") or (words[1] if len(words) == 4 else "")
     take = values.get("take") or (words[2] if len(words) == 4 else "")
-    attributes = {"target": values.get("target", ""), "source_recording": source, "take": take}
+    attributes = {"target": values.get("target", ""), "fold": _fold(row), "take": take}
     return Entry(
         path,
         f"audio/{name}",
         title=" · ".join(text for text in (values["category"], f"{source} {take}".strip()) if text),
         labels={"category": values["category"]},
-        group=f"fold {_fold(row)}",
+        group=source or f"fold {_fold(row)}",
         attributes={name: value for name, value in attributes.items() if value},
         official_split="test" if _fold(row) == last_fold else "train",
+        official_fold=_fold(row),
     )
 
 

@@ -118,6 +118,7 @@ def _with_table(
                 labels={"label": label} if label else {},
                 group=group or None,
                 attributes={name: value for name, value in values.items() if value},
+                official_fold=values.get("fold") or None,
             )
         )
     notes += [*table.notes, *matches.notes, *_missing_columns(name, table.columns)]

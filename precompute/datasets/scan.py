@@ -63,6 +63,7 @@ def build_corpus(
             len(item.cuts),
             item.file.official_split,
             item.entry.is_paper_file,
+            item.entry.official_fold,
         )
         for item in scanned
     ]
@@ -151,6 +152,7 @@ def _clips(scanned: Sequence[Scanned], splits: Splits, label_name: str | None) -
                     group=file.group,
                     split=splits.split[file.relative],
                     paper_split=splits.paper_split[file.relative],
+                    fold_all=splits.fold_all[file.relative],
                     fold_group=splits.fold_group[file.relative],
                     fold_random=splits.fold_random[file.relative],
                     peak=cut.peak,
@@ -178,7 +180,7 @@ def _fingerprint(kind: str, listing: Listing, clips: Sequence[Clip]) -> str:
             "labels": dict(clip.file.labels),
             "attributes": dict(clip.file.attributes),
             "group": clip.group,
-            "splits": [clip.split, clip.paper_split, clip.fold_group, clip.fold_random],
+            "splits": [clip.split, clip.paper_split, clip.fold_all, clip.fold_group, clip.fold_random],
         }
         for clip in clips
     ]
