@@ -10,7 +10,15 @@ from typing import Any, Literal
 
 import torch
 
-from explorer.encoders import AST_FAMILY, FAMILIES, HUBERT_FAMILY, MARKER, MERT_FAMILY, WAVLM_FAMILY
+from explorer.encoders import (
+    AST_FAMILY,
+    FAMILIES,
+    HUBERT_FAMILY,
+    MARKER,
+    MERT_FAMILY,
+    WAVLM_FAMILY,
+    WHISPER_FAMILY,
+)
 from explorer.tensors import save_tensors
 
 Size = Literal["base", "demo", "small"]
@@ -98,6 +106,35 @@ _BASE: Mapping[str, Mapping[str, Any]] = MappingProxyType(
             "attention_relax": -1.0,
             "sample_rate": 24_000,
         },
+        WHISPER_FAMILY: {
+            "model_type": WHISPER_FAMILY,
+            "architectures": ["WhisperForConditionalGeneration"],
+            "is_encoder_decoder": True,
+            "d_model": 512,
+            "encoder_layers": 6,
+            "num_hidden_layers": 6,
+            "encoder_attention_heads": 8,
+            "encoder_ffn_dim": 2048,
+            "encoder_layerdrop": 0.0,
+            "decoder_layers": 6,
+            "decoder_attention_heads": 8,
+            "decoder_ffn_dim": 2048,
+            "decoder_layerdrop": 0.0,
+            "dropout": 0.0,
+            "attention_dropout": 0.0,
+            "activation_dropout": 0.0,
+            "activation_function": "gelu",
+            "scale_embedding": False,
+            "init_std": 0.02,
+            "num_mel_bins": 80,
+            "max_source_positions": 1500,
+            "max_target_positions": 448,
+            "vocab_size": 51865,
+            "pad_token_id": 50257,
+            "bos_token_id": 50257,
+            "eos_token_id": 50257,
+            "decoder_start_token_id": 50258,
+        },
     }
 )
 # Real strides, so that frame rates are true; everything else as little as quick tests need.
@@ -135,16 +172,38 @@ _DEMO_CONVOLUTIONS: Mapping[str, Any] = MappingProxyType(
     )
 )
 _DEMO_PATCHES: Mapping[str, Any] = MappingProxyType({"max_length": 320, "time_stride": 16, "frequency_stride": 16})
+# Whisper's whole window, behind a decoder of one small block.
+_LITTLE_DECODER: Mapping[str, Any] = MappingProxyType(
+    {"decoder_layers": 1, "decoder_ffn_dim": 32, "decoder_attention_heads": 4, "max_target_positions": 8,
+     "vocab_size": 32}
+    | dict.fromkeys(("pad_token_id", "bos_token_id", "eos_token_id", "decoder_start_token_id"), 1)
+)  # fmt: skip
+_WHISPERS_NAMES = {
+    "hidden_size": "d_model",
+    "num_hidden_layers": "encoder_layers",
+    "num_attention_heads": "encoder_attention_heads",
+    "intermediate_size": "encoder_ffn_dim",
+    "initializer_range": "init_std",
+}
 
 
 def geometry(family: str, size: Size) -> dict[str, Any]:
     """The config.json of a family: "base" as published, "demo" and "small" with the same parts, smaller."""
+    if family == WHISPER_FAMILY:
+        return _whisper_geometry(size)
     shared, waveform, patches = {
         "base": ({}, {}, {}),
         "demo": (_DEMO, _DEMO_CONVOLUTIONS, _DEMO_PATCHES),
         "small": (_SMALL, _SMALL_CONVOLUTIONS, {}),
     }[size]
     return {**_BASE[family], **shared, **(patches if family == AST_FAMILY else waveform)}
+
+
+def _whisper_geometry(size: Size) -> dict[str, Any]:
+    shared = {"base": {}, "demo": _DEMO, "small": _SMALL}[size]
+    own = {_WHISPERS_NAMES[key]: value for key, value in shared.items()}
+    smaller = {**own, **_LITTLE_DECODER, "num_hidden_layers": own["encoder_layers"]} if own else {}
+    return {**_BASE[WHISPER_FAMILY], **smaller}
 
 
 def save_checkpoint(
@@ -176,7 +235,8 @@ def save_checkpoint(
 
 
 def _hub_layout(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """The weights under the names that published files have: the weight norm's old ones."""
+    """The weights under the names that published files have: the weight norm's old ones, no weight twice."""
+    state = {key: value for key, value in state.items() if key != "proj_out.weight"}  # Whisper's embedding again
     names = {
         "encoder.pos_conv_embed.conv.parametrizations.weight.original0": "encoder.pos_conv_embed.conv.weight_g",
         "encoder.pos_conv_embed.conv.parametrizations.weight.original1": "encoder.pos_conv_embed.conv.weight_v",
@@ -197,6 +257,19 @@ def preprocessor_of(family: str, config: Mapping[str, Any]) -> dict[str, Any]:
             "max_length": config["max_length"],
             "num_mel_bins": config["num_mel_bins"],
             "feature_size": 1,
+            "padding_side": "right",
+            "padding_value": 0.0,
+            "return_attention_mask": False,
+        }
+    if family == WHISPER_FAMILY:
+        return {
+            "feature_extractor_type": "WhisperFeatureExtractor",
+            "sampling_rate": defaults.sample_rate_hz,
+            "feature_size": config["num_mel_bins"],
+            "n_fft": 400,
+            "hop_length": 160,
+            "chunk_length": config["max_source_positions"] // 50,
+            "dither": 0.0,
             "padding_side": "right",
             "padding_value": 0.0,
             "return_attention_mask": False,

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from explorer.encoders.loaders import LAST_LAYERS
 from explorer.errors import ConfigError, nearest
 from explorer.text import count, quantity
 from precompute.option_types import checked
@@ -69,6 +70,7 @@ class RunConfig:
     frame_cache_gb: float = 6.0
     shard_clips: int = 16
     device: str = "auto"
+    last_layer: str = "block"
     n_workers: int = 0
     split_seed: int = 0
     strict: bool = False
@@ -101,6 +103,7 @@ class RunConfig:
         _require("n_features", self.n_features is None or 8 <= self.n_features <= 65536, self.n_features)
         _require("epochs", 1 <= self.epochs <= 100_000, self.epochs)
         _require("method", self.method in METHODS, self.method)
+        _require("last_layer", self.last_layer in LAST_LAYERS, self.last_layer)
         _require("lasso", self.lasso in LASSO_MODES, self.lasso)
         _require("feature_map", self.feature_map in FEATURE_MAPS, self.feature_map)
         _require("frame_cache_gb", self.frame_cache_gb >= 0, self.frame_cache_gb)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from explorer.encoders import AST_FAMILY, Checkpoint, Encoder, Loader, load_encoder
+from explorer.encoders import AST_FAMILY, Checkpoint, Encoder, Loader, load_encoder, loader_for
 from explorer.pooling import Pooling
 from precompute.artefacts import Bundle, key_of
 from precompute.config import RunConfig
@@ -84,6 +84,13 @@ class EncoderAtWork:
                 stage.made()
         return self._encoder
 
+    def worked_s(self, duration_s: float) -> float:
+        """Seconds that the network works on for a clip of `duration_s`; loads the network."""
+        encoder = self.network()
+        if self.sees_first_window and encoder.window_samples is not None:
+            duration_s = min(duration_s, encoder.window_samples / encoder.sample_rate_hz)
+        return encoder.worked_s(duration_s)
+
     def prepare(self) -> None:
         """Load the network now if anything is left to encode with it."""
         if not all(self.is_encoded(shard) for shard in self.job.shards):
@@ -119,8 +126,8 @@ class States:
 
 
 def loader_of(config: RunConfig) -> Loader:
-    """How the run loads WavLM."""
-    return "paper" if config.faults.wavlm_as_wav2vec2 else "own class"
+    """How the run loads its encoders, as far as each has a part for it."""
+    return loader_for(is_paper=config.faults.wavlm_as_wav2vec2, last_layer=config.last_layer)
 
 
 def encode_corpus(work: EncoderAtWork) -> np.ndarray:
@@ -164,6 +171,7 @@ def encode_frames(work: EncoderAtWork, layers: Sequence[int]) -> None:
 
 
 def _encode(work: EncoderAtWork, tasks: Sequence[ShardTask], stage: Stage, *, all_tokens: bool) -> None:
+    stage.expect(sum(work.worked_s(clip.duration_s) for task in tasks for clip in task.shard.clips))
     encode_shards(
         work.job.artefacts,
         work.network(),
@@ -173,7 +181,7 @@ def _encode(work: EncoderAtWork, tasks: Sequence[ShardTask], stage: Stage, *, al
         first_window=work.sees_first_window,
         n_workers=work.job.config.workers(),
         n_clips=len(work.job.corpus.clips),
-        on_clip=stage.advance,
+        on_clip=lambda seconds: stage.advance(seconds, work=work.worked_s(seconds)),
         on_kept=lambda shard: stage.made(len(shard.clips)),
     )
 

@@ -5,7 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from explorer.encoders import Checkpoint, find_checkpoint, find_device, parse_encoder
+from explorer.encoders import (
+    Checkpoint,
+    check_training_mode,
+    find_checkpoint,
+    find_device,
+    has_final_norm,
+    parse_encoder,
+)
 from explorer.errors import ConfigError
 from precompute.artefacts import Artefacts
 from precompute.config import RunConfig
@@ -13,6 +20,7 @@ from precompute.encode_stage import ENCODER_STAGE, EncoderAtWork, loader_of
 from precompute.job import Job
 from precompute.layer_choice import check_layer_names, named_layers
 from precompute.places import check_root
+from precompute.reporting import log
 from precompute.run_records import load_runs
 from precompute.sae_stage import planned
 
@@ -51,6 +59,10 @@ def choose_encoders(config: RunConfig, artefacts: Artefacts) -> list[Choice]:
 
 def _choose(config: RunConfig, text: str) -> Choice:
     checkpoint = find_checkpoint(text, loader=loader_of(config), offline=config.offline)
+    if config.last_layer == "normed" and not has_final_norm(checkpoint.family, checkpoint.config):
+        log.info("%s has no LayerNorm behind its last block: last-layer changes nothing there", checkpoint.spec.name)
+    if config.is_paper and config.faults.encoders_in_training_mode:
+        check_training_mode(checkpoint)
     planned(config, checkpoint.d_model)
     named_layers(config.layers, checkpoint)
     return Choice(text, checkpoint)

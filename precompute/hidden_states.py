@@ -92,7 +92,7 @@ def encode_shards(
 
     On a CPU `n_workers` clips are encoded side by side, each on its share of the cores: quicker than one clip on all of
     them, since no core waits for work that cannot be divided. `n_clips` is the corpus's, so that the share, and with it
-    every last digit, is the same however many clips are left. `on_clip` gets the seconds of audio as they are done,
+    every last digit, is the same however many clips are left. `on_clip` gets the seconds of each clip as it is done,
     `on_kept` each shard once it is kept.
     `first_window` shows the network no more of a clip than it can look at in one pass (AST: 10.24 s), as the published
     code does; otherwise a longer clip is seen in chunks. What is kept is named by `states_name`.
@@ -106,7 +106,8 @@ def encode_shards(
         encode = partial(_encode_batch, encoder, all_tokens=all_tokens, first_window=first_window)
         for batch, encoded in zip(batches, _in_order(pool, encode, batches, ahead=n_side), strict=True):
             done.append(encoded)
-            on_clip(sum(clip.duration_s for clip in batch.clips))
+            for clip in batch.clips:
+                on_clip(clip.duration_s)
             if batch.first + len(batch.clips) == len(batch.task.shard.clips):
                 _keep(artefacts, states_name, batch.task, done, all_tokens=all_tokens)
                 on_kept(batch.task.shard)

@@ -83,7 +83,8 @@ def named_layers(wish: str, checkpoint: Checkpoint) -> list[int] | None:
     if "=" in wish:
         parts = _by_encoder(wish)
         if name not in parts:
-            raise ConfigError(f"layers: {wish!r} names no layers for {name}; add ';{name}=6,12' or use best2.")
+            example = f"{name}={max(1, last // 2)},{last}"
+            raise ConfigError(f"layers: {wish!r} names no layers for {name}; add ';{example}' or use best2.")
         text = parts[name]
     chosen = _numbers(text, wish)
     wrong = [layer for layer in chosen if not 0 <= layer <= last]
@@ -101,7 +102,7 @@ def _numbers(text: str, wish: str) -> list[int]:
 
 def check_layer_names(wish: str, encoders: Sequence[str]) -> None:
     """Raise ConfigError when the layers cannot be read, or are of a name that is neither an encoder of the run nor one
-    of the known ones (a list for all four may be given to a run with one)."""
+    of the known ones (a list for all may be given to a run with one)."""
     if wish in RULES:
         return
     if "=" not in wish:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from explorer.encoders.loaders import LAST_LAYERS
+
 DATASETS = ("vocalset", "esc50", "folder", "synthetic")
 PRESETS = ("quick", "default", "rigorous", "paper")
 METHODS = ("sound", "paper")
@@ -75,8 +77,8 @@ OPTIONS: Mapping[str, Option] = {
     "split_seed": _at_least(PLACES, "another draw of the held-out groups and of the folds", 0),
     "encoders": Option(
         MODELS,
-        "ast, wavlm, hubert, mert, or any name with a hub id or folder of those model types; a commit, tag or branch "
-        "after @ pins a hub id; repeatable",
+        "ast, wavlm, hubert, mert, whisper, or any name with a hub id or folder of those model types; a commit, tag or "
+        "branch after @ pins a hub id; repeatable",
         "at least one, each name once, such as --encoder hubert",
         metavar="NAME[=HUB_ID[@REVISION]|FOLDER]",
     ),
@@ -85,6 +87,13 @@ OPTIONS: Mapping[str, Option] = {
         "where the encoders run",
         "auto, cpu, cuda, cuda:NUMBER or mps",
         default="auto: CUDA where there is one, else the CPU",
+    ),
+    "last_layer": _one_of(
+        MODELS,
+        "the last layer's state: block, its block's output, as of every other layer; normed, behind the network's "
+        "final LayerNorm, as most papers count it. AST, Whisper and large HuBERT and WavLM have one; elsewhere nothing "
+        "changes",
+        LAST_LAYERS,
     ),
     "offline": Option(MODELS, "never ask the hub", _SWITCH),
     "preset": _one_of(DEPTH, "a set of values to begin with; other options win (see: list presets)", PRESETS),

@@ -24,6 +24,7 @@ PROBE_S_PER_CLIP = 0.008  # of one layer
 SAE_S, SAE_S_PER_CLIP = 4.0, 0.02  # tables, codes, traces and Lasso of one SAE
 LISTED_PER_FEATURE = 25
 BYTES_PER_CODE = 12
+NOISE_S = 5
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,7 @@ class Estimate:
 
 
 def estimate(job: Job, works: Sequence[EncoderAtWork], *, timed: bool = False) -> Estimate:
-    """Forecast a run. `timed` encodes two seconds of noise with each encoder that has work left."""
+    """Forecast a run. `timed` encodes some seconds of noise with each encoder that has work left."""
     config = job.config
     audio_s = sum(clip.duration_s for clip in job.corpus.clips)
     n_clips = len(job.corpus.clips)
@@ -95,13 +96,15 @@ def _n_layers(config: RunConfig, n_all: int) -> int:
 
 
 def _encode_seconds(work: EncoderAtWork, job: Job) -> float:
-    left_s = sum(shard.duration_s for shard in job.shards if not work.is_encoded(shard))
-    if not left_s:
+    """By a few seconds of noise, and by how much the network works on: AST and Whisper see whole windows."""
+    left = [clip for shard in job.shards if not work.is_encoded(shard) for clip in shard.clips]
+    if not left:
         return 0.0
     encoder = work.network()
-    noise = np.random.default_rng(0).normal(0, 0.1, 5 * encoder.sample_rate_hz).astype(np.float32)
+    noise = np.random.default_rng(0).normal(0, 0.1, NOISE_S * encoder.sample_rate_hz).astype(np.float32)
     wave = Waveform(noise, encoder.sample_rate_hz)
     encoder.hidden_states([wave], [work.layers()[-1]])  # the first call is slower
     started = time.monotonic()
     encoder.hidden_states([wave], [work.layers()[-1]])
-    return (time.monotonic() - started) / 5 * left_s
+    spent_s = time.monotonic() - started
+    return spent_s / encoder.worked_s(NOISE_S) * sum(work.worked_s(clip.duration_s) for clip in left)

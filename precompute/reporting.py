@@ -39,21 +39,31 @@ class Stage:
     n_done: int = 0
     n_reused: int = 0
     started: float = field(default_factory=time.monotonic)
+    work: float = 0.0  # what takes the time, where that is not the unit that is shown: how much, and how much is done
+    work_done: float = 0.0
     known: set[Hashable] = field(default_factory=set)  # the names that were counted in this sitting
     _last: float = field(default_factory=time.monotonic)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def advance(self, amount: float = 1.0) -> None:
-        """`amount` of the stage's unit is done: for the estimate alone."""
+    def expect(self, work: float) -> None:
+        """Estimate by `work` from now on, of which `advance` says how much is done, and not by the unit shown."""
+        with self._lock:
+            self.work, self.work_done = work, 0.0
+
+    def advance(self, amount: float = 1.0, *, work: float = 0.0) -> None:
+        """`amount` of the stage's unit is done, and `work` of what was expected: for the estimate alone."""
         with self._lock:
             self.done += amount
+            self.work_done += work
             now = time.monotonic()
             is_due = now - self._last >= EVERY_S
             if is_due:
                 self._last = now
         if is_due:
-            spent = now - self.started
-            left = spent / self.done * max(0.0, self.total - self.done) if self.done else 0.0
+            spent, done, total = now - self.started, self.done, self.total
+            if self.work:
+                done, total = self.work_done, self.work
+            left = spent / done * max(0.0, total - done) if done else 0.0
             log.info(
                 "%s: %s of %s %s, %s left", self.name, _short(self.done), _short(self.total), self.unit, clock(left)
             )

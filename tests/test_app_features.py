@@ -15,6 +15,7 @@ from starlette.testclient import TestClient
 from streamlit.testing.v1 import AppTest
 
 from explorer.audio import Waveform
+from explorer.encoders import ENCODERS
 from explorer.errors import NotInStoreError, StoreError
 from explorer.figures.theme import encoder_color, on_picture
 from explorer.queries.corpus import fetch_corpus, fetch_saes, resolve_clip, resolve_feature, resolve_sae
@@ -359,11 +360,12 @@ def test_routes_answer_by_id_only(store: Store) -> None:
 
 
 def test_encoders_keep_one_colour_each() -> None:
-    four = [encoder_color(name) for name in ("ast", "wavlm", "hubert", "mert")]
-    assert len(set(four)) == 4
-    assert encoder_color("HuBERT") == encoder_color("hubert-1a2b3c4d") == four[2]
+    colors = [encoder_color(name) for name in ENCODERS]
+    assert len(set(colors)) == 5
+    assert encoder_color("HuBERT") == encoder_color("hubert-1a2b3c4d") == colors[2]
+    assert encoder_color("Whisper (last layer normed)") == encoder_color("whisper") == colors[4]
     assert encoder_color("mine") == encoder_color("mine")
-    assert on_picture("hubert", 0.0) == four[2]
+    assert on_picture("hubert", 0.0) == colors[2]
 
 
 def test_numbers_for_people() -> None:

@@ -53,6 +53,7 @@ def python(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
 
 def test_each_family_is_loaded_by_its_own_class(originals: dict[str, Path]) -> None:
     classes = {"ast": "ASTModel", "wavlm": "WavLMModel", "hubert": "HubertModel", "mert": "HubertModel"}
+    classes["whisper"] = "WhisperEncoder"
     for name, folder in originals.items():
         encoder = load_encoder(f"{name}={folder}", device="cpu")
         assert type(encoder._network).__name__ == classes[name]
@@ -232,7 +233,7 @@ def test_names_and_places(originals: dict[str, Path]) -> None:
     own = find_checkpoint(f"my-model={originals['wavlm']}")
     assert (own.spec.name, own.spec.display_name, own.family) == ("my-model", "my-model", "wavlm")
     for text, says in (
-        ("clap", "known are ast, wavlm, hubert, mert"),
+        ("clap", "known are ast, wavlm, hubert, mert, whisper"),
         ("facebook/hubert-base-ls960", "does not name an encoder"),
         ("a.b=x/y", "does not name an encoder"),
         ("=x/y", "does not name an encoder"),
@@ -246,11 +247,11 @@ def test_names_and_places(originals: dict[str, Path]) -> None:
             parse_encoder(text)
     with pytest.raises(EncoderError, match=r"checkpoint of family 'wavlm', not 'hubert'.*--encoder my-wavlm="):
         find_checkpoint(f"hubert={originals['wavlm']}")
-    with pytest.raises(EncoderError, match="allowed are 'own class' and 'paper'"):
+    with pytest.raises(EncoderError, match="allowed are 'own class', 'paper'"):
         find_checkpoint(f"hubert={originals['hubert']}", loader="auto")  # type: ignore[arg-type]
     with pytest.raises(EncoderError, match="layers 0 to 4: max_layer=5"):
         load_encoder(f"hubert={originals['hubert']}", max_layer=5)
-    with pytest.raises(ConfigError, match="allowed are ast, wavlm, hubert, mert"):
+    with pytest.raises(ConfigError, match="allowed are ast, wavlm, hubert, mert, whisper"):
         write_random_checkpoint("clap", originals["ast"].parent / "clap")
 
 

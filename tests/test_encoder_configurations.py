@@ -25,9 +25,10 @@ from transformers.models.audio_spectrogram_transformer import modeling_audio_spe
 from transformers.models.hubert import modeling_hubert
 from transformers.models.wav2vec2 import modeling_wav2vec2
 from transformers.models.wavlm import modeling_wavlm
+from transformers.models.whisper.modeling_whisper import WhisperAttention, WhisperEncoder, WhisperEncoderLayer
 
 from explorer.audio import Waveform
-from explorer.encoders import ENCODERS, find_checkpoint, load_encoder
+from explorer.encoders import ENCODERS, find_checkpoint, load_encoder, whisper
 from explorer.encoders.configuration import _AST, _HUBERT, _WAVLM, network_values
 from explorer.errors import EncoderError
 from precompute.random_checkpoints import write_random_checkpoint
@@ -76,14 +77,16 @@ def test_every_value_that_the_networks_read_is_known() -> None:
         (modeling_wavlm, _WAVLM),
         (modeling_wav2vec2, _WAVLM),
         (modeling_audio_spectrogram_transformer, _AST),
+        ((WhisperEncoder, WhisperEncoderLayer, WhisperAttention), whisper.NETWORK),
     ):
-        read = set(re.findall(r"\bconfig\.([a-z]\w*)", inspect.getsource(module)))
-        assert read - set(known) - OF_HEADS - ADAPTERS == set(), module.__name__
+        sources = map(inspect.getsource, module if isinstance(module, tuple) else (module,))
+        read = set(re.findall(r"\bconfig\.([a-z]\w*)", "".join(sources)))
+        assert read - set(known) - OF_HEADS - ADAPTERS == set(), module
         assert len(read & set(known)) > 10
 
 
 @pytest.mark.parametrize("file", [CONFIG, PREPROCESSOR])
-@pytest.mark.parametrize("name", ["ast", "wavlm", "hubert", "mert"])
+@pytest.mark.parametrize("name", list(ENCODERS))
 def test_any_value_of_any_key_gives_the_same_network_or_one_sentence(
     originals: dict[str, Path], tmp_path: Path, name: str, file: str
 ) -> None:
@@ -116,7 +119,7 @@ def test_any_value_of_any_key_gives_the_same_network_or_one_sentence(
     assert n_refused > 20
 
 
-@pytest.mark.parametrize("name", ["ast", "wavlm", "hubert", "mert"])
+@pytest.mark.parametrize("name", list(ENCODERS))
 def test_what_says_how_to_compute_is_left_out(originals: dict[str, Path], tmp_path: Path, name: str) -> None:
     folder = copy(originals[name], tmp_path)
     before, expected = find_checkpoint(f"mine={folder}"), states(f"mine={folder}")

@@ -25,7 +25,7 @@ from explorer.encoders.front_ends import CHUNK_S, SpectrogramFrontEnd, WaveformF
 from explorer.errors import AudioError, ConfigError, EncoderError
 from precompute.random_checkpoints import write_random_checkpoint
 
-NAMES = ("ast", "wavlm", "hubert", "mert")
+NAMES = ("ast", "wavlm", "hubert", "mert", "whisper")
 LENGTHS_S = (1.0, 0.1, 1.3)
 TOLERANCE = 1e-5
 
@@ -56,7 +56,7 @@ def encoders(small: dict[str, Path]) -> dict[str, Encoder]:
     return {name: load_encoder(f"{name}={folder}", device="cpu") for name, folder in small.items()}
 
 
-@pytest.fixture(scope="module", params=NAMES)
+@pytest.fixture(scope="module", params=NAMES[:4])
 def real(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Encoder, Path]]:
     """A checkpoint of the published geometry, saved as on the hub, and the encoder loaded from it."""
     folder = write_random_checkpoint(request.param, tmp_path_factory.mktemp("real") / request.param)
@@ -156,7 +156,7 @@ def test_padding_inside_a_batch_is_not_counted_and_zeros_of_the_caller_are(encod
         assert states.all_tokens_mean_cd is not None
         pooled = states.pooled()
         assert relative(pooled[0], pooled[1]) > 1e-3
-        if encoder.name != "ast":  # one token a frame, none special
+        if encoder.name not in ("ast", "whisper"):  # one token a frame, none special, none of silence
             np.testing.assert_allclose(states.all_tokens_mean_cd, pooled, rtol=1e-5, atol=1e-6)
         else:
             assert relative(states.all_tokens_mean_cd[0], pooled[0]) > 1e-3

@@ -10,6 +10,7 @@ import argparse
 import importlib
 import importlib.metadata
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -21,7 +22,7 @@ sys.path.insert(0, str(ROOT))
 from explorer.environment import BROWSE, FULL, OPTIONAL, check_environment, direct_dependencies, import_failure
 
 MODULES = {"scikit-learn": "sklearn", "umap-learn": "umap"}  # others are imported under their own name
-FAMILIES = ("hubert", "mert", "wavlm", "ast")
+FAMILIES = ("hubert", "mert", "wavlm", "ast", "whisper")
 
 
 def checks(needs: str) -> Iterator[tuple[str, Callable[[], str]]]:
@@ -55,13 +56,18 @@ def _import(name: str) -> str:
 
 
 def _encode(family: str) -> str:
-    """One second of a 220 Hz tone through the demo's encoder of this family."""
+    """One second of a 220 Hz tone through the demo's encoder of this family, or a random one where it has none."""
     import numpy as np
 
     from explorer.audio import Waveform
     from explorer.encoders import load_encoder
+    from precompute.random_checkpoints import write_random_checkpoint
 
-    encoder = load_encoder(f"check={ROOT / 'precompute' / 'demo_encoders' / family}")
+    with tempfile.TemporaryDirectory() as made:
+        folder = ROOT / "precompute" / "demo_encoders" / family
+        if not folder.is_dir():
+            folder = write_random_checkpoint(family, made, size="small")
+        encoder = load_encoder(f"check={folder}")
     rate = encoder.checkpoint.sample_rate_hz
     samples = 0.3 * np.sin(2 * np.pi * 220 * np.arange(rate) / rate)
     wave = Waveform(samples.astype(np.float32), rate)

@@ -9,9 +9,10 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING
 
-from explorer.encoders.checkpoint import MARKER, Checkpoint, Loader, find_checkpoint
+from explorer.encoders.checkpoint import MARKER, Checkpoint, check_training_mode, find_checkpoint
 from explorer.encoders.devices import DEVICES, find_device
 from explorer.encoders.library import hide_broken_torchaudio, require
+from explorer.encoders.loaders import LAST_LAYERS, Loader, has_final_norm, loader_for
 from explorer.encoders.registry import (
     AST_FAMILY,
     ENCODERS,
@@ -19,6 +20,7 @@ from explorer.encoders.registry import (
     HUBERT_FAMILY,
     MERT_FAMILY,
     WAVLM_FAMILY,
+    WHISPER_FAMILY,
     EncoderChoice,
     EncoderSpec,
     parse_encoder,
@@ -36,9 +38,11 @@ __all__ = [
     "ENCODERS",
     "FAMILIES",
     "HUBERT_FAMILY",
+    "LAST_LAYERS",
     "MARKER",
     "MERT_FAMILY",
     "WAVLM_FAMILY",
+    "WHISPER_FAMILY",
     "Checkpoint",
     "Encoder",
     "EncoderChoice",
@@ -46,11 +50,14 @@ __all__ = [
     "FrameStates",
     "FrontEnd",
     "Loader",
+    "check_training_mode",
     "find_checkpoint",
     "find_device",
     "front_end_of",
+    "has_final_norm",
     "hide_broken_torchaudio",
     "load_encoder",
+    "loader_for",
     "parse_encoder",
     "untrained_network",
 ]

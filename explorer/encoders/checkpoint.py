@@ -8,23 +8,22 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from explorer.encoders import hub
-from explorer.encoders.configuration import is_below_zero, network_values, preprocessor_values
+from explorer.encoders import hub, whisper
+from explorer.encoders.configuration import is_below_zero, layers_and_width, network_values, preprocessor_values
+from explorer.encoders.loaders import Loader, is_normed, used_loader, uses_paper_class
 from explorer.encoders.registry import (
     AST_FAMILY,
     FAMILIES,
     MERT_FAMILY,
-    WAVLM_FAMILY,
+    WHISPER_FAMILY,
     EncoderSpec,
     parse_encoder,
     spec_for,
 )
 from explorer.encoders.weights import encoder_part, shard_files, weight_names
 from explorer.errors import EncoderError
-
-Loader = Literal["own class", "paper"]
 
 MARKER = "sonoscope.json"
 """Beside a checkpoint, what the weights cannot say themselves, any of: is_trained, is_published, note, licence,
@@ -84,11 +83,11 @@ class Checkpoint:
 
     @property
     def n_layers(self) -> int:
-        return int(self.config["num_hidden_layers"])  # a whole number: find_checkpoint looked
+        return layers_and_width(self.family, self.config)[0]
 
     @property
     def d_model(self) -> int:
-        return int(self.config["hidden_size"])
+        return layers_and_width(self.family, self.config)[1]
 
     @property
     def sample_rate_hz(self) -> int:
@@ -104,11 +103,10 @@ def find_checkpoint(
 ) -> Checkpoint:
     """Find, check and hash the checkpoint behind `hubert` or `hubert=HUB_ID_OR_FOLDER`, without loading it.
 
-    loader "paper" takes WavLM with the Wav2Vec2 class (the published code's fault); the other families have one
-    loader, and come back as "own class". Raises EncoderError naming what is missing or not allowed.
+    loader: see `Loader`; the checkpoint's is what of it the network has a part for (only WavLM knows "paper", only
+    networks with a LayerNorm behind their last block know "last layer normed"). Raises EncoderError naming what is
+    missing or not allowed.
     """
-    if loader not in ("own class", "paper"):
-        raise EncoderError(f"There is no loader {loader!r}: allowed are 'own class' and 'paper'.")
     choice = parse_encoder(name_or_assignment, revision=revision)
     if choice.folder is not None:
         folder, commit, source = choice.folder, None, choice.folder.resolve().name
@@ -119,39 +117,51 @@ def find_checkpoint(
     family = _checked_family(config, folder)
     preprocessor, preprocessor_file = _preprocessor(folder, family, config)
     spec = spec_for(choice, family, int(preprocessor["sampling_rate"]))
-    used_loader: Loader = loader if family == WAVLM_FAMILY else "own class"
+    used = used_loader(loader, family, config)
     weight_files = _weight_files(folder)
     part = encoder_part(weight_names(weight_files), family, folder)
     weights_sha256 = _sha256_of_files(weight_files)
     marker = _read_json(folder / MARKER) if (folder / MARKER).is_file() else {}
     is_trained, is_published = (_said(marker, name) for name in ("is_trained", "is_published"))
     licence, shown = str(marker.get("licence", spec.licence)), str(marker.get("display_name", spec.display_name))
+    shown = f"{shown} (last layer normed)" if is_normed(used) else shown
     spec = dataclasses.replace(spec, licence=licence, display_name=shown)
     notes = [spec.note, str(marker.get("note", "")), part.said()]
     if (folder / _ADAPTER).is_file():
         notes.append(f"{_ADAPTER} is next to the weights: the adapter that it describes is not applied.")
     if preprocessor_file is None:
         notes.append(f"No preprocessor_config.json: the {FAMILIES[family].display_name} defaults are used.")
-    if used_loader == "paper":
+    if uses_paper_class(used):
         notes.append("Loaded with the Wav2Vec2 class, which drops WavLM's gated relative position bias.")
+    if is_normed(used):
+        notes.append("The last layer's state is the one behind the network's final LayerNorm.")
     return Checkpoint(
         spec=spec,
         family=family,
         folder=folder,
         source=source,
         revision=commit,
-        loader=used_loader,
+        loader=used,
         config=config,
         preprocessor=preprocessor,
         weight_files=weight_files,
         weights_sha256=weights_sha256,
         preprocessor_sha256=None if preprocessor_file is None else _sha256(preprocessor_file),
-        fingerprint=_fingerprint(weights_sha256, preprocessor, config, used_loader, family),
+        fingerprint=_fingerprint(weights_sha256, preprocessor, config, used, family),
         is_trained=is_trained,
         is_published=is_published,
         note=" ".join(note for note in notes if note),
         teacher_carries=_carried(marker),
     )
+
+
+def check_training_mode(checkpoint: Checkpoint) -> None:
+    """Raise EncoderError for a family that nobody published in training mode: there is nothing to compare with."""
+    if checkpoint.family == WHISPER_FAMILY:
+        raise EncoderError(
+            f"{checkpoint.spec.name} is a Whisper, which the published code does not run: there is no training mode to "
+            "repeat. Leave it out, or set encoders_in_training_mode = false in the TOML table [faults]."
+        )
 
 
 def _carried(marker: Mapping[str, Any]) -> tuple[str, ...]:
@@ -208,16 +218,18 @@ def _preprocessor(folder: Path, family: str, config: Mapping[str, Any]) -> tuple
     """The preprocessor values in use and the file they are from (None: the family's defaults)."""
     defaults = FAMILIES[family]
     values: dict[str, Any] = {"sampling_rate": defaults.sample_rate_hz, "do_normalize": defaults.do_normalize}
+    network = network_values(family, config)
     if family == AST_FAMILY:
         values |= _AST_PREPROCESSOR
-        network = network_values(family, config)
         values |= {key: network[key] for key in ("max_length", "num_mel_bins") if key in network}
+    if family == WHISPER_FAMILY:
+        values = whisper.preprocessor_defaults(network)
     path = next((folder / name for name in hub.PREPROCESSORS if (folder / name).is_file()), None)
     if path is not None:
         found = _read_json(path)
         nested = found.get("feature_extractor")
         found = nested if isinstance(nested, dict) else found
-        checked = preprocessor_values({key: found[key] for key in values if key in found}, path)
+        checked = preprocessor_values(family, {key: found[key] for key in values if key in found}, path)
         for key in ("max_length", "num_mel_bins"):
             if key in values and checked.get(key, values[key]) != values[key]:
                 raise EncoderError(
@@ -225,6 +237,8 @@ def _preprocessor(folder: Path, family: str, config: Mapping[str, Any]) -> tuple
                     "Their files are from different checkpoints: fetch the checkpoint again."
                 )
         values |= checked
+    if family == WHISPER_FAMILY:
+        whisper.check_fit(network, values, folder)
     return values, path
 
 

@@ -16,11 +16,14 @@ import torch
 from torch import nn
 
 from explorer.audio import Waveform
-from explorer.encoders.checkpoint import Checkpoint, Loader, find_checkpoint
+from explorer.encoders.checkpoint import Checkpoint, check_training_mode, find_checkpoint
+from explorer.encoders.chunks import Chunk
 from explorer.encoders.devices import find_device, full_precision
-from explorer.encoders.front_ends import Chunk, front_end_of
-from explorer.encoders.network import Recorder, blocks, load_network, pack_linears, valid_lengths
-from explorer.encoders.states import FrameStates, TokenMean
+from explorer.encoders.front_ends import front_end_of
+from explorer.encoders.group_norm import valid_lengths
+from explorer.encoders.loaders import Loader, is_normed
+from explorer.encoders.network import Recorder, blocks, final_norm, load_network, pack_linears
+from explorer.encoders.states import FrameStates, TokenMean, add_tokens, joined
 from explorer.errors import AudioError, ConfigError, EncoderError
 from explorer.sound_checks import MIN_CLIP_S
 from explorer.text import number
@@ -89,13 +92,15 @@ class Encoder:
         if device.type == "cpu" and not training_mode:
             pack_linears(self._network)
         self._recorder = Recorder(self._network)
+        self._final_norm = final_norm(self._network) if is_normed(checkpoint.loader) else None
 
     def hidden_states(
         self, waves: Sequence[Waveform], layers: Sequence[int], *, all_tokens: bool = False
     ) -> dict[int, FrameStates]:
         """The states of `layers` for each waveform, by layer; nothing deeper than the deepest is computed.
 
-        Layer 0 is the embedding output, l the output of block l. Padding to a common length inside changes nothing.
+        Layer 0 is the embedding output, l the output of block l; of an encoder with the loader "last layer normed", the
+        last is the state behind the final LayerNorm. Padding to a common length inside changes nothing.
         A waveform longer than the network's window is cut into chunks whose frames follow each other; it is
         normalised as a whole. all_tokens adds the mean over all output tokens (preset `paper`; zeros that the caller
         appended to a waveform are part of it and are never masked).
@@ -109,10 +114,10 @@ class Encoder:
         for result in self._results(waves, wanted, all_tokens=all_tokens):
             for layer in wanted:
                 frames[result.job.clip][layer][result.job.position] = result.frames[layer]
-            _add_tokens(means[result.job.clip], result.tokens)
+            add_tokens(means[result.job.clip], result.tokens)
         states = {}
         for layer in wanted:
-            values = tuple(_joined(by_layer[layer]) for by_layer in frames)
+            values = tuple(joined(by_layer[layer]) for by_layer in frames)
             states[layer] = FrameStates(
                 layer=layer,
                 values_td=values,
@@ -122,8 +127,14 @@ class Encoder:
         return states
 
     def first_window(self, wave: Waveform) -> Waveform:
-        """What the network sees of a sound in its first pass: all of it, or AST's first 10.24 s."""
+        """What the network sees of a sound in its first pass: all of it, or AST's first 10.24 s, Whisper's 30 s."""
         return Waveform(wave.samples[: self.window_samples], wave.sample_rate_hz)
+
+    def worked_s(self, duration_s: float) -> float:
+        """Seconds that the network works on for a sound that lasts `duration_s`: whole windows for AST and Whisper."""
+        n_samples = max(round(duration_s * self.sample_rate_hz), round(MIN_CLIP_S * self.sample_rate_hz))
+        chunks = self._front_end.chunks(n_samples)
+        return sum(self._front_end.seen_samples(chunk) for chunk in chunks) / self.sample_rate_hz
 
     def pooled_states(
         self, waves: Sequence[Waveform], layers: Sequence[int],
@@ -142,7 +153,7 @@ class Encoder:
                 layer: TokenMean(values.sum(axis=0, dtype=np.float64), len(values))
                 for layer, values in result.frames.items()
             }
-            _add_tokens(means[result.job.clip], parts)
+            add_tokens(means[result.job.clip], parts)
         return {layer: self._stacked([mean[layer] for mean in means]) for layer in wanted}
 
     def _stacked(self, means: Sequence[TokenMean]) -> np.ndarray:
@@ -230,6 +241,8 @@ class Encoder:
             self._recorder.recording(layers) as states,
         ):
             self._network(padded, attention_mask=mask) if is_ragged else self._network(padded)
+        if self._final_norm is not None and self.n_layers in states:
+            states[self.n_layers] = self._final_norm(states[self.n_layers])
         if not bool(torch.isfinite(states[max(layers)]).all()):  # what is not finite stays so in deeper layers
             first = next(layer for layer in layers if not bool(torch.isfinite(states[layer]).all()))
             clips = ", ".join(str(job.clip) for job in batch)
@@ -242,8 +255,9 @@ class Encoder:
     def _result(self, job: _Job, row: int, states: dict[int, torch.Tensor], all_tokens: bool) -> _Result:
         frames, tokens = {}, {}
         for layer, values in states.items():
-            n_frames = job.chunk.n_frames
-            frames[layer] = self._front_end.frames(values[row : row + 1])[0, :n_frames].cpu().numpy().copy()
+            first, n_frames = job.chunk.n_skipped, job.chunk.n_frames
+            of_chunk = self._front_end.frames(values[row : row + 1])[0, first : first + n_frames]
+            frames[layer] = of_chunk.cpu().numpy().copy()
             if all_tokens:
                 every = self._front_end.tokens(values[row], n_frames).cpu().numpy()
                 tokens[layer] = TokenMean(every.sum(axis=0, dtype=np.float64), len(every))
@@ -278,6 +292,7 @@ def load_encoder(
 
     device: "auto" (CUDA where there is one, else CPU), "cpu", "cuda", "cuda:1", or "mps" (written, untested).
     max_layer: drop deeper blocks, for memory. offline: never ask the hub. allow_tf32: quicker and coarser on CUDA.
+    loader "own class, last layer normed": the last layer's state is the one behind the network's final LayerNorm.
     Two faults of the published code, for preset `paper` only: loader "paper" (WavLM with the Wav2Vec2 class) and
     training_mode (dropout, layer drop and masking on, drawn from `seed` and the sound).
 
@@ -286,6 +301,8 @@ def load_encoder(
     """
     target = find_device(device)
     checkpoint = find_checkpoint(name_or_assignment, revision=revision, loader=loader, offline=offline)
+    if training_mode:
+        check_training_mode(checkpoint)
     deepest = checkpoint.n_layers if max_layer is None else max_layer
     if not 0 <= deepest <= checkpoint.n_layers:
         raise EncoderError(f"{name_or_assignment} has layers 0 to {checkpoint.n_layers}: max_layer={max_layer}.")
@@ -302,11 +319,6 @@ def _mask_warning_silenced() -> Iterator[None]:
         yield
 
 
-def _joined(parts: dict[int, np.ndarray]) -> np.ndarray:
-    """The chunks of one clip in order, as one (t, d) array."""
-    return parts[0] if len(parts) == 1 else np.concatenate([parts[position] for position in sorted(parts)])
-
-
 def _repeats(waves: Sequence[Waveform]) -> list[int]:
     """For each waveform, how many of those before it hold the same samples."""
     seen: Counter[bytes] = Counter()
@@ -316,12 +328,3 @@ def _repeats(waves: Sequence[Waveform]) -> list[int]:
         counts.append(seen[sound])
         seen[sound] += 1
     return counts
-
-
-def _add_tokens(means: dict[int, TokenMean], parts: dict[int, TokenMean]) -> None:
-    for layer, part in parts.items():
-        if layer in means:
-            means[layer].total_d = means[layer].total_d + part.total_d
-            means[layer].n_tokens += part.n_tokens
-        else:
-            means[layer] = TokenMean(part.total_d, part.n_tokens)

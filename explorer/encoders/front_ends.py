@@ -13,22 +13,15 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 
+from explorer.encoders.chunks import Chunk
 from explorer.encoders.filter_banks import frame_samples, kaldi_filter_banks
-from explorer.encoders.registry import AST_FAMILY
+from explorer.encoders.registry import AST_FAMILY, WHISPER_FAMILY
+from explorer.encoders.whisper_front_end import whisper_front_end
 from explorer.sound_checks import MIN_CLIP_S
 
 CHUNK_S = 20.0
 """Longest piece that a waveform network sees at once; attention memory grows with its square."""
 _NORMALISER_EPS = 1e-7
-
-
-@dataclass(frozen=True)
-class Chunk:
-    """Samples start..stop of a clip, of which `n_frames` output frames are valid."""
-
-    start: int
-    stop: int
-    n_frames: int
 
 
 class FrontEnd(Protocol):
@@ -62,7 +55,7 @@ class FrontEnd(Protocol):
         ...
 
     def seen_samples(self, chunk: Chunk) -> int:
-        """How many samples the network works on for this chunk (AST: always its whole window)."""
+        """How many samples the network works on for this chunk (AST, Whisper: always a whole window)."""
         ...
 
     def network_input(self, samples: np.ndarray, chunk: Chunk, level: tuple[float, float]) -> torch.Tensor:
@@ -233,6 +226,8 @@ class SpectrogramFrontEnd:
 
 def front_end_of(family: str, config: Any, preprocessor: Mapping[str, Any]) -> FrontEnd:
     """What a checkpoint of that family does before its network, by its configuration and its preprocessor's."""
+    if family == WHISPER_FAMILY:
+        return whisper_front_end(preprocessor)
     return (_spectrogram if family == AST_FAMILY else _waveform)(config, preprocessor)
 
 

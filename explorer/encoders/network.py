@@ -1,4 +1,4 @@
-"""Loading the right transformers class completely, the exact group norm, and stopping at the deepest wanted layer."""
+"""Loading the right transformers class completely, and stopping at the deepest wanted layer."""
 
 from __future__ import annotations
 
@@ -15,8 +15,10 @@ from torch.nn.utils import parametrize
 
 from explorer.encoders.checkpoint import Checkpoint
 from explorer.encoders.configuration import network_values
+from explorer.encoders.group_norm import RowGroupNorm
 from explorer.encoders.library import load_transformers
-from explorer.encoders.registry import AST_FAMILY, HUBERT_FAMILY, MERT_FAMILY, WAVLM_FAMILY
+from explorer.encoders.loaders import Loader, uses_paper_class
+from explorer.encoders.registry import AST_FAMILY, HUBERT_FAMILY, MERT_FAMILY, WAVLM_FAMILY, WHISPER_FAMILY
 from explorer.encoders.weights import encoder_weights, first_line, shown
 from explorer.errors import EncoderError
 from explorer.text import count, whole
@@ -38,37 +40,6 @@ _NOT_ZERO_WHEN_TRAINED = {
     "embeddings.position_embeddings": 0.02,
     "rel_attn_embed": 1.0,
 }
-
-
-class RowGroupNorm(nn.Module):
-    """Group norm whose statistics are each row's own valid steps, so that padding changes nothing.
-
-    transformers' GroupNorm of the first convolution takes them over the padded row. `valid_steps` is set before a
-    forward pass with rows of unequal length, for the thread that runs it (None: all rows are whole); steps past a row's
-    end come out as zero.
-    """
-
-    def __init__(self, norm: nn.GroupNorm) -> None:
-        super().__init__()
-        self.norm = norm
-        self._of_thread = threading.local()
-
-    @property
-    def valid_steps(self) -> tuple[int, ...] | None:
-        return getattr(self._of_thread, "valid_steps", None)
-
-    @valid_steps.setter
-    def valid_steps(self, steps: tuple[int, ...] | None) -> None:
-        self._of_thread.valid_steps = steps
-
-    def forward(self, values_bct: torch.Tensor) -> torch.Tensor:
-        valid_steps = self.valid_steps
-        if valid_steps is None:
-            return self.norm(values_bct)
-        normed = torch.zeros_like(values_bct)
-        for row, n_steps in enumerate(valid_steps):
-            normed[row, :, :n_steps] = self.norm(values_bct[row : row + 1, :, :n_steps])[0]
-        return normed
 
 
 class _DeepEnough(Exception):
@@ -110,7 +81,7 @@ def load_network(checkpoint: Checkpoint) -> nn.Module:
             transformers_logging.enable_progress_bar()
     _check_report(report, checkpoint)
     network = network.eval().requires_grad_(False)
-    if checkpoint.family != AST_FAMILY:
+    if hasattr(network, "feature_extractor"):  # the networks of waveforms
         network.feature_extractor._requires_grad = False
         position = network.encoder.pos_conv_embed.conv
         if parametrize.is_parametrized(position, "weight"):  # weight norm: the same product in every pass
@@ -124,16 +95,21 @@ def load_network(checkpoint: Checkpoint) -> nn.Module:
 def untrained_network(config: Mapping[str, Any], *, seed: int, with_head: bool = False) -> Any:
     """A network of the real class with random weights, for tests and the demo; a transformers model.
 
-    config: as in config.json, `model_type` included. with_head: AST with its classification head, as on the hub.
+    config: as in config.json, `model_type` included. with_head: as on the hub, AST with its classification head and
+    Whisper with its decoder.
     """
     load_transformers()
-    from transformers import ASTForAudioClassification
+    from transformers import ASTForAudioClassification, WhisperConfig, WhisperForConditionalGeneration
 
     family = str(config["model_type"])
     model_class, model_config = _class_and_config(family, config, "own class")
+    if with_head and family == AST_FAMILY:
+        model_class = ASTForAudioClassification
+    if with_head and family == WHISPER_FAMILY:
+        model_class, model_config = WhisperForConditionalGeneration, WhisperConfig(**config)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        network = (ASTForAudioClassification if with_head and family == AST_FAMILY else model_class)(model_config)
+        network = model_class(model_config)
         for name, parameter in network.named_parameters():
             std = next((std for part, std in _NOT_ZERO_WHEN_TRAINED.items() if part in name), None)
             if std is not None:
@@ -141,7 +117,7 @@ def untrained_network(config: Mapping[str, Any], *, seed: int, with_head: bool =
         return network.eval()
 
 
-def _class_and_config(family: str, values: Mapping[str, Any], loader: str) -> tuple[Any, Any]:
+def _class_and_config(family: str, values: Mapping[str, Any], loader: Loader) -> tuple[Any, Any]:
     """The class comes from the family alone, the configuration from its values: no code of a checkpoint runs."""
     load_transformers()
     from huggingface_hub.errors import StrictDataclassError
@@ -154,19 +130,21 @@ def _class_and_config(family: str, values: Mapping[str, Any], loader: str) -> tu
         Wav2Vec2Model,
         WavLMConfig,
         WavLMModel,
+        WhisperConfig,
     )
     from transformers.activations import ACT2FN
+    from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
     classes = {
-        (AST_FAMILY, "own class"): (ASTModel, ASTConfig),
-        (WAVLM_FAMILY, "own class"): (WavLMModel, WavLMConfig),
-        (WAVLM_FAMILY, "paper"): (Wav2Vec2Model, Wav2Vec2Config),
-        (HUBERT_FAMILY, "own class"): (HubertModel, HubertConfig),
-        (MERT_FAMILY, "own class"): (HubertModel, HubertConfig),
+        AST_FAMILY: (ASTModel, ASTConfig),
+        WAVLM_FAMILY: (Wav2Vec2Model, Wav2Vec2Config) if uses_paper_class(loader) else (WavLMModel, WavLMConfig),
+        HUBERT_FAMILY: (HubertModel, HubertConfig),
+        MERT_FAMILY: (HubertModel, HubertConfig),
+        WHISPER_FAMILY: (WhisperEncoder, WhisperConfig),
     }
-    model_class, config_class = classes[family, loader]
+    model_class, config_class = classes[family]
     checked = network_values(family, values)
-    for key in ("hidden_act", "feat_extract_activation"):
+    for key in ("hidden_act", "feat_extract_activation", "activation_function"):
         if checked.get(key, "gelu") not in ACT2FN:
             raise EncoderError(
                 f"The checkpoint's config.json says {key}: {checked[key]!r}, which transformers does not know. "
@@ -191,6 +169,10 @@ def _check_size(model_class: Any, config: Any, weights: Mapping[str, torch.Tenso
         ) from error
     wanted, given = (sum(t.numel() for t in tensors) for tensors in (network.parameters(), weights.values()))
     if wanted > _MOST_TOO_LARGE * given:
+        needed = [name for name in network.state_dict() if "parametrizations" not in name]
+        gone = [name for name in needed if name not in weights]
+        if 0 < len(gone) < len(needed):
+            raise _unlike(checkpoint, "lacks weights that the network needs", gone)
         raise EncoderError(
             f"The checkpoint in {checkpoint.folder} holds {count(given, 'number')} for a network of "
             f"{whole(wanted)}, as its "
@@ -201,7 +183,7 @@ def _check_size(model_class: Any, config: Any, weights: Mapping[str, torch.Tenso
 def _check_report(report: Mapping[str, Any], checkpoint: Checkpoint) -> None:
     """Every weight of the network came from the files, and nothing of the files was left over."""
     missing = sorted(report.get("missing_keys", ()))
-    unused = _WAVLM_POSITION_BIAS if checkpoint.loader == "paper" else _OF_TRAINING
+    unused = _WAVLM_POSITION_BIAS if uses_paper_class(checkpoint.loader) else _OF_TRAINING
     unexpected = sorted(key for key in report.get("unexpected_keys", ()) if unused.fullmatch(key) is None)
     mismatched = sorted(str(key[0] if isinstance(key, tuple) else key) for key in report.get("mismatched_keys", ()))
     for what, names in (
@@ -210,10 +192,14 @@ def _check_report(report: Mapping[str, Any], checkpoint: Checkpoint) -> None:
         ("holds weights of another shape", mismatched),
     ):
         if names:
-            raise EncoderError(
-                f"The checkpoint in {checkpoint.folder} {what}: {shown(names)}. "
-                f"It is not a whole {checkpoint.family!r} encoder: fetch it again or choose another."
-            )
+            raise _unlike(checkpoint, what, names)
+
+
+def _unlike(checkpoint: Checkpoint, what: str, names: Sequence[str]) -> EncoderError:
+    return EncoderError(
+        f"The checkpoint in {checkpoint.folder} {what}: {shown(names)}. "
+        f"It is not a whole {checkpoint.family!r} encoder: fetch it again or choose another."
+    )
 
 
 def blocks(network: nn.Module) -> nn.ModuleList:
@@ -222,6 +208,13 @@ def blocks(network: nn.Module) -> nn.ModuleList:
     if not isinstance(holder, nn.ModuleList):
         raise EncoderError(f"{type(network).__name__} has no list of blocks.")
     return holder
+
+
+def final_norm(network: nn.Module) -> nn.Module:
+    """The LayerNorm behind the last block, of a network that has one (see `loaders.has_final_norm`)."""
+    holder: Any = network if hasattr(network, "layers") else network.encoder
+    norm: nn.Module = holder.layernorm if hasattr(holder, "layernorm") else holder.layer_norm
+    return norm
 
 
 class Recorder:
@@ -265,21 +258,6 @@ class Recorder:
             states[layer] = output[0] if isinstance(output, tuple) else output
             if layer == self._of_thread.deepest:
                 raise _DeepEnough
-
-
-@contextmanager
-def valid_lengths(network: Any, lengths: Sequence[int] | None) -> Iterator[None]:
-    """Tell the first convolution's group norm how many of each row's steps are sound, for one forward pass."""
-    norms = [module for module in network.modules() if isinstance(module, RowGroupNorm)]
-    if lengths is None or not norms:
-        yield
-        return
-    conv = network.feature_extractor.conv_layers[0].conv
-    norms[0].valid_steps = tuple((n - conv.kernel_size[0]) // conv.stride[0] + 1 for n in lengths)
-    try:
-        yield
-    finally:
-        norms[0].valid_steps = None
 
 
 class PackedLinear(nn.Linear):

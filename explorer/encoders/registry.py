@@ -1,4 +1,4 @@
-"""The four encoders by name, the families behind them, and how the user names another checkpoint of a family."""
+"""The five encoders by name, the families behind them, and how the user names another checkpoint of a family."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from types import MappingProxyType
 from explorer.errors import EncoderError, nearest
 
 AST_FAMILY, WAVLM_FAMILY, HUBERT_FAMILY, MERT_FAMILY = "audio-spectrogram-transformer", "wavlm", "hubert", "mert_model"
+WHISPER_FAMILY = "whisper"
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,7 @@ FAMILIES: Mapping[str, FamilyDefaults] = MappingProxyType(
         WAVLM_FAMILY: FamilyDefaults("WavLM", 16_000, do_normalize=False),
         HUBERT_FAMILY: FamilyDefaults("HuBERT", 16_000, do_normalize=True),
         MERT_FAMILY: FamilyDefaults("MERT", 24_000, do_normalize=True),
+        WHISPER_FAMILY: FamilyDefaults("Whisper", 16_000, do_normalize=False),
     }
 )
 
@@ -84,6 +86,15 @@ ENCODERS: Mapping[str, EncoderSpec] = MappingProxyType(
                 revision="12af15fef9d0ac838c3f475bfbbf26d2060dd4f5",
                 sample_rate_hz=24_000,
                 licence="CC-BY-NC-4.0",
+            ),
+            EncoderSpec(
+                name="whisper",
+                display_name="Whisper",
+                family=WHISPER_FAMILY,
+                hub_id="openai/whisper-base",
+                revision="main",
+                sample_rate_hz=16_000,
+                licence="MIT (OpenAI's repository; the hub's card says Apache-2.0)",
             ),
         )
     }

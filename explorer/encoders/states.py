@@ -11,7 +11,8 @@ import numpy as np
 class FrameStates:
     """One layer's states for a list of clips, in the order of the clips.
 
-    layer: 0 is the embedding output, l the output of block l (AST's 12 is before the final layer norm).
+    layer: 0 is the embedding output, l the output of block l; the last is before the final LayerNorm where a
+    network has one, or behind it, as the encoder's loader says.
     values_td: for each clip (t, d) float32, valid frames only; AST: the mean over a valid column's frequency tokens.
     times_s: for each clip (t,) float64, centres of the frames, seconds from the clip's start.
     all_tokens_mean_cd: (c, d) float32, mean over all output tokens (AST: 1214, special and padded ones included);
@@ -42,3 +43,18 @@ class TokenMean:
     def value(self) -> np.ndarray:
         """(d,) float32."""
         return (self.total_d / self.n_tokens).astype(np.float32)
+
+
+def joined(parts: dict[int, np.ndarray]) -> np.ndarray:
+    """The chunks of one clip in order, as one (t, d) array."""
+    return parts[0] if len(parts) == 1 else np.concatenate([parts[position] for position in sorted(parts)])
+
+
+def add_tokens(means: dict[int, TokenMean], parts: dict[int, TokenMean]) -> None:
+    """Add the means of one chunk, by layer, to those of its clip."""
+    for layer, part in parts.items():
+        if layer in means:
+            means[layer].total_d = means[layer].total_d + part.total_d
+            means[layer].n_tokens += part.n_tokens
+        else:
+            means[layer] = TokenMean(part.total_d, part.n_tokens)

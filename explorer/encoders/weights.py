@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from safetensors import SafetensorError, safe_open
 
 from explorer.encoders.library import require
-from explorer.encoders.registry import AST_FAMILY
+from explorer.encoders.registry import AST_FAMILY, WHISPER_FAMILY
 from explorer.errors import EncoderError
 from explorer.text import count
 
@@ -29,10 +29,17 @@ UNREADABLE = (OSError, RuntimeError, ValueError, KeyError, EOFError, TypeError, 
 """What reading a damaged weight file raises."""
 _N_SHOWN = 6
 _LFS = b"version https://git-lfs"
-# One weight that every encoder of the family has, whichever release wrote the file; and the parts of an encoder.
-_ALWAYS = {AST_FAMILY: "embeddings.cls_token"}
-_ALWAYS_IN_WAVEFORM = "feature_projection.projection.weight"
-_PARTS = {AST_FAMILY: frozenset(("embeddings", "encoder", "layers", "layernorm"))}
+# Weights that every encoder of the family has, whichever release wrote the file, and no other part of a checkpoint: the
+# first that is there says where the encoder lies, so that a lost one is named; and the parts of an encoder.
+_ALWAYS = {
+    AST_FAMILY: ("embeddings.cls_token", "embeddings.distillation_token"),
+    WHISPER_FAMILY: ("conv1.weight", "conv2.weight", "conv1.bias", "conv2.bias"),
+}
+_ALWAYS_IN_WAVEFORM = ("feature_projection.projection.weight", "feature_projection.projection.bias")
+_PARTS = {
+    AST_FAMILY: frozenset(("embeddings", "encoder", "layers", "layernorm")),
+    WHISPER_FAMILY: frozenset(("conv1", "conv2", "embed_positions", "layers", "layer_norm")),
+}
 _PARTS_OF_WAVEFORM = frozenset(("feature_extractor", "feature_projection", "encoder", "masked_spec_embed", "adapter"))
 _PLAIN_DTYPES = frozenset(("float64", "float32", "float16", "bfloat16"))
 _NOT_WEIGHTS = ("num_batches_tracked", "position_ids")
@@ -52,8 +59,7 @@ class EncoderPart:
 
 def encoder_part(names: Collection[str], family: str, where: Path) -> EncoderPart:
     """Find the encoder among weights by their names. Raises EncoderError where there are several encoders."""
-    always = _ALWAYS.get(family, _ALWAYS_IN_WAVEFORM)
-    prefixes = sorted(name[: -len(always)] for name in names if name == always or name.endswith(f".{always}"))
+    prefixes = next(filter(None, (_prefixes(names, one) for one in _ALWAYS.get(family, _ALWAYS_IN_WAVEFORM))), [])
     if len(prefixes) > 1:
         raise EncoderError(
             f"{where} holds {count(len(prefixes), 'encoder')}, under {', '.join(repr(prefix) for prefix in prefixes)}: "
@@ -65,6 +71,10 @@ def encoder_part(names: Collection[str], family: str, where: Path) -> EncoderPar
         name for name in names if not name.startswith(prefix) or (not prefix and name.partition(".")[0] not in parts)
     )
     return EncoderPart(prefix, tuple(sorted(beside)))
+
+
+def _prefixes(names: Collection[str], always: str) -> list[str]:
+    return sorted(name[: -len(always)] for name in names if name == always or name.endswith(f".{always}"))
 
 
 def shown(names: Sequence[str]) -> str:

@@ -1,7 +1,8 @@
 """The palette and the common look of every figure, light and dark.
 
-The four encoders keep one colour each everywhere (Okabe and Ito's colour-blind-safe set, "Color Universal Design",
-2008; its orange is darkened so that lines read on white). Signs never rely on colour alone.
+The five encoders keep one colour each everywhere (Okabe and Ito's colour-blind-safe set, "Color Universal Design",
+2008; its orange is darkened so that lines read on white, and its vermilion so that it stays apart from that orange).
+Signs never rely on colour alone.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from explorer.text import quantity, shortened
 LONGEST_TICK, LONGEST_SERIES = 40, 72  # characters of a tick; of a series, a title of an axis, a note
 SHARE_TICKS = ",.1~%"  # d3's words for explorer.text.percent; plotly draws the minus sign
 FONT = "Inter, 'Source Sans Pro', 'DejaVu Sans', system-ui, sans-serif"
-_ENCODERS = {"ast": "#D08700", "wavlm": "#0072B2", "hubert": "#009E73", "mert": "#CC79A7"}
+_ENCODERS = {"ast": "#D08700", "wavlm": "#0072B2", "hubert": "#009E73", "mert": "#CC79A7", "whisper": "#C23B00"}
 _OTHERS = ("#7A5CC7", "#A65A2E", "#4FA3C7", "#8A8F2A", "#B8475F", "#5F7F8C")
 
 
@@ -57,7 +58,7 @@ def palette(dark: bool) -> Palette:
 def encoder_color(name: str) -> str:
     """The hex colour of an encoder by its short name ('hubert', 'hubert-1a2b3c4d', 'HuBERT (small)': the same one).
 
-    Names that are not among the four known ones get a further colour, always the same for the same name.
+    Names that are not among the five known ones get a further colour, always the same for the same name.
     """
     key = name.strip().lower()
     for known, color in _ENCODERS.items():

@@ -24,7 +24,7 @@ from precompute.pretraining.objectives import BATCH, MaskedPatches, MaskedPredic
 from precompute.pretraining.sound import CLIP_S, Voices, voices
 from precompute.pretraining.training import Schedule, train
 
-NAMES = tuple(ENCODERS)
+NAMES = ("ast", "wavlm", "hubert", "mert")
 RECORD = "training.json"
 LICENCE = "this repository's (LICENSE): weights made by its code from generated sound"
 NOTE = "Small, trained by this project on generated voices: not the published {name}, and nothing here is about that."
