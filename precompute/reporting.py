@@ -43,12 +43,13 @@ class Stage:
     work_done: float = 0.0
     known: set[Hashable] = field(default_factory=set)  # the names that were counted in this sitting
     _last: float = field(default_factory=time.monotonic)
+    _first: tuple[float, float] | None = None  # when something was done for the first time, and how much then
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def expect(self, work: float) -> None:
         """Estimate by `work` from now on, of which `advance` says how much is done, and not by the unit shown."""
         with self._lock:
-            self.work, self.work_done = work, 0.0
+            self.work, self.work_done, self._first = work, 0.0, None
 
     def advance(self, amount: float = 1.0, *, work: float = 0.0) -> None:
         """`amount` of the stage's unit is done, and `work` of what was expected: for the estimate alone."""
@@ -56,17 +57,29 @@ class Stage:
             self.done += amount
             self.work_done += work
             now = time.monotonic()
+            self._first = self._first or (now, self._progress()[0])
             is_due = now - self._last >= EVERY_S
             if is_due:
                 self._last = now
         if is_due:
-            spent, done, total = now - self.started, self.done, self.total
-            if self.work:
-                done, total = self.work_done, self.work
-            left = spent / done * max(0.0, total - done) if done else 0.0
-            log.info(
-                "%s: %s of %s %s, %s left", self.name, _short(self.done), _short(self.total), self.unit, clock(left)
-            )
+            left = self.left_s(now)
+            estimate = "" if left is None else f", {clock(left)} left"
+            log.info("%s: %s of %s %s%s", self.name, _short(self.done), _short(self.total), self.unit, estimate)
+
+    def left_s(self, now: float) -> float | None:
+        """The seconds that are left at the pace since something was first done (before, what is loaded takes its time);
+        None until EVERY_S of it were measured."""
+        if self._first is None:
+            return None
+        done_now, total = self._progress()
+        since, done = now - self._first[0], done_now - self._first[1]
+        if since < EVERY_S or done <= 0:
+            return None
+        return since / done * max(0.0, total - done_now)
+
+    def _progress(self) -> tuple[float, float]:
+        """(done, of how much), in what the estimate is made by."""
+        return (self.work_done, self.work) if self.work else (self.done, self.total)
 
     def made(self, n: int = 1, *, amount: float = 0.0, name: Hashable = None) -> None:
         """Count `n` things as made and kept now, and with `amount` as progress; `name`: what they are called."""
@@ -114,17 +127,18 @@ class Reporter:
                 log.info("%s: %s done, %s in %s", name, whole(stage.n_done), found, clock(seconds))
 
     def where_the_time_went(self) -> str:
-        """A table of the stages, longest first."""
+        """A table of the stages, longest first. Stages run side by side, so that shares are of their sum."""
         total = time.monotonic() - self.started
+        summed = sum(item.seconds for item in self.times)
         by_name: dict[str, list[float]] = {}
         for item in self.times:
             entry = by_name.setdefault(item.stage, [0.0, 0, 0])
             entry[0] += item.seconds
             entry[1] += item.n_done
             entry[2] += item.n_reused
-        lines = [f"Where the time went ({clock(total)} in all):"]
+        lines = [f"Where the time went ({clock(total)} in all; shares of the stages' sum, {clock(summed)}):"]
         for name, (seconds, n_done, n_reused) in sorted(by_name.items(), key=lambda item: -item[1][0]):
-            share = seconds / total if total else 0.0
+            share = seconds / summed if summed else 0.0
             if not (n_done or n_reused or seconds > 1):
                 continue
             lines.append(

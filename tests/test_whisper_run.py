@@ -96,9 +96,12 @@ def test_what_is_left_is_said_by_the_work_and_not_by_the_unit_shown(
     stage = Stage("encode", 100.0, "s of audio", started=0.0)
     stage.expect(60.0)
     stage._last = -100.0
-    monkeypatch.setattr("precompute.reporting.time.monotonic", lambda: 30.0)
-    stage.advance(5.0, work=30.0)
-    assert "encode: 5 of 100 s of audio, 30 s left" in caplog.text
+    clock = iter((20.0, 30.0))
+    monkeypatch.setattr("precompute.reporting.time.monotonic", lambda: next(clock))
+    stage.advance(2.0, work=10.0)
+    assert "encode: 2 of 100 s of audio" in caplog.text and "left" not in caplog.text  # nothing was measured yet
+    stage.advance(3.0, work=20.0)
+    assert "encode: 5 of 100 s of audio, 15 s left" in caplog.text
 
 
 def test_preset_paper_says_what_it_does_not_do_with_whisper(
