@@ -22,7 +22,7 @@ from precompute.job import Job
 from precompute.reporting import Reporter
 
 CORPUS_STAGE, NAMES_STAGE = "corpus", "names"
-VERSION = 4
+VERSION = 5
 
 
 def find_corpus(config: RunConfig, artefacts: Artefacts, reporter: Reporter) -> tuple[Corpus, Bundle]:

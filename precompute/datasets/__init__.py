@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from explorer.errors import ConfigError, DatasetError
+from explorer.same_as_label import same_as_label
 from precompute.datasets import esc50, folder, synthetic, vocalset
 from precompute.datasets.base import REJECTED, Clip, Corpus, Entry, Listing, Skipped, SourceFile, corpus_name
 from precompute.datasets.names import clean, look, look_alikes, one_spelling, quoted, resemblance, some, spelt
@@ -151,6 +152,7 @@ def join_look_alikes(listing: Listing) -> Listing:
         notes += _resembling("labels", [*one_spelling(labels).values(), *(set(labels) - one_spelling(labels).keys())])
         notes += _like_empty("labels", labels)
         notes += _same_columns(entries, listing.label_name, listing.group_name)
+        notes += _other_names(entries, listing.label_name)
     return dataclasses.replace(listing, entries=entries, notes=(*listing.notes, *notes))
 
 
@@ -175,6 +177,14 @@ def _same_columns(entries: Sequence[Entry], label_name: str, group_name: str) ->
         f"{label_name} and {group_name} divide the files alike, so no label of a held-out group is ever trained: "
         "name another column with --group or --label"
     ]
+
+
+def _other_names(entries: Sequence[Entry], label_name: str) -> list[str]:
+    """A note on attributes that are the label under another name."""
+    names = sorted({name for entry in entries for name in entry.attributes})
+    columns = {name: [entry.attributes.get(name) for entry in entries] for name in names}
+    found = same_as_label(columns, [entry.labels.get(label_name) for entry in entries])
+    return [f"{label_name} under another name, not used as an attribute: {some(found)}"] if found else []
 
 
 def _in_its_case(name: str | None, names: Sequence[str]) -> str | None:

@@ -1,0 +1,39 @@
+"""Columns that are the label under another name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from explorer.same_as_label import same_as_label
+from precompute.datasets import read_corpus
+from tests.test_datasets import sound
+
+LABEL = ["dog", "rain", "dog", "cow", None]
+
+
+def test_a_column_that_stands_for_the_label_and_for_nothing_else_is_found() -> None:
+    columns: dict[str, list[object]] = {
+        "target": ["0", "10", "0", "3", None],
+        "number": [0.0, 10.0, 0.0, 3.0, float("nan")],
+        "finer": ["a", "b", "c", "d", None],  # determines the label, is not determined by it
+        "coarser": ["animal", "weather", "animal", "animal", None],
+        "sometimes": ["0", "10", None, "3", None],
+        "always": ["0", "10", "0", "3", "9"],
+        "one": ["x"] * 5,
+    }
+    assert same_as_label(columns, LABEL) == ["target", "number", "always"]
+    assert same_as_label({"one": ["x", "x"]}, ["a", "a"]) == []
+    assert same_as_label({}, LABEL) == []
+    assert same_as_label({"target": np.array([1, 2, 1])}, np.array(["a", "b", "a"], object)) == ["target"]
+
+
+def test_a_corpus_names_such_a_column(tmp_path: Path) -> None:
+    rows = ["file,label,group,target,room"]
+    for i in range(12):
+        sound(tmp_path / f"s{i}.wav", seed=i)
+        rows.append(f"s{i}.wav,{'ab'[i % 2]},g{i % 4},{i % 2},{'xyz'[i % 3]}")
+    (tmp_path / "metadata.csv").write_text("\n".join(rows))
+    corpus = read_corpus("folder", tmp_path)
+    assert any("label under another name, not used as an attribute: target" in note for note in corpus.note.split("; "))
