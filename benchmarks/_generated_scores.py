@@ -113,11 +113,11 @@ def _by_layer(scale: Scale, rng: np.random.Generator) -> Tables:
 
 
 def probe_tables(scale: Scale, representation_id: str, n_dims: int, rng: np.random.Generator) -> Tables:
-    """A representation's probes under three protocols; weights (of `n_dims` dimensions, if any) of held-out ones."""
+    """A representation's probes under four protocols; weights (of `n_dims` dimensions, if any) of held-out ones."""
     n_held_out, names = scale.n_clips // 5, [f"group{i:02d}" for i in range(scale.n_groups)]
     n_train = round(0.8 * scale.n_groups)
-    for protocol in ("held-out", "group-folds", "random-folds"):
-        groups = names[n_train:] if protocol == "held-out" else names[:n_train]
+    for protocol in ("all-groups", "held-out", "group-folds", "random-folds"):
+        groups = {"all-groups": names, "held-out": names[n_train:]}.get(protocol, names[:n_train])
         probe_id = hashlib.sha256(f"{representation_id} {protocol}".encode()).hexdigest()[:16]
         accuracy = 0.3 + 0.4 * rng.random()
         probe = {"probe_id": probe_id, "representation_id": representation_id, "label_name": LABEL_NAME,
@@ -133,7 +133,7 @@ def probe_tables(scale: Scale, representation_id: str, n_dims: int, rng: np.rand
         said = {"clip_index": rng.choice(scale.n_clips, n_held_out, replace=False),
                 "predicted_class": rng.choice(LABELS, n_held_out)}  # fmt: skip
         yield "probe_predictions", pd.DataFrame({"probe_id": probe_id, **said})
-        rows = {"group_id": groups, "accuracy": rng.random(len(groups)), "n": n_held_out // 4}
+        rows = {"group_id": groups, "accuracy": rng.random(len(groups)), "n": n_held_out // 4, "chance": 0.1}
         yield "probe_groups", pd.DataFrame({"probe_id": probe_id, **rows})
         if protocol == "held-out" and n_dims:
             weights = {"intercept": rng.normal(size=n), "weights": list(rng.normal(size=(n, n_dims)).astype("f4"))}

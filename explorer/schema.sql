@@ -1,4 +1,4 @@
--- Sonoscope store, schema version 5. One database file = one immutable generation.
+-- Sonoscope store, schema version 6. One database file = one immutable generation.
 -- Words: see docs/glossary.md. NULL always means "undefined or not computed", and a `reason` column says why.
 
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL);
@@ -57,16 +57,17 @@ CREATE TABLE representations (              -- what probes and Lasso predict fro
 
 CREATE TABLE probes (
     probe_id TEXT PRIMARY KEY, representation_id TEXT, label_name TEXT,
-    protocol TEXT,                          -- 'held-out', 'group-folds', 'random-folds', 'paper'
-    seed INTEGER, accuracy DOUBLE, balanced_accuracy DOUBLE, macro_f1 DOUBLE,
-    chance DOUBLE,                          -- accuracy of always saying the training part's commonest class
+    protocol TEXT,                          -- 'held-out', 'all-groups', 'group-folds', 'random-folds', 'paper'
+    seed INTEGER, accuracy DOUBLE,
+    balanced_accuracy DOUBLE, macro_f1 DOUBLE,   -- means over the classes that were scored
+    chance DOUBLE,                          -- accuracy of one constant guess: of the scored classes the one commonest in what was fitted on
     n_clips INTEGER, n_groups INTEGER, n_classes INTEGER, c DOUBLE,
-    ci_low DOUBLE, ci_high DOUBLE,          -- 95 % t interval on per-group accuracies; NULL under 8 groups
-    is_sae_blind BOOLEAN,                   -- false: the SAE was fitted on these groups; NULL for dense and attributes
+    ci_low DOUBLE, ci_high DOUBLE,          -- 95 % interval of accuracy over groups, inside 0..1; NULL under 8 groups
+    is_sae_blind BOOLEAN,                   -- false: the SAE was fitted on sound (never labels) of these groups; NULL for dense and attributes
     reason TEXT);
 CREATE TABLE probe_classes (probe_id TEXT, class TEXT, recall DOUBLE, precision_ DOUBLE, f1 DOUBLE, n INTEGER, reason TEXT);
 CREATE TABLE probe_confusion (probe_id TEXT, true_class TEXT, predicted_class TEXT, n INTEGER);
-CREATE TABLE probe_groups (probe_id TEXT, group_id TEXT, accuracy DOUBLE, n INTEGER);
+CREATE TABLE probe_groups (probe_id TEXT, group_id TEXT, accuracy DOUBLE, n INTEGER, chance DOUBLE);   -- chance: of the same constant guess
 CREATE TABLE probe_predictions (probe_id TEXT, clip_index INTEGER, predicted_class TEXT);   -- of scored clips; folds: out of fold
 CREATE TABLE probe_weights (probe_id TEXT, class TEXT, intercept DOUBLE, weights FLOAT[]);   -- 'held-out' and 'paper'; on (x - center) / scale
 CREATE TABLE probe_scalers (probe_id TEXT PRIMARY KEY, center FLOAT[], scale FLOAT[]);
@@ -87,6 +88,8 @@ CREATE TABLE saes (
     completeness DOUBLE, completeness_fixed DOUBLE, completeness_d INTEGER,
     effective_codes DOUBLE, effective_codes_fixed DOUBLE, disentanglement DOUBLE,
     weights_file TEXT, codes_by_feature_file TEXT, codes_by_clip_file TEXT, traces_file TEXT);
+CREATE TABLE sae_group_errors (              -- of scored clips: squared error of the SAE and of PCA with k components,
+    sae_id TEXT, group_id TEXT, n_clips INTEGER, sse DOUBLE, sse_pca_k DOUBLE, sst DOUBLE);   -- squared deviation from the training mean
 CREATE TABLE sae_curves (sae_id TEXT, epoch INTEGER, loss DOUBLE, dead_fraction DOUBLE);   -- active on no training clip of that epoch
 
 CREATE TABLE features (

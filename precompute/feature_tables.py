@@ -14,7 +14,7 @@ from precompute.atlas import feature_map
 from precompute.feature_labels import LabelSettings, label_features
 from precompute.job import Job, is_categorical
 from precompute.matching import coactivation_lift, decoder_neighbours
-from precompute.metrics import eta_squared, fvu, mse, pca_fvu
+from precompute.metrics import Components, eta_squared, fvu, mse, pca_fvu
 from precompute.top_clips import CodeMatrix, histograms, list_clips
 
 DENSE_DENSITY = 0.5
@@ -54,18 +54,19 @@ class AnalysedSAE:
 def sae_tables(
     job: Job, sae: SAE, analysed: AnalysedSAE, head: Mapping[str, Any], *, makes_map: bool
 ) -> dict[str, pd.DataFrame]:
-    """The rows of `saes`, `pca_baselines`, `features` and of everything that hangs on a feature."""
+    """The rows of `saes`, `pca_baselines`, `sae_group_errors`, `features` and of everything that hangs on a feature."""
     sae_id = str(head["sae_id"])
     codes_cf = analysed.codes_cf
     matrix = CodeMatrix(codes_cf, analysed.kth_values_c)
     arrays = job.arrays
-    numbers, baselines = _reconstruction(job, sae, analysed)
+    numbers, baselines, by_group = _reconstruction(job, sae, analysed)
     listed = list_clips(
         matrix, analysed.pre_cf, arrays.groups_c, arrays.files_c, n_top=job.config.n_top_clips, seed=int(head["seed"])
     )
     tables = {
         "saes": pd.DataFrame([{**head, **numbers}]),
         "pca_baselines": baselines.assign(encoder_id=head["encoder_id"], layer=head["layer"]),
+        "sae_group_errors": by_group,
         "features": _features(job, analysed, makes_map=makes_map, seed=int(head["seed"])),
         "feature_histograms": histograms(codes_cf),
         "feature_attribute_shares": _attribute_shares(job, codes_cf),
@@ -78,7 +79,7 @@ def sae_tables(
     }
 
 
-def _reconstruction(job: Job, sae: SAE, analysed: AnalysedSAE) -> tuple[dict[str, Any], pd.DataFrame]:
+def _reconstruction(job: Job, sae: SAE, analysed: AnalysedSAE) -> tuple[dict[str, Any], pd.DataFrame, pd.DataFrame]:
     fit_c, score_c = job.fit_c, job.score_c
     states, codes = analysed.states_cd, analysed.codes_cf
     recon = codes @ sae.w_dec_fd + sae.b_dec_d
@@ -86,7 +87,8 @@ def _reconstruction(job: Job, sae: SAE, analysed: AnalysedSAE) -> tuple[dict[str
     density_f = (codes > 0).mean(axis=0)
     n_live = int(is_live(codes, fit_c).sum())
     wanted = [sae.k, max(1, min(sae.d_model, n_live))]
-    baselines = pca_fvu(states[fit_c], states[score_c], wanted) if fit_c.sum() > 1 else []
+    pca = Components.of(states[fit_c]) if fit_c.sum() > 1 else None
+    baselines = pca_fvu(pca, states[score_c], wanted) if pca else []
     total = float(codes.sum())
     numbers: dict[str, Any] = {
         "mse_train": mse(states[fit_c], recon[fit_c]),
@@ -103,7 +105,22 @@ def _reconstruction(job: Job, sae: SAE, analysed: AnalysedSAE) -> tuple[dict[str
         (k_n, _, k_fvu), (live_n, _, live_fvu) = baselines
         numbers |= {"pca_k_n": k_n, "pca_k_fvu_heldout": k_fvu, "pca_live_n": live_n, "pca_live_fvu_heldout": live_fvu}
     frame = pd.DataFrame(baselines, columns=["n_components", "fvu_train", "fvu_heldout"])
-    return numbers, frame.drop_duplicates("n_components")
+    by_group = pd.DataFrame()
+    if pca and score_c.any():
+        by_group = group_errors(pca, sae.k, states[score_c], recon[score_c], job.arrays.groups_c[score_c])
+    return numbers, frame.drop_duplicates("n_components"), by_group
+
+
+def group_errors(
+    pca: Components, k: int, states_cd: np.ndarray, recon_cd: np.ndarray, groups_c: np.ndarray
+) -> pd.DataFrame:
+    """By group of scored clips: n_clips, and the sums of squares of which FVU is a ratio, `sse` and `sse_pca_k` over
+    `sst`."""
+    sse_pca_c, sst_c = pca.errors(states_cd, k)
+    sse_c = np.sum((np.asarray(states_cd, np.float64) - recon_cd) ** 2, axis=1)
+    rows = pd.DataFrame({"group_id": groups_c.astype(str), "sse": sse_c, "sse_pca_k": sse_pca_c, "sst": sst_c})
+    by_group = rows.groupby("group_id")
+    return by_group.sum().assign(n_clips=by_group.size()).reset_index()
 
 
 def _features(job: Job, analysed: AnalysedSAE, *, makes_map: bool, seed: int) -> pd.DataFrame:

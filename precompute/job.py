@@ -16,7 +16,8 @@ from precompute.reporting import Reporter, Stage
 from precompute.shards import ClipSource, Shard, make_shards
 
 MAX_CATEGORIES = 60
-HELD_OUT, GROUP_FOLDS, RANDOM_FOLDS, PAPER = "held-out", "group-folds", "random-folds", "paper"
+HELD_OUT, ALL_GROUPS, GROUP_FOLDS = "held-out", "all-groups", "group-folds"
+RANDOM_FOLDS, PAPER = "random-folds", "paper"
 
 
 @dataclass(frozen=True, eq=False)

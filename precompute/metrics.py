@@ -7,6 +7,7 @@ carries a weight), g factor. Undefined is NaN, never 0 or 1. Sums run in float64
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,28 +35,57 @@ def fvu(x_cd: Array, recon_cd: Array, train_mean_d: Array) -> float:
     return error / total if total > 0 else float("nan")
 
 
-def pca_fvu(train_cd: Array, heldout_cd: Array, n_components: Sequence[int]) -> list[tuple[int, float, float]]:
-    """FVU of PCA fitted on the training clips, for several numbers of components from one decomposition.
+@dataclass(frozen=True, eq=False)
+class Components:
+    """Principal components of training clips: their mean, (rank, d) basis, and the centred clips."""
 
-    Returns (components used, FVU on train, FVU held out) for each request in its order. The number used is at most the
-    rank of the centred training clips. SST is about the training mean in both parts; NaN where it is 0.
-    """
-    train = np.asarray(train_cd, np.float64)
-    heldout = np.asarray(heldout_cd, np.float64).reshape(-1, train.shape[1])
-    mean_d = train.mean(axis=0) if len(train) else np.zeros(train.shape[1])
-    centred = train - mean_d
-    singular, basis = np.zeros(0), np.zeros((0, train.shape[1]))
-    if len(train):
-        _, singular, basis = np.linalg.svd(centred, full_matrices=False)
-    tolerance = singular.max(initial=0.0) * max(centred.shape, default=0) * np.finfo(np.float64).eps
-    rank = int(np.sum(singular > tolerance))
-    curves = []
-    for part in (centred, heldout - mean_d):
+    mean_d: Floats
+    basis_rd: Floats
+    centred_cd: Floats
+
+    @classmethod
+    def of(cls, train_cd: Array) -> Components:
+        """Fit on all of these clips."""
+        train = np.asarray(train_cd, np.float64)
+        mean_d = train.mean(axis=0) if len(train) else np.zeros(train.shape[1])
+        centred = train - mean_d
+        singular, basis = np.zeros(0), np.zeros((0, train.shape[1]))
+        if len(train):
+            _, singular, basis = np.linalg.svd(centred, full_matrices=False)
+        tolerance = singular.max(initial=0.0) * max(centred.shape, default=0) * np.finfo(np.float64).eps
+        return cls(mean_d, basis[: int(np.sum(singular > tolerance))], centred)
+
+    def used(self, n: int) -> int:
+        """How many components a request for n gets: at most the rank."""
+        return min(max(int(n), 0), len(self.basis_rd))
+
+    def fvu(self, clips_cd: Array | None = None) -> Floats:
+        """(rank + 1,) FVU by number of components on these clips (None: those of the fit); NaN where SST is 0."""
+        part = self._about_mean(clips_cd)
         total = float(np.sum(part**2))
-        captured = np.concatenate([[0.0], np.cumsum(np.sum((part @ basis[:rank].T) ** 2, axis=0))])
-        curves.append(np.maximum(1.0 - captured / total, 0.0) if total > 0 else np.full(rank + 1, np.nan))
-    used = [min(max(int(n), 0), rank) for n in n_components]
-    return [(n, float(curves[0][n]), float(curves[1][n])) for n in used]
+        captured = np.concatenate([[0.0], np.cumsum(np.sum((part @ self.basis_rd.T) ** 2, axis=0))])
+        return np.maximum(1.0 - captured / total, 0.0) if total > 0 else np.full(len(captured), np.nan)
+
+    def errors(self, clips_cd: Array, n: int) -> tuple[Floats, Floats]:
+        """(squared error with n components, squared deviation from the training mean) of each clip."""
+        part = self._about_mean(clips_cd)
+        total_c = np.sum(part**2, axis=1)
+        return np.maximum(total_c - np.sum((part @ self.basis_rd[: self.used(n)].T) ** 2, axis=1), 0.0), total_c
+
+    def _about_mean(self, clips_cd: Array | None) -> Floats:
+        if clips_cd is None:
+            return self.centred_cd
+        return np.asarray(clips_cd, np.float64).reshape(-1, len(self.mean_d)) - self.mean_d
+
+
+def pca_fvu(pca: Components, heldout_cd: Array, n_components: Sequence[int]) -> list[tuple[int, float, float]]:
+    """FVU of PCA for several numbers of components.
+
+    Returns (components used, FVU on the clips of the fit, FVU held out) for each request in its order. SST is about the
+    training mean in both parts; NaN where it is 0.
+    """
+    train, heldout = pca.fvu(), pca.fvu(heldout_cd)
+    return [(n, float(train[n]), float(heldout[n])) for n in map(pca.used, n_components)]
 
 
 def r2_score(measured: Array, predicted: Array, train_mean: float) -> float:

@@ -11,14 +11,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from explorer.same_as_label import same_as_label
 from precompute.artefacts import Bundle, key_of
 from precompute.encode_stage import EncoderAtWork, States
-from precompute.job import GROUP_FOLDS, HELD_OUT, PAPER, RANDOM_FOLDS, Job, is_categorical
+from precompute.job import ALL_GROUPS, GROUP_FOLDS, HELD_OUT, PAPER, RANDOM_FOLDS, Job, is_categorical
 from precompute.probe_result import ProbeResult, is_known
 from precompute.probes import attribute_baseline, run_paper_probe, run_probe
 
 PROBE_STAGE, BASELINE_STAGE = "probes", "attribute_baselines"
-VERSION = 3
+VERSION = 4
 
 
 def dense_id(encoder_id: str, layer: int) -> str:
@@ -43,9 +44,14 @@ def probe_representation(job: Job, x_cd: np.ndarray, *, seed: int) -> list[tuple
             seed=seed,
         )
         results.append((label_name, held_out))
-        # One C for all protocols, so that they differ in the clips alone; without a held-out part, chosen in each fold.
+        # One C for all protocols, so that they differ in the clips alone (under 'all-groups' the training groups' own
+        # labels had a part in that one number); without a held-out part, chosen in each fold.
         c_grid = config.probe_c_grid if held_out.c is None else (held_out.c,)
-        for protocol, folds_c in ((GROUP_FOLDS, arrays.fold_group_c), (RANDOM_FOLDS, arrays.fold_random_c)):
+        for protocol, folds_c in (
+            (ALL_GROUPS, arrays.fold_all_c),
+            (GROUP_FOLDS, arrays.fold_group_c),
+            (RANDOM_FOLDS, arrays.fold_random_c),
+        ):
             result = run_probe(
                 x_cd,
                 labels_c,
@@ -124,7 +130,7 @@ def add_probe_tables(
         )
         classes.extend((probe_id, s.name, s.recall, s.precision, s.f1, s.n, s.reason) for s in result.classes)
         confusion.extend((probe_id, *row) for row in result.confusion)
-        groups.extend((probe_id, *row) for row in result.groups)
+        groups.extend((probe_id, g.name, g.accuracy, g.n, g.chance) for g in result.groups)
         if result.predictions is not None:
             said = enumerate(result.predictions)
             predictions.extend((probe_id, index, str(name)) for index, name in said if name is not None)
@@ -141,7 +147,7 @@ def add_probe_tables(
     for name, rows, columns in (
         ("probe_classes", classes, ["probe_id", "class", "recall", "precision_", "f1", "n", "reason"]),
         ("probe_confusion", confusion, ["probe_id", "true_class", "predicted_class", "n"]),
-        ("probe_groups", groups, ["probe_id", "group_id", "accuracy", "n"]),
+        ("probe_groups", groups, ["probe_id", "group_id", "accuracy", "n", "chance"]),
         ("probe_predictions", predictions, ["probe_id", "clip_index", "predicted_class"]),
         ("probe_weights", weights, ["probe_id", "class", "intercept", "weights"]),
         ("probe_scalers", scalers, ["probe_id", "center", "scale"]),
@@ -206,23 +212,23 @@ def probe_attributes(job: Job) -> None:
 def _add_baseline(job: Job, name: str, values: np.ndarray, bundle: Bundle) -> None:
     arrays, config = job.arrays, job.config
     representation_id = f"attribute.{name}"
-    results = [
-        (
-            label_name,
-            attribute_baseline(
+    results = []
+    for label_name, labels_c in arrays.labels.items():
+        if same_as_label({name: values}, labels_c):
+            continue  # the label under another name
+        for protocol, folds_c in ((HELD_OUT, arrays.fold_group_c), (ALL_GROUPS, arrays.fold_all_c)):
+            result = attribute_baseline(
                 [values],
                 labels_c,
                 arrays.groups_c,
-                protocol=HELD_OUT,
+                protocol=protocol,
                 train_mask_c=arrays.train_c,
                 heldout_mask_c=arrays.heldout_c,
-                folds_c=arrays.fold_group_c,
+                folds_c=folds_c,
                 c_grid=config.probe_c_grid,
                 seed=config.seeds[0],
-            ),
-        )
-        for label_name, labels_c in arrays.labels.items()
-    ]
+            )
+            results.append((label_name, result))
     bundle.add_facts({"subject": representation_id})
     add_probe_tables(bundle, representation_id, results, is_codes=False)
     row = [(representation_id, "attribute", len({value for value in values if value is not None}))]

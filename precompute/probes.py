@@ -1,6 +1,6 @@
 """Linear probes: what a label classifier can read from frozen representations, and how surely.
 
-One solver (`fit_probe`), one scorer, four protocols. Everything that is fitted - the scaler, C, the weights - sees the
+One solver (`fit_probe`), one scorer, five protocols. Everything that is fitted - the scaler, C, the weights - sees the
 fitting clips only. A clip whose label is None is left out. Scores are None, with a reason in words, where they are not
 defined. The published recipe (a linear layer trained with Adam) is in `run_paper_probe`.
 """
@@ -21,6 +21,7 @@ from precompute.probe_result import ClassScore, LinearProbe, Mask, ProbeResult, 
 __all__ = ["ClassScore", "LinearProbe", "ProbeResult", "attribute_baseline", "fit_probe", "fit_probes", "one_hot"]
 __all__ += ["run_paper_probe", "run_probe", "standardiser"]
 
+PROTOCOLS = ("held-out", "all-groups", "group-folds", "random-folds")
 _ROTATE_UP_TO = 1024  # rows or columns: above this the decomposition costs more than it saves
 _FLAT = 1e-13  # a principal axis whose square is below this share of the longest one's is rounding
 
@@ -128,9 +129,10 @@ def run_probe(
     """Score a probe under one protocol.
 
     'held-out': fitted on the training clips, scored on the held-out ones; with several `c_grid` values C is the one
-    with the best out-of-fold accuracy over `folds_c` inside train (the smaller at a tie). 'group-folds' and
-    'random-folds': out-of-fold predictions over `folds_c` (-1: in no fold) inside train, C chosen inside each fold's
-    fitting part. A class with no fitting clip cannot be predicted: its clips are not scored and `reason` says how many.
+    with the best out-of-fold accuracy over `folds_c` inside train (the smaller at a tie). 'all-groups': out-of-fold
+    predictions over `folds_c` (-1: in no fold), of all clips. 'group-folds' and 'random-folds': the same inside train.
+    C is chosen inside each fold's fitting part, where there are several. A class with no fitting clip cannot be
+    predicted: its clips are not scored and `reason` says how many.
     Scores are None with a reason where there is nothing to score: no label, one class, one group, or (where the split
     is by group) a group on both sides. Never raises for such data; ValueError for an unknown protocol.
     """
@@ -138,22 +140,22 @@ def run_probe(
     known = is_known(labels)
     groups = np.asarray(groups_c, dtype=object).astype(str)
     train, heldout = np.asarray(train_mask_c, bool) & known, np.asarray(heldout_mask_c, bool) & known
-    folds = np.where(train, np.asarray(folds_c), -1)
+    folds = np.where(known if protocol == "all-groups" else train, np.asarray(folds_c), -1)
     empty = ProbeResult(protocol, seed)
     if protocol == "held-out":
         parts = [(train, heldout)]
-    elif protocol in ("group-folds", "random-folds"):
+    elif protocol in ("all-groups", "group-folds", "random-folds"):
         inside = folds >= 0
         parts = [(inside & (folds != fold), folds == fold) for fold in np.unique(folds[inside])]
     else:
-        raise ValueError(f"Unknown protocol {protocol!r}: use 'held-out', 'group-folds' or 'random-folds'.")
+        raise ValueError(f"Unknown protocol {protocol!r}: use {', '.join(map(repr, PROTOCOLS))}.")
     reason = _why_not(labels, groups, parts, by_group=protocol != "random-folds")
     if reason:
         return replace(empty, reason=reason)
-    predictions, chance = np.full(len(labels), None, dtype=object), np.full(len(labels), None, dtype=object)
+    predictions, fitted = np.full(len(labels), None, dtype=object), np.zeros(len(labels), dtype=bool)
     chosen, probe, unseen = set(), None, np.zeros(len(labels), dtype=bool)
     for fit, score in parts:
-        classes, counts = np.unique(labels[fit].astype(str), return_counts=True)
+        classes = np.unique(labels[fit].astype(str))
         unseen |= score & ~np.isin(np.where(known, labels, "").astype(str), classes)
         if len(classes) < 2:
             continue
@@ -162,8 +164,8 @@ def run_probe(
         chosen.add(c)
         score = score & ~unseen
         predictions[score] = probe.predict(x_cd[score])
-        chance[score] = classes[np.argmax(counts)]
-    result = score_predictions(empty, labels, predictions, chance, groups, unseen)
+        fitted |= fit
+    result = score_predictions(empty, labels, predictions, labels[fitted], groups, unseen)
     c_used = float(next(iter(chosen))) if len(chosen) == 1 else None
     return replace(result, c=c_used, probe=probe if protocol == "held-out" else None)
 
@@ -233,7 +235,7 @@ def attribute_baseline(
 ) -> ProbeResult:
     """`run_probe` on nothing but attributes, one-hot: what gives the label away without listening."""
     return run_probe(
-        one_hot(attributes, train_mask_c),
+        one_hot(attributes, np.asarray(folds_c) >= 0 if protocol == "all-groups" else train_mask_c),
         labels_c,
         groups_c,
         protocol=protocol,
@@ -282,11 +284,10 @@ def run_paper_probe(
     weights, intercept = _train_linear_layer(*fit, *check, n_classes=len(classes), seed=seed)
     d = weights.shape[1]
     probe = LinearProbe(tuple(classes), np.zeros(d), np.ones(d), weights, intercept)
-    predictions, chance = np.full(len(test), None, dtype=object), np.full(len(test), None, dtype=object)
+    predictions = np.full(len(test), None, dtype=object)
     predictions[known[2]] = probe.predict(np.asarray(x_test)[known[2]])
-    chance[known[2]] = classes[int(np.argmax(np.bincount(fit[1])))]
     groups = np.full(len(test), "", dtype=object) if groups_test is None else np.asarray(groups_test, dtype=object)
-    scored = score_predictions(result, test, predictions, chance, groups.astype(str), unseen)
+    scored = score_predictions(result, test, predictions, train[known[0]], groups.astype(str), unseen)
     if groups_test is None:
         scored = replace(scored, groups=(), n_groups=0, ci_low=None, ci_high=None)
     return replace(scored, probe=probe)

@@ -60,6 +60,7 @@ UNIQUE = {
     "layer_choices": ["encoder_id", "layer", "run_id"],
     "pca_baselines": ["encoder_id", "layer", "n_components"],
     "sae_curves": ["sae_id", "epoch"],
+    "sae_group_errors": ["sae_id", "group_id"],
 }
 NOT_TABLES = {"feature_stability"}
 CONTENT = ("codes-", "traces-")  # parquet files that are published as they are

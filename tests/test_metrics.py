@@ -9,6 +9,7 @@ from sklearn.decomposition import PCA
 
 from explorer.intervals import t_interval
 from precompute.metrics import (
+    Components,
     completeness,
     disentanglement,
     eta_squared,
@@ -46,7 +47,7 @@ def test_fvu_is_0_for_perfect_1_for_the_mean_and_nan_without_variance(rng):
 @pytest.mark.parametrize(("n", "d"), [(60, 12), (9, 30)])
 def test_pca_fvu_equals_scikit_learns_reconstruction(rng, n, d):
     train, heldout = rng.normal(size=(n, d)) * np.arange(1, d + 1), rng.normal(size=(20, d))
-    for k, (used, on_train, held) in zip((1, 4, 8), pca_fvu(train, heldout, (1, 4, 8)), strict=True):
+    for k, (used, on_train, held) in zip((1, 4, 8), pca_fvu(Components.of(train), heldout, (1, 4, 8)), strict=True):
         pca = PCA(k).fit(train)
         assert used == k
         assert on_train == pytest.approx(
@@ -59,15 +60,15 @@ def test_pca_fvu_equals_scikit_learns_reconstruction(rng, n, d):
 
 def test_pca_fvu_uses_at_most_the_rank_and_says_so(rng):
     train = rng.normal(size=(40, 3)) @ rng.normal(size=(3, 10))
-    (none, train_none, _), (used, on_train, _) = pca_fvu(train, train[:5], (0, 9))
+    (none, train_none, _), (used, on_train, _) = pca_fvu(Components.of(train), train[:5], (0, 9))
     assert none == 0
     assert train_none == pytest.approx(1)
     assert used == 3
     assert on_train == pytest.approx(0, abs=1e-9)
-    constant = pca_fvu(np.ones((4, 3)), np.ones((2, 3)), (2,))
+    constant = pca_fvu(Components.of(np.ones((4, 3))), np.ones((2, 3)), (2,))
     assert constant[0][0] == 0
     assert math.isnan(constant[0][1])
-    assert math.isnan(pca_fvu(train, train[:0], (2,))[0][2])
+    assert math.isnan(pca_fvu(Components.of(train), train[:0], (2,))[0][2])
 
 
 def reference_concentration(weights):

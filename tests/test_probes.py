@@ -8,6 +8,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, confusion_matrix, f1_score, recall_score
 from sklearn.preprocessing import StandardScaler
 
+from precompute.probe_result import ProbeResult, score_predictions
 from precompute.probes import (
     LinearProbe,
     attribute_baseline,
@@ -105,9 +106,9 @@ def test_held_out_scores_equal_scikit_learns():
     assert dict(((t, p), n) for t, p, n in result.confusion) == {
         (names[i], names[j]): table[i, j] for i in range(3) for j in range(3) if table[i, j]
     }
-    for group, accuracy, n in result.groups:
-        rows = groups[heldout] == group
-        assert (accuracy, n) == (pytest.approx(np.mean(truth[rows] == said[rows])), rows.sum())
+    for group in result.groups:
+        rows = groups[heldout] == group.name
+        assert (group.accuracy, group.n) == (pytest.approx(np.mean(truth[rows] == said[rows])), rows.sum())
     commonest = max(sorted(set(labels[train])), key=lambda name: np.sum(labels[train] == name))
     assert result.chance == pytest.approx(np.mean(truth == commonest))
     assert (result.n_clips, result.n_groups, result.n_classes, result.c) == (heldout.sum(), 3, 3, 0.1)
@@ -194,7 +195,7 @@ def test_a_group_on_both_sides_is_a_leak_and_gives_no_score():
     assert run((x, labels, groups, train, heldout, crossing), "random-folds").accuracy is not None
 
 
-@pytest.mark.parametrize("protocol", ["held-out", "group-folds", "random-folds"])
+@pytest.mark.parametrize("protocol", ["held-out", "all-groups", "group-folds", "random-folds"])
 def test_degenerate_data_gives_a_reason_and_no_number(protocol):
     x, labels, groups, train, heldout, folds = planted()
     n = len(x)
@@ -247,15 +248,63 @@ def test_a_class_that_nothing_was_fitted_on_is_not_scored_and_is_named():
     assert (row.recall, row.f1, row.reason) == (None, None, "no clip to fit on")
 
 
-def test_recall_is_null_under_twenty_clips():
+def test_a_class_of_few_clips_has_its_recall_with_its_n():
     x, labels, groups, train, heldout, folds = planted()
     few = labels.copy()
     rows = np.flatnonzero(heldout & (labels == "class 2"))
-    few[rows[19:]] = "class 1"
+    few[rows[3:]] = "class 1"
     result = run((x, few, groups, train, heldout, folds))
     row = next(row for row in result.classes if row.name == "class 2")
-    assert (row.n, row.recall, row.precision) == (19, None, None)
-    assert "19 clips" in row.reason
+    hits = np.sum(result.predictions[rows[:3]] == "class 2")
+    assert (row.n, row.recall, row.reason) == (3, hits / 3, None)
+    assert row.precision is not None and row.f1 is not None
+
+
+def test_scores_are_means_over_the_classes_that_were_scored():
+    """A class without a scored clip is no zero in the means; what is called so by mistake costs the others."""
+    truth = np.array(["a"] * 4 + ["b"] * 4, object)
+    said = np.array(["a", "a", "a", "c", "b", "b", "b", "b"], object)
+    groups = np.array([f"g{i}" for i in range(8)])
+    fitted = np.array(["a", "b", "c", "c", "c"], object)
+    result = score_predictions(ProbeResult("held-out", 0), truth, said, fitted, groups, np.zeros(8, bool))
+    assert (result.n_classes, result.accuracy, result.balanced_accuracy) == (2, 7 / 8, 7 / 8)
+    assert result.macro_f1 == pytest.approx((6 / 7 + 1) / 2)
+    assert result.macro_f1 == pytest.approx(f1_score(truth, said, average="macro", labels=["a", "b"]))
+    only_said = next(row for row in result.classes if row.name == "c")
+    assert (only_said.n, only_said.recall, only_said.precision, only_said.f1) == (0, None, 0.0, None)
+    assert only_said.reason == "no clip of it was scored"
+
+
+def test_chance_is_a_guess_among_the_classes_that_were_scored():
+    """The commonest class of the training part is not in the scored part: its share there would be 0."""
+    truth, groups = np.array(["a", "b", "b", "b"], object), np.array(["g0", "g0", "g1", "g1"])
+    fitted = np.array(["c"] * 9 + ["a"] * 2 + ["b"], object)
+    result = score_predictions(ProbeResult("held-out", 0), truth, truth, fitted, groups, np.zeros(4, bool))
+    assert result.chance == 0.25
+    assert [(group.name, group.n, group.chance) for group in result.groups] == [("g0", 2, 0.5), ("g1", 2, 0.0)]
+
+
+def test_labels_that_go_with_the_group_have_the_chance_of_the_commonest():
+    """Leaving one group out makes its label the rarer one each time: a guess by what is left would never be right."""
+    groups = np.repeat([f"g{i}" for i in range(8)], 5).astype(object)
+    labels = np.where(np.arange(40) // 5 % 2, "low", "high").astype(object)
+    x = np.random.default_rng(0).normal(size=(40, 3))
+    folds = np.arange(40) // 5
+    result = run((x, labels, groups, np.ones(40, bool), np.zeros(40, bool), folds), "all-groups")
+    assert result.chance == 0.5 and result.n_groups == 8
+
+
+def test_all_groups_are_scored_out_of_fold():
+    data = planted(noise=2.0)
+    x, labels, groups, train, heldout, _ = data
+    folds = np.unique(groups.astype(str), return_inverse=True)[1] % 5
+    result = run((x, labels, groups, train, heldout, folds), "all-groups")
+    said = np.full(len(labels), "", object)
+    for fold in range(5):
+        said[folds == fold] = fit_probe(x[folds != fold], labels[folds != fold], c=0.1).predict(x[folds == fold])
+    assert result.predictions.tolist() == said.tolist()
+    assert (result.n_clips, result.n_groups, result.probe) == (400, 12, None)
+    assert result.ci_low < result.accuracy < result.ci_high
 
 
 def test_one_hot_takes_its_categories_from_the_fitting_clips():
@@ -304,5 +353,5 @@ def test_the_paper_probe_counts_groups_where_they_are_given():
     parts = (x[:150], labels[:150], x[150:200], labels[150:200], x[200:], labels[200:], 0)
     result = paper(*parts, groups_test=groups[200:])
     assert result.n_groups == len(set(groups[200:]))
-    assert sum(n for _, _, n in result.groups) == 100
-    assert result.ci_low <= np.mean([accuracy for _, accuracy, _ in result.groups]) <= result.ci_high
+    assert sum(group.n for group in result.groups) == 100
+    assert 0 <= result.ci_low <= result.accuracy <= result.ci_high <= 1

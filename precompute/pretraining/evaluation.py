@@ -141,7 +141,7 @@ def score(x_cd: np.ndarray, clips: Clips) -> Score:
         )
         for protocol in ("group-folds", "held-out")
     )  # fmt: skip
-    by_singer = {str(group): float(accuracy) for group, accuracy, _ in heldout.groups}
+    by_singer = {group.name: group.accuracy for group in heldout.groups}
     return Score(float(folds.accuracy or 0.0), float(heldout.accuracy or 0.0), by_singer)
 
 
