@@ -39,6 +39,8 @@ class LabelProbe(LinearProbe):
     protocol: str = ""
     accuracy: float | None = None
     chance: float | None = None
+    n_clips: int | None = None
+    n_groups: int | None = None
 
     def probabilities(self, code_f: ArrayLike) -> Floats:
         """(k,) probabilities of one code; they add up to 1."""

@@ -146,6 +146,8 @@ def _metrics(store: Store, a: dict[str, Any], b: dict[str, Any], label: str | No
         if column.startswith("informativeness"):
             kinds = [r2_words(sae["protocol"]) for sae in (a, b)]
             words += f": {kinds[0]}" if kinds[0] == kinds[1] else f" (A: {kinds[0]}, B: {kinds[1]})"
+        if column == "accuracy" or column == "dense_accuracy":
+            words += _scored_on(rows)
         lines.append({"Measure": words, "A": number(va, digits), "B": number(vb, digits), "B − A": difference})
     plain_table(pd.DataFrame(lines), right=("A", "B", "B − A"))
     if undefined:
@@ -199,6 +201,19 @@ def _side_words(side: str, sae: dict[str, Any], row: dict[str, Any], label: str 
         f"{side}: SAE {sae['sae_id']}, run {sae['run_id']}, {sae['protocol']}, {recipe_name(sae['n_epochs'])}. "
         f"Reconstruction on {count(row['n_heldout_clips'], 'held-out clip')}; {probe}."
     )
+
+
+def _scored_on(rows: dict[str, dict[str, Any]]) -> str:
+    """On how many clips and groups the accuracies of a row are, '(40 clips of 4 groups)'; each side's where they
+    differ."""
+    n = {
+        side: f"{count(row['probe_n_clips'], 'clip')} of {count(row['probe_n_groups'], 'group')}"
+        for side, row in rows.items()
+        if is_defined(row["probe_n_clips"])
+    }
+    if len(set(n.values())) == 1:
+        return f" ({next(iter(n.values()))})"
+    return f" ({', '.join(f'{side}: {words}' for side, words in n.items())})" if n else ""
 
 
 def _curves(store: Store, a: dict[str, Any], b: dict[str, Any], label: str | None) -> None:

@@ -5,7 +5,8 @@ from html import escape
 import pandas as pd
 import streamlit as st
 
-from explorer.queries.claims import HOLDS, UNSAID, Claim, fetch_claims, fetch_first_looks
+from explorer.intervals import MIN_GROUPS_FOR_INTERVAL
+from explorer.queries.claims import fetch_claims, fetch_first_looks
 from explorer.queries.corpus import CorpusFacts, fetch_corpus, fetch_encoders, fetch_saes
 from explorer.queries.curves import fetch_probe_choices
 from explorer.queries.first_hearing import fetch_first_hearing
@@ -30,8 +31,9 @@ from explorer.ui.style import (
     store_columns,
 )
 from explorer.ui.url import page_file
+from explorer.verdicts import FAILS, HOLDS, MIXED, UNSAID, Claim
 
-_SIGNS = {HOLDS: "✓", "does not hold here": "✕", "holds in part": "◐", UNSAID: "–"}
+_SIGNS = {HOLDS: "✓", FAILS: "✕", MIXED: "◐", UNSAID: "–"}
 
 
 def main() -> None:
@@ -105,12 +107,13 @@ def _claims(store: Store, facts: CorpusFacts) -> None:
     section("The paper's claims, tested on this data")
     labels = list(cached(fetch_probe_choices, store)["label_name"])
     label = facts.label_name if facts.label_name in labels or not labels else labels[0]
-    unseen = "held-out groups"
+    unseen = "groups that nothing scored was fitted on"
     if facts.n_groups == 1:
         unseen = "clips held out by file (there is one group, so they say nothing about new ones)"
     caption(
-        f"Claims of arXiv 2509.24793. Label: {label}. Numbers are of {unseen} unless a line says otherwise; "
-        "each verdict is about this store only. Untrained encoders are left out where there are others."
+        f"Claims of arXiv 2509.24793. Label: {label}. Numbers are of {unseen} unless a line says otherwise; each "
+        f"verdict is about this store only, by margins fixed beforehand, and needs {MIN_GROUPS_FOR_INTERVAL} groups. "
+        "Untrained encoders are left out where there are others."
     )
     for place, claim in enumerate(_cached_claims(str(store.folder), store.edition, label, store)):
         _claim(claim, place)

@@ -158,7 +158,7 @@ def _panels(points: pd.DataFrame, error: str, end: str, label: str | None, proto
     ]  # fmt: skip
     complete = MEASURES[f"completeness{end}"]
     for width, rows in points.groupby("n_features"):
-        words = "Never compared across different D: log D alone moves it."
+        words = "Over all D features: a larger D or more dead ones raise it by themselves. Compare effective codes."
         words += f" {_undefined(rows, complete.column, protocol)}"
         panels.append(Panel(f"Completeness over D = {width}", complete, words.strip(), int(width)))
     return [

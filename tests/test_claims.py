@@ -6,11 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pytest
 
-from explorer.queries import claims, selection
+from explorer.claim_tests import completeness_over_live
+from explorer.queries import claims, factor_claims, selection
 from explorer.store import Store, open_store
+from explorer.verdicts import FAILS, HOLDS, MIXED, UNSAID, Claim
 from tests.hand_store import write_scored_store
-from tests.mixed_store import ONE_GROUP, mixed_tables, one_group, paper_only, write_tables
+from tests.mixed_store import mixed_tables, one_group, paper_only, write_tables
 
 NAN = float("nan")
 
@@ -26,102 +29,193 @@ def point(**changes: object) -> dict[str, object]:
     return {"k": round((1 - row["sparsity"]) * row["n_features"]), **row}  # type: ignore[operator]
 
 
+def groups_of(
+    representation: str, accuracy: float, *, n_groups: int = 10, layer: int = 3, **other: object
+) -> pd.DataFrame:
+    """Rows of `fetch_probe_groups`: accuracies about one number, a little apart in each group."""
+    noise = np.random.default_rng(len(representation)).normal(0, 0.01, n_groups)
+    rows = [
+        {"probe_id": f"p{representation}", "representation_id": representation, "encoder_id": "e",
+         "display_name": "HuBERT", "layer": layer, "seed": 0, "n_classes": 5, "group_id": f"g{g}",
+         "accuracy": accuracy + noise[g], "n": 20, "chance": 0.2, **other}
+        for g in range(n_groups)
+    ]  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def keep(*saes: tuple[float, float], dense: float = 0.75, n_groups: int = 10, **other: object) -> Claim:
+    """The claim about SAEs, each of (sparsity, accuracy)."""
+    points = pd.DataFrame([point(sae_id=f"s{i}", sparsity=s, **other) for i, (s, _) in enumerate(saes)])
+    codes = pd.concat([groups_of(f"s{i}", a, n_groups=n_groups) for i, (_, a) in enumerate(saes)])
+    return claims.claim_codes_keep_accuracy(points, codes, groups_of("e.L03", dense, n_groups=n_groups), "held-out")
+
+
 def test_codes_keep_accuracy_has_all_its_verdicts() -> None:
-    test = claims.claim_codes_keep_accuracy
-    kept, lost = point(), point(sparsity=0.99, accuracy=0.5)
-    assert test(pd.DataFrame([kept])).verdict == claims.HOLDS
-    mixed = test(pd.DataFrame([kept, lost]))
-    assert mixed.verdict == claims.MIXED
-    assert "1 of 2 SAEs" in mixed.sentence
-    assert "worst −25.0 (HuBERT L3 · k = 1 of 100 · seed 0)" in mixed.sentence
-    assert "40 clips of 4 groups" in mixed.sentence
-    assert mixed.details == ("HuBERT L3: dense 0.75; codes 0.70 at k = 25 of 100, 0.50 at k = 1 of 100",)
-    assert test(pd.DataFrame([lost])).verdict == claims.FAILS
-    assert test(pd.DataFrame([point(accuracy=NAN)])).verdict == claims.UNSAID
+    assert keep((0.75, 0.7)).verdict == HOLDS
+    mixed = keep((0.75, 0.7), (0.99, 0.5))
+    assert mixed.verdict == MIXED and mixed.sentence.startswith("Holds for 1 of 2 reference SAEs, does not for 1")
+    assert "worst −25" in mixed.sentence and "(HuBERT L3 · k = 1 of 100 · seed 0)" in mixed.sentence
+    assert "200 clips of 10 groups" in mixed.sentence
+    assert mixed.details == ("HuBERT L3: dense 0.75; codes 0.50 at k = 1 of 100, 0.70 at k = 25 of 100",) or (
+        "dense 0.75; codes 0.70 at k = 25 of 100, 0.50 at k = 1 of 100" in mixed.details[0]
+    )
+    assert keep((0.99, 0.5)).verdict == FAILS
+    near = keep((0.9, 0.65))
+    assert near.verdict == UNSAID and near.sentence.startswith("because it holds for 0 of 1 reference SAE, cannot tell")
+    nothing = pd.DataFrame(columns=groups_of("s0", 0.5).columns)
+    none = claims.claim_codes_keep_accuracy(
+        pd.DataFrame([point(sae_id="s0", accuracy=NAN)]), nothing, nothing, "held-out"
+    )
+    assert none.verdict == UNSAID and none.sentence.startswith("because no SAE has probes")
+
+
+def test_the_reference_saes_speak_for_the_claim() -> None:
+    points = pd.DataFrame(
+        [point(sae_id="s0", is_reference=True), point(sae_id="s1", sparsity=0.99, is_reference=False)]
+    )
+    codes = pd.concat([groups_of("s0", 0.7), groups_of("s1", 0.3)])
+    claim = claims.claim_codes_keep_accuracy(points, codes, groups_of("e.L03", 0.75), "held-out")
+    assert claim.verdict == HOLDS and "worst −45" in claim.sentence
 
 
 def test_nothing_is_kept_where_there_was_nothing_to_keep() -> None:
-    claim = claims.claim_codes_keep_accuracy(pd.DataFrame([point(dense_accuracy=0.25, accuracy=0.25)]))
-    assert claim.verdict == claims.UNSAID
+    claim = keep((0.75, 0.25), dense=0.25)
+    assert claim.verdict == UNSAID
     assert "chance (0.20)" in claim.sentence
 
 
-def test_completeness_is_compared_within_one_width_only() -> None:
-    wide = point(n_features=400, sparsity=0.99, completeness=0.9)
-    assert claims.claim_completeness_rises(pd.DataFrame([point(), wide])).verdict == claims.UNSAID
-    risen = point(sparsity=0.99, completeness=0.6, effective_codes=7.0)
-    claim = claims.claim_completeness_rises(pd.DataFrame([point(), risen, wide]))
-    assert claim.verdict == claims.HOLDS
-    assert "0.50 to 0.60" in claim.sentence
-    assert "10.0 to 7.0" in claim.sentence
-    fallen = point(sparsity=0.99, completeness=0.4)
-    assert claims.claim_completeness_rises(pd.DataFrame([point(), fallen])).verdict == claims.FAILS
+@pytest.mark.parametrize("n_groups", [2, 7])
+def test_nothing_is_judged_on_few_groups(n_groups: int) -> None:
+    kept = keep((0.75, 0.75), n_groups=n_groups)
+    best = claims.claim_best_layer(by_layer({0: 0.9, 1: 0.5}, n_groups=n_groups), "held-out")
+    errors = pd.DataFrame([{"sae_id": "s0", "group_id": f"g{g}", "sse": 1.0, "sse_pca_k": 9.0, "sst": 10.0}
+                           for g in range(n_groups)])  # fmt: skip
+    pca = claims.claim_reconstruction(pd.DataFrame([point(sae_id="s0", fvu_heldout=0.1)]), errors)
+    rises = factor_claims.claim_completeness_rises(*completeness_of({0.75: 0.4, 0.99: 0.6}, n_groups=n_groups))
+    for claim in (kept, best, pca, rises):
+        assert claim.verdict == UNSAID
+        assert f"because there are too few groups ({n_groups} of 8)" in claim.sentence
 
 
-def test_undefined_completeness_is_counted_and_not_averaged() -> None:
-    rows = [point(), point(sparsity=0.99, completeness=0.6), point(sparsity=0.9, completeness=NAN)]
-    assert "undefined for 1 SAE)" in claims.claim_completeness_rises(pd.DataFrame(rows)).sentence
-    claim = claims.claim_completeness_rises(pd.DataFrame([point(completeness=NAN)]))
-    assert claim.verdict == claims.UNSAID
-    assert "1 of 1 SAE have no completeness" in claim.sentence
+def completeness_of(
+    by_sparsity: dict[float, float],
+    *,
+    n_groups: int = 20,
+    n_factors: int = 10,
+    spread: float = 0.05,
+    n_dead: int = 0,
+    noise: float = 0.02,
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """(points, rows of `fetch_completeness`) of one series; each factor has its own completeness about the mean."""
+    points = pd.DataFrame([point(sae_id=f"s{s}", sparsity=s, n_dead=n_dead) for s in by_sparsity])
+    own = np.random.default_rng(0).normal(0, spread, n_factors)
+    jitter = np.random.default_rng(1).normal(0, noise, (len(by_sparsity), n_factors))
+    rows = [
+        {"sae_id": f"s{s}", "factor_index": g, "effective_codes": 9.0, "n_live": 90, "n_groups": n_groups,
+         "completeness": mean + own[g] + jitter[i, g]}
+        for i, (s, mean) in enumerate(by_sparsity.items()) for g in range(n_factors)
+    ]  # fmt: skip
+    return points, pd.DataFrame(rows)
 
 
-def test_reconstruction_is_held_against_pca() -> None:
-    worse, better = point(), point(fvu_heldout=0.1)
-    assert claims.claim_reconstruction(pd.DataFrame([worse])).verdict == claims.FAILS
-    assert claims.claim_reconstruction(pd.DataFrame([worse, better])).verdict == claims.MIXED
-    assert claims.claim_reconstruction(pd.DataFrame([better])).verdict == claims.HOLDS
-    assert claims.claim_reconstruction(pd.DataFrame([point(pca_k_fvu_heldout=NAN)])).verdict == claims.UNSAID
+def test_completeness_is_compared_over_one_set_of_factors() -> None:
+    test = factor_claims.claim_completeness_rises
+    risen = test(*completeness_of({0.75: 0.5, 0.9: 0.1, 0.99: 0.6}))
+    assert (
+        risen.verdict == HOLDS and "over 10 factors" in risen.details[0] and "one start at each end" in risen.details[0]
+    )
+    assert test(*completeness_of({0.75: 0.5, 0.99: 0.4})).verdict == FAILS
+    assert test(*completeness_of({0.75: 0.5, 0.99: 0.51}, noise=0.2)).verdict == UNSAID
+    assert test(*completeness_of({0.75: 0.5, 0.99: 0.6}, n_factors=7)).verdict == UNSAID
+    assert test(*completeness_of({0.75: 0.5})).verdict == UNSAID
+    dead = test(*completeness_of({0.75: 0.5, 0.99: 0.6}, n_dead=30)).sentence
+    assert "Over 20 % of the features are dead in HuBERT L3" in dead
+
+
+def test_starts_that_disagree_settle_nothing_about_completeness() -> None:
+    points, rows = completeness_of({0.75: 0.5, 0.99: 0.6})
+    other = points.assign(sae_id=points["sae_id"] + "b", seed=1)
+    against = rows.assign(sae_id=rows["sae_id"] + "b").assign(completeness=rows["completeness"] * 0 + 0.54)
+    claim = factor_claims.claim_completeness_rises(pd.concat([points, other]), pd.concat([rows, against]))
+    assert claim.verdict == UNSAID and "4 pairs of starts" in claim.details[0]
+
+
+def test_completeness_over_live_features_falls_where_only_dead_ones_made_it_rise() -> None:
+    """The same weights over more dead features: the reference formula rises with D, this one does not move."""
+    assert completeness_over_live([9.0, 9.0], [90, 90]).tolist() == pytest.approx([1 - np.log(9) / np.log(90)] * 2)
+    assert completeness_over_live([9.0], [30])[0] < completeness_over_live([9.0], [90])[0]
+    assert np.isnan(completeness_over_live([1.0], [1])[0])
+
+
+def reconstruction(gain: float, *, n_groups: int = 10, n_saes: int = 1, noise: float = 0.01) -> Claim:
+    """FVU 0.3 of PCA, and `gain` less of each SAE."""
+    rng = np.random.default_rng(0)
+    points = pd.DataFrame([point(sae_id=f"s{i}", fvu_heldout=0.3 - gain, pca_k_fvu_heldout=0.3) for i in range(n_saes)])
+    rows = []
+    for i in range(n_saes):
+        for g in range(n_groups):
+            sst = rng.uniform(50, 150)
+            rows.append({"sae_id": f"s{i}", "group_id": f"g{g}", "sst": sst, "sse_pca_k": 0.3 * sst,
+                         "sse": (0.3 - gain + noise * rng.standard_normal()) * sst})  # fmt: skip
+    return claims.claim_reconstruction(
+        points, pd.DataFrame(rows, columns=["sae_id", "group_id", "sse", "sse_pca_k", "sst"])
+    )
+
+
+def test_reconstruction_is_held_against_pca_by_group() -> None:
+    assert reconstruction(-0.1).verdict == FAILS
+    better = reconstruction(0.1)
+    assert better.verdict == HOLDS and "40 held-out clips" in better.sentence and "10 groups" in better.sentence
+    assert reconstruction(0.01, noise=0.1).verdict == UNSAID
+    old = reconstruction(0.1, n_groups=0)
+    assert old.verdict == UNSAID and "errors by group are not stored" in old.sentence
+    none = claims.claim_reconstruction(pd.DataFrame([point(sae_id="s0", pca_k_fvu_heldout=NAN)]), pd.DataFrame())
+    assert none.verdict == UNSAID
+
+
+def by_layer(
+    layers: dict[int, float], *, encoder_id: str = "e", n_groups: int = 10, noise: float = 0.01, seed: int = 0
+) -> pd.DataFrame:
+    """Rows of `fetch_layer_probe_groups`, about each layer's own accuracy."""
+    rng = np.random.default_rng(seed)
+    return pd.concat(
+        [
+            groups_of(f"{encoder_id}.L{layer}", 0.0, n_groups=n_groups, layer=layer, encoder_id=encoder_id,
+                      display_name=encoder_id).assign(accuracy=accuracy + noise * rng.standard_normal(n_groups))
+            for layer, accuracy in layers.items()
+        ]
+    )  # fmt: skip
 
 
 def test_the_best_layer_is_by_encoder() -> None:
-    rows = pd.DataFrame(
-        [
-            {"encoder_id": e, "display_name": e, "layer": layer, "accuracy": a, "chance": 0.2, "n_clips": 40,
-             "n_groups": 4, "n_classes": 5}
-            for e, layer, a in (("A", 0, 0.3), ("A", 1, 0.7), ("A", 2, 0.5), ("B", 0, 0.3), ("B", 1, 0.6))
-        ]
-    )  # fmt: skip
-    claim = claims.claim_best_layer(rows, "group-folds", by_group("A", {1: 0.7, 2: 0.5}))
-    assert claim.verdict == claims.MIXED
-    assert "A layer 1 0.70 against 0.50 at layer 2, held out +0.2" in claim.sentence
-    assert "group-folds" in claim.sentence
-    assert claims.claim_best_layer(rows[rows["layer"] == 1], "held-out", by_group("A", {})).verdict == claims.UNSAID
-
-
-def by_group(encoder_id: str, layers: dict[int, float], n_groups: int = 10, noise: float = 0.01) -> pd.DataFrame:
-    """Held-out accuracies by group about each layer's own."""
-    rng = np.random.default_rng(0)
-    rows = [
-        (encoder_id, layer, f"g{group}", accuracy + noise * rng.standard_normal())
-        for layer, accuracy in layers.items()
-        for group in range(n_groups)
-    ]
-    return pd.DataFrame(rows, columns=["encoder_id", "layer", "group_id", "accuracy"])
+    rows = pd.concat([by_layer({0: 0.3, 1: 0.7, 2: 0.5}, encoder_id="A"), by_layer({0: 0.3, 1: 0.6}, encoder_id="B")])
+    claim = claims.claim_best_layer(rows, "all-groups")
+    assert claim.verdict == MIXED and claim.sentence.startswith("Holds for 1 of 2 encoders, does not for 1 (all-groups")
+    assert "A layer 1 0.70 against 0.50 at layer 2, +0.19" in claim.sentence
+    assert "200 clips of 10 groups, 5 classes, chance 0.20" in claim.sentence
+    assert claim.params == {"protocol": "all-groups"}
+    assert claims.claim_best_layer(by_layer({1: 0.9}), "held-out").verdict == UNSAID
 
 
 def test_a_best_layer_that_chance_makes_is_not_called_one() -> None:
-    """Some layer is always best of the training folds: without a difference on held-out groups the claim fails."""
-    row = {"encoder_id": "a", "display_name": "A", "chance": 0.1, "n_clips": 100, "n_groups": 10, "n_classes": 10}
-    rows = pd.DataFrame([{**row, "layer": layer, "accuracy": 0.5 + 0.01 * (layer == 2)} for layer in range(7)])
-    same = by_group("a", dict.fromkeys(range(7), 0.5), noise=0.1)
-    claim = claims.claim_best_layer(rows, "group-folds", same)
-    assert claim.verdict == claims.FAILS and "Beyond chance in 0 of 1 encoder" in claim.sentence
-    few = claims.claim_best_layer(rows, "group-folds", by_group("a", {2: 0.7, 6: 0.5}, n_groups=5))
-    assert few.verdict == claims.UNSAID and "too few groups are held out" in few.sentence
+    """Some layer is always the best of its groups."""
+    alike = [claims.claim_best_layer(by_layer(dict.fromkeys(range(7), 0.5), noise=0.1, seed=s), "x") for s in range(40)]
+    assert sum(claim.verdict == HOLDS for claim in alike) <= 5  # 40 looks at 5 %
+    sure = claims.claim_best_layer(by_layer(dict.fromkeys(range(7), 0.5), noise=0.005), "x")
+    assert sure.verdict == FAILS
+
+
+def test_a_tie_is_a_tie() -> None:
+    claim = claims.claim_best_layer(by_layer({0: 0.25, 1: 0.25, 2: 0.25}, noise=0.0).assign(chance=0.1), "x")
+    assert claim.verdict == UNSAID and "a tie" in claim.sentence
 
 
 def test_a_network_at_chance_has_no_best_layer() -> None:
-    row = {"display_name": "HuBERT", "chance": 0.5, "n_clips": 10, "n_groups": 2, "n_classes": 2}
-    rows = pd.DataFrame([{**row, "encoder_id": "a", "layer": layer, "accuracy": 0.5} for layer in range(3)])
-    nobody = by_group("a", {})
-    claim = claims.claim_best_layer(rows, "group-folds", nobody)
-    assert claim.verdict == claims.UNSAID and "above chance (0.50)" in claim.sentence
-    heard = [{**row, "encoder_id": "b", "layer": layer, "accuracy": 0.8 - 0.1 * layer} for layer in range(3)]
-    by_layer = by_group("b", {0: 0.8, 2: 0.6})
-    claim = claims.claim_best_layer(pd.concat([rows, pd.DataFrame(heard)]), "group-folds", by_layer)
-    assert claim.verdict == claims.HOLDS
-    assert claim.sentence.startswith("Beyond chance in 1 of 1 encoder") and "left out: 1 encoder" in claim.sentence
+    silent = by_layer({0: 0.21, 1: 0.2, 2: 0.19}, encoder_id="a", noise=0.05)
+    claim = claims.claim_best_layer(silent, "x")
+    assert claim.verdict == UNSAID and "none of them beyond chance" in claim.sentence
+    both = claims.claim_best_layer(pd.concat([silent, by_layer({0: 0.8, 1: 0.6}, encoder_id="b")]), "x")
+    assert both.verdict == MIXED and both.sentence.startswith("Holds for 1 of 2 encoders, cannot tell for 1")
 
 
 def test_untrained_encoders_do_not_speak_for_trained_ones() -> None:
@@ -135,7 +229,7 @@ def test_every_claim_of_a_real_store_says_its_n_or_why_not(store: Store) -> None
     found = claims.fetch_claims(store, label)
     assert len(found) == 5
     for claim in found:
-        if claim.verdict == claims.UNSAID:
+        if claim.verdict == UNSAID:
             assert claim.sentence.startswith("because ")
         else:
             assert any(word in claim.sentence for word in ("clip", "SAE")), claim.sentence
@@ -143,7 +237,7 @@ def test_every_claim_of_a_real_store_says_its_n_or_why_not(store: Store) -> None
 
 
 def test_an_empty_store_makes_no_claim(empty: Store) -> None:
-    assert {claim.verdict for claim in claims.fetch_claims(empty, "x")} == {claims.UNSAID}
+    assert {claim.verdict for claim in claims.fetch_claims(empty, "x")} == {UNSAID}
 
 
 def test_factors_of_a_hand_made_store_are_counted(tmp_path: Path) -> None:
@@ -152,37 +246,65 @@ def test_factors_of_a_hand_made_store_are_counted(tmp_path: Path) -> None:
     row = recovery.iloc[0]
     assert (row["n_scored"], row["n_undefined"], row["n_above"], row["n_over_070"]) == (2, 2, 1, 1)
     claim = claims.claim_factors_recoverable(recovery)
-    assert claim.verdict == claims.HOLDS
-    assert "1 of 2 factors" in claim.sentence
-    assert claims.claim_factors_recoverable(recovery.assign(n_above=0)).verdict == claims.FAILS
-    assert claims.claim_factors_recoverable(recovery.assign(n_scored=0)).verdict == claims.UNSAID
+    assert claim.verdict == UNSAID and "too few groups (2 of 8)" in claim.sentence
+    enough = recovery.assign(n_groups=20)
+    assert claims.claim_factors_recoverable(enough).verdict == HOLDS
+    assert "1 of 2 factors" in claims.claim_factors_recoverable(enough).sentence
+    assert claims.claim_factors_recoverable(enough.assign(n_above=0)).verdict == UNSAID  # of before there was a test
+    assert claims.claim_factors_recoverable(recovery.assign(n_scored=0)).verdict == UNSAID
     hand.close()
 
 
 def test_a_paper_store_speaks_in_sample_or_not_at_all(tmp_path: Path) -> None:
     paper = open_store(write_tables(tmp_path / "paper", paper_only(mixed_tables())))
     best, kept, recoverable, rises, pca = claims.fetch_claims(paper, "technique")
-    assert best.verdict == claims.UNSAID and "too few groups are held out" in best.sentence
-    assert "on 5 clips of 4 groups, protocol paper." in kept.sentence
-    assert recoverable.verdict == claims.UNSAID
+    assert best.verdict == UNSAID and "too few groups (4 of 8)" in best.sentence
+    assert kept.verdict == UNSAID and "paper accuracy, 40 clips of 4 groups" in kept.sentence
+    assert recoverable.verdict == UNSAID
     assert "scored only in-sample (protocol paper" in recoverable.sentence
-    assert rises.verdict == claims.UNSAID
+    assert rises.verdict == UNSAID
     assert "held out" not in rises.sentence
     assert "5 held-out clips, protocol paper." in pca.sentence
     paper.close()
-    risen = pd.DataFrame([point(protocol="paper"), point(protocol="paper", sparsity=0.99, completeness=0.6)])
-    assert claims.claim_completeness_rises(risen).sentence.startswith("Only in-sample (protocol paper")
+    points, rows = completeness_of({0.75: 0.5, 0.99: 0.6})
+    in_sample = factor_claims.claim_completeness_rises(points.assign(protocol="paper"), rows)
+    assert in_sample.sentence.startswith("Only in-sample (protocol paper")
 
 
 def test_one_group_is_judged_by_file_and_says_so(tmp_path: Path) -> None:
     single = open_store(write_tables(tmp_path / "single", one_group(mixed_tables())))
     best, kept, *_ = claims.fetch_claims(single, "technique")
-    assert best.verdict == claims.UNSAID and "too few groups are held out" in best.sentence
-    assert "random-folds accuracy, which flatters: by file" in best.sentence
-    assert best.params == {"protocol": "random-folds"}
-    assert kept.verdict == claims.UNSAID
-    assert ONE_GROUP in kept.sentence
+    assert best.verdict == kept.verdict == UNSAID and "too few groups (1 of 8)" in best.sentence
+    assert "no probe on codes could be scored" in kept.sentence or "too few groups" in kept.sentence
     single.close()
+
+
+def recovered(n_above: int, p: float, **other: object) -> pd.DataFrame:
+    """A row of `fetch_recovery` of one reference SAE, of 88 factors that were tested."""
+    row = {"representation_id": "s0", "kind": "codes", "n_scored": 88, "n_undefined": 0, "n_above": n_above,
+           "p_above": (p,) * n_above, "is_tested": True, "n_untestable": 0, "n_over_070": 0, "r2_median": 0.3,
+           "floor_median": 0.02, "r2_top10": 0.5, "r2_best": 0.9, "best_factor": "F0", "n_clips": 300, "n_groups": 20,
+           "is_reference": True, **other}  # fmt: skip
+    return pd.DataFrame([{**point(), **row}])
+
+
+def test_factors_are_predictable_by_what_their_test_says() -> None:
+    test = claims.claim_factors_recoverable
+    half = test(recovered(44, 0.001))
+    assert half.verdict == HOLDS
+    assert "Up to 44 of 88 factors" in half.sentence and "median R² 0.30, chance reaches 0.02" in half.sentence
+    assert "300 clips of 20 groups" in half.sentence
+    assert test(recovered(43, 0.001)).verdict == MIXED
+    assert test(recovered(0, 0.001)).verdict == FAILS
+    assert test(recovered(0, 0.001, n_untestable=60)).verdict == UNSAID
+    assert test(recovered(60, 0.001, n_groups=5)).verdict == UNSAID
+
+
+def test_the_best_of_many_saes_must_be_sure_for_all_of_them() -> None:
+    """On noise each SAE has a factor at 5 % in one of twenty stores: of twenty SAEs there is always one."""
+    many = pd.concat([recovered(0, 0.0)] * 19 + [recovered(1, 0.04)], ignore_index=True)
+    assert claims.claim_factors_recoverable(many).verdict == FAILS
+    assert claims.claim_factors_recoverable(recovered(1, 0.04)).verdict == MIXED
 
 
 def test_a_factor_under_its_control_is_neither_best_nor_over_a_threshold(tmp_path: Path) -> None:

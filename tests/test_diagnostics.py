@@ -26,7 +26,6 @@ SAE = {
     "l0_mean": 10.0,
     "dense_mass": 0.1,
     "mse_heldout": 1.0,
-    "completeness": 0.5,
 }
 
 
@@ -82,7 +81,18 @@ def test_the_limits_of_an_sae_are_where_the_docs_say(
 
 
 def curve(*points: tuple[float, float, float]) -> pd.DataFrame:
-    return found(*({"sparsity": s, "mse_heldout": mse, "completeness": complete} for s, mse, complete in points))
+    """Findings of SAEs of one start each, (sparsity, MSE, completeness over 95 live features)."""
+    saes = pd.DataFrame(
+        [{**SAE, "sae_id": f"s{i}", "sparsity": s, "mse_heldout": mse} for i, (s, mse, _) in enumerate(points)]
+    )
+    scores = [
+        {"representation_id": f"s{i}", "protocol": "held-out", "factor_index": g, "is_fixed_set": True,
+         "effective_codes": 95 ** (1 - complete)}
+        for i, (_, _, complete) in enumerate(points) for g in range(3)
+    ]  # fmt: skip
+    scores += [{**scores[0], "factor_index": 5, "effective_codes": 1.0}]  # predicted at one sparsity alone
+    scores += [{**row, "factor_index": 6, "is_fixed_set": False, "effective_codes": 1.0} for row in scores[:1]]
+    return diagnose({"saes": saes, "factor_scores": pd.DataFrame(scores)})
 
 
 def test_the_mse_may_grow_tenfold_before_90_per_cent_sparsity_and_as_it_likes_from_there() -> None:

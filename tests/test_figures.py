@@ -108,6 +108,11 @@ def test_layer_curves_draw_intervals_only_where_the_store_has_them() -> None:
     assert not any(trace.error_y.array is not None for trace in without.data)
     rows = probe_rows()
     rows.loc[1, ["ci_low", "ci_high"]] = [0.6, 0.85]
+    few = layer_curves(rows, NO_GROUPS, False).data  # 4 groups
+    assert not any(trace.error_y.array is not None or trace.mode == "lines" for trace in few)
+    rows["n_groups"] = 8
+    rows.loc[0, ["ci_low", "ci_high"]] = [0.9, 0.95]  # of another quantity than the accuracy
+    assert any(trace.mode == "lines" for trace in layer_curves(rows, NO_GROUPS, False).data)
     bar = next(trace for trace in layer_curves(rows, NO_GROUPS, False).data if trace.error_y.array is not None)
     assert list(bar.x) == [1]
     assert bar.error_y.array == pytest.approx([0.15])
@@ -148,13 +153,13 @@ def test_an_undefined_recall_shows_its_reason_and_no_bar() -> None:
     rows = pd.DataFrame(
         [
             {"class": "a", "recall": 0.8, "precision": 0.7, "f1": 0.75, "n": 25, "reason": None},
-            {"class": "b", "recall": NAN, "precision": NAN, "f1": NAN, "n": 3, "reason": "3 clips, under 20"},
+            {"class": "b", "recall": NAN, "precision": NAN, "f1": NAN, "n": 0, "reason": "no clip of it was scored"},
         ]
     )
     fig = class_recall(rows, False, "#009E73")
     assert math.isnan(fig.data[0].x[1])
-    assert "undefined: 3 clips, under 20" in [note.text for note in fig.layout.annotations]
-    assert "0.80 · n 25" in fig.data[0].text[0]
+    assert "undefined: no clip of it was scored" in [note.text for note in fig.layout.annotations]
+    assert "20 of 25" in fig.data[0].text[0]
 
 
 def test_dense_factor_groups_print_the_true_number_and_leave_gaps() -> None:

@@ -55,9 +55,12 @@ def test_no_cell_of_the_factor_groups_overwrites_another(store: Store) -> None:
 
 def test_encoders_of_one_colour_have_lines_of_their_own(store: Store) -> None:
     probes = curves.fetch_layer_probes(store, "technique", "held-out")
-    lines = [trace for trace in layer_curves(probes, probes.iloc[:0], False).data if trace.mode == "lines"]
+    many = probes.assign(n_groups=20)
+    lines = [trace for trace in layer_curves(many, probes.iloc[:0], False).data if trace.mode == "lines"]
     assert len({trace.line.color for trace in lines}) == 1
     assert len({trace.line.dash for trace in lines}) == 2
+    few = [trace for trace in layer_curves(probes, probes.iloc[:0], False).data if trace.customdata is not None]
+    assert len({tuple(trace.marker.symbol) for trace in few}) == 2
     points = add_shares(curves.fetch_sae_points(store, "technique"))
     styles = series_styles(points[points["protocol"] == "held-out"])
     assert len({(style["color"], style["dash"]) for style in styles.values()}) == len(styles)
@@ -139,5 +142,5 @@ def test_the_newest_run_says_which_recipe_speaks(store: Store) -> None:
 def test_claims_are_of_the_newest_recipe_and_say_what_they_left_out(store: Store) -> None:
     found = {claim.title: claim for claim in claims.fetch_claims(store, "technique")}
     pca = found["SAEs reconstruct unseen clips better than PCA with k components"]
-    assert "0 of 6 SAEs: median FVU 0.350" in pca.sentence
+    assert "FVU is lower for 0 of 6 SAEs: median FVU 0.350" in pca.sentence
     assert "2 SAEs of an older recipe left out" in pca.sentence

@@ -68,7 +68,8 @@ def confusion_matrix(
 
 
 def class_recall(classes: pd.DataFrame, dark: bool, color: str) -> go.Figure:
-    """A bar of recall for each class with its n; classes whose recall is undefined say why instead of a bar."""
+    """A bar of recall for each class with its clips, '15 of 16'; classes without a scored clip say so instead of a
+    bar."""
     fig = go.Figure(
         go.Bar(
             y=[shown(name) for name in classes["class"]],
@@ -104,7 +105,8 @@ def class_recall(classes: pd.DataFrame, dark: bool, color: str) -> go.Figure:
 
 def _recall_words(row: dict[str, object]) -> str:
     if is_defined(row["recall"]):
-        return f"{number(row['recall'])} · n {int(row['n'])}"  # type: ignore[call-overload]
+        n = int(row["n"])  # type: ignore[call-overload]
+        return f"{round(float(row['recall']) * n)} of {n}"  # type: ignore[arg-type]
     return f"undefined: {shown(or_none_stored(row['reason']))}"
 
 

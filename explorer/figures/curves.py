@@ -8,6 +8,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from explorer.figures.theme import base_layout, encoder_color, palette, shown, with_alpha
+from explorer.intervals import MIN_GROUPS_FOR_INTERVAL
 from explorer.text import count, is_defined, is_false, number, shortened
 
 METRICS = {"accuracy": "accuracy", "balanced_accuracy": "balanced accuracy", "macro_f1": "macro F1"}
@@ -39,7 +40,8 @@ def layer_curves(
 ) -> go.Figure:
     """Score by layer, a line for each encoder; `probes` and `groups` as the curves queries return them.
 
-    Intervals are drawn where the store has them; otherwise (`accuracy` only) a small dot for each group. Diamonds are
+    Intervals are drawn where the store has them; otherwise (`accuracy` only) a small dot for each group. Under
+    MIN_GROUPS_FOR_INTERVAL groups nothing joins the layers: a line would compare what cannot be compared. Diamonds are
     layers chosen for SAEs. Points and dots carry [encoder_id, layer, probe_id] as customdata: a dot opens its probe.
     """
     fig = go.Figure()
@@ -100,10 +102,13 @@ def _add_encoder(fig: go.Figure, rows: pd.DataFrame, look: dict[str, str], metri
     color = look["color"]
     line = rows.groupby("layer", as_index=False)[metric].mean()
     name = shown(shortened(rows["display_name"].iloc[0], n_last=10))
-    fig.add_scatter(
-        x=line["layer"], y=line[metric], mode="lines", line={**look, "width": 2}, name=name, hoverinfo="skip"
-    )
-    with_interval = rows[rows["ci_low"].notna() & rows["ci_high"].notna()] if metric == "accuracy" else rows.iloc[:0]
+    is_few = bool((rows["n_groups"] < MIN_GROUPS_FOR_INTERVAL).any())
+    if not is_few:
+        fig.add_scatter(
+            x=line["layer"], y=line[metric], mode="lines", line={**look, "width": 2}, name=name, hoverinfo="skip"
+        )
+    around = (rows["ci_low"] <= rows[metric]) & (rows[metric] <= rows["ci_high"])  # an older store has other intervals
+    with_interval = rows[around] if metric == "accuracy" and not is_few else rows.iloc[:0]
     if len(with_interval):
         fig.add_scatter(
             x=with_interval["layer"],
@@ -122,6 +127,7 @@ def _add_encoder(fig: go.Figure, rows: pd.DataFrame, look: dict[str, str], metri
             hoverinfo="skip",
             showlegend=False,
         )
+    other = "circle" if look["dash"] == "solid" or not is_few else "square"  # two of one family
     chosen = rows["is_chosen"].fillna(False).astype(bool)
     fig.add_scatter(
         x=rows["layer"],
@@ -129,7 +135,7 @@ def _add_encoder(fig: go.Figure, rows: pd.DataFrame, look: dict[str, str], metri
         mode="markers",
         marker={
             "size": [13 if flag else 8 for flag in chosen],
-            "symbol": ["diamond" if flag else "circle" for flag in chosen],
+            "symbol": ["diamond" if flag else other for flag in chosen],
             "color": color,
             "opacity": 1,
             "line": {"color": palette(dark).text, "width": [1.5 if flag else 0 for flag in chosen]},
@@ -137,15 +143,16 @@ def _add_encoder(fig: go.Figure, rows: pd.DataFrame, look: dict[str, str], metri
         customdata=rows[["encoder_id", "layer", "probe_id"]].to_numpy(dtype=object),
         text=[_probe_words(row, metric) for row in rows.to_dict("records")],
         hovertemplate="%{text}<extra></extra>",
-        showlegend=False,
+        name=name,
+        showlegend=is_few,
     )
 
 
 def _probe_words(row: dict[str, object], metric: str) -> str:
+    low, high = row["ci_low"], row["ci_high"]
+    is_around = is_defined(low) and float(low) <= float(row[metric]) <= float(high)  # type: ignore[arg-type]
     interval = (
-        f" (95 % interval {number(row['ci_low'])} to {number(row['ci_high'])}, by group)"
-        if metric == "accuracy" and is_defined(row["ci_low"]) and is_defined(row["ci_high"])
-        else ""
+        f" (95 % interval {number(low)} to {number(high)}, by group)" if metric == "accuracy" and is_around else ""
     )
     words = [
         f"<b>{shown(row['display_name'])} L{row['layer']}</b>",

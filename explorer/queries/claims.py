@@ -1,40 +1,40 @@
 """The paper's claims tested on what this store holds, each in one sentence with its numbers and its n.
 
-Rows in, sentences out; a claim that the rows cannot settle says why. The claims are those of arXiv 2509.24793.
+Rows in, sentences out; a claim that the rows cannot settle says why. The claims are those of arXiv 2509.24793, the
+rules those of `explorer.verdicts`. Claims about factors are in `factor_claims`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
+import numpy as np
 import pandas as pd
 
-from explorer.intervals import t_interval
+from explorer.claim_tests import above_guess, above_last_layer, difference
+from explorer.intervals import MIN_GROUPS_FOR_INTERVAL, Estimate, ratio_interval
 from explorer.naming import sae_title, size_name
-from explorer.queries.curves import fetch_layer_probe_groups, fetch_sae_points
+from explorer.queries.curves import fetch_group_errors, fetch_sae_points
+from explorer.queries.factor_claims import (
+    claim_completeness_rises,
+    claim_factors_recoverable,
+    fetch_completeness,
+    fetch_recovery,
+    has_in_sample,
+    is_paper,
+)
 from explorer.queries.labels import shown_label
 from explorer.queries.names import NAMED_ENCODERS
-from explorer.queries.selection import newest_recipe, one_protocol, scored_layer_probes, trained
+from explorer.queries.selection import TESTED_ON, newest_recipe, one_protocol, tested_groups, trained, why_unscored
 from explorer.store import Store
-from explorer.text import capitalised, commonest, count, is_defined, number, series_name, signed
+from explorer.text import capitalised, commonest, count, number, series_name, signed
+from explorer.verdicts import FAILS, HOLDS, MARGINS, UNSAID, Claim, counted, judge, level_of, together, too_few
 
-HOLDS, FAILS, MIXED, UNSAID = "holds here", "does not hold here", "holds in part", "not testable here"
-DROP_LIMIT = 0.10
-IN_SAMPLE = "in-sample (protocol paper: scored on the clips it was fitted on, where noise alone scores well)"
 _SERIES = ["encoder_id", "layer", "method", "level", "n_features", "protocol"]
-
-
-@dataclass(frozen=True)
-class Claim:
-    """One claim: what is asked, the verdict (one of four), a sentence with its numbers, lines of detail, a page."""
-
-    title: str
-    verdict: str
-    sentence: str
-    details: tuple[str, ...] = ()
-    page: str = "sparsity"
-    params: Mapping[str, str] = field(default_factory=dict)
+_KEPT = "Sparse codes keep what a probe predicts from the dense states"
+_RECONSTRUCTED = "SAEs reconstruct unseen clips better than PCA with k components"
+_SEEN = ", of groups whose sound (never labels) the SAEs were trained on"
 
 
 def fetch_claims(store: Store, label_name: str) -> list[Claim]:
@@ -48,255 +48,220 @@ def fetch_claims(store: Store, label_name: str) -> list[Claim]:
     recovery = trained(fetch_recovery(store))
     recovery = recovery[(recovery["kind"] == "dense") | recovery["representation_id"].isin(points["sae_id"])]
     older = len(found) - len(points)
+    protocols = ("paper",) if is_paper(points) else ("held-out", "all-groups")
+    codes, protocol = tested_groups(store, label_name, "codes", protocols)
+    dense, _ = tested_groups(store, label_name, "dense", (protocol,))
     of_saes = [
-        claim_codes_keep_accuracy(points),
-        claim_factors_recoverable(recovery, is_in_sample=_is_paper(points) and bool(len(_in_sample(store)))),
-        claim_completeness_rises(points),
-        claim_reconstruction(points),
+        claim_codes_keep_accuracy(points, codes, dense, protocol),
+        claim_factors_recoverable(recovery, is_in_sample=is_paper(points) and has_in_sample(store)),
+        claim_completeness_rises(points, fetch_completeness(store)),
+        claim_reconstruction(points, fetch_group_errors(store)),
     ]
     if older:
         words = f" {count(older, 'SAE')} of an older recipe left out."
-        of_saes = [replace(c, sentence=c.sentence + words) if c.verdict != UNSAID else c for c in of_saes]
-    heldout = fetch_layer_probe_groups(store, label_name, "held-out")
-    return [claim_best_layer(*scored_layer_probes(store, label_name), heldout), *of_saes]
+        of_saes = [replace(claim, sentence=claim.sentence + words) for claim in of_saes]
+    groups, protocol = tested_groups(store, label_name, "dense", TESTED_ON)
+    return [claim_best_layer(groups, protocol, why_unscored(store, label_name)), *of_saes]
 
 
-def _is_paper(points: pd.DataFrame) -> bool:
-    return len(points) > 0 and bool((points["protocol"] == "paper").all())
-
-
-def _in_sample(store: Store) -> pd.DataFrame:
-    return store.query(
-        "SELECT factor_index FROM factor_scores JOIN saes ON sae_id = representation_id "
-        "WHERE factor_scores.protocol = 'paper' AND r2 IS NOT NULL LIMIT 1"
-    )
-
-
-def fetch_recovery(store: Store) -> pd.DataFrame:
-    """Held out, per codes and dense states: factors scored, undefined, above permuted (and the best), top-10 mean."""
-    return store.query(
-        f"""WITH ranked AS (
-               SELECT r.kind, r.encoder_id, r.layer, r.n_dims, s.*, f.display_name AS factor, row_number() OVER (
-                          PARTITION BY s.representation_id ORDER BY s.r2 DESC NULLS LAST) AS place
-               FROM factor_scores s JOIN representations r USING (representation_id) JOIN factors f USING (factor_index)
-               WHERE s.protocol = 'held-out' AND r.kind IN ('codes', 'dense'))
-           SELECT ranked.representation_id, kind, encoder_id, e.display_name, e.is_trained, ranked.layer,
-                  t.sparsity, t.seed, t.k, t.n_features, t.level, t.method, t.protocol,
-                  coalesce(t.is_reference, false) AS is_reference, any_value(n_dims) AS n_dims,
-                  count(r2)::INTEGER AS n_scored, count(*) FILTER (r2 IS NULL)::INTEGER AS n_undefined,
-                  count(*) FILTER (r2 > 0 AND r2 > r2_permuted)::INTEGER AS n_above,
-                  count(*) FILTER (r2 >= 0.7 AND r2 > r2_permuted)::INTEGER AS n_over_070,
-                  avg(r2) FILTER (place <= 10) AS r2_top10,
-                  max(r2) FILTER (r2 > 0 AND r2 > r2_permuted) AS r2_best,
-                  arg_max(factor, r2) FILTER (r2 > 0 AND r2 > r2_permuted) AS best_factor,
-                  max(n_clips) AS n_clips, max(n_groups) AS n_groups
-           FROM ranked JOIN {NAMED_ENCODERS} e USING (encoder_id)
-           LEFT JOIN saes t ON t.sae_id = ranked.representation_id
-           GROUP BY ALL ORDER BY e.display_name, ranked.layer, kind, t.sparsity, t.seed"""  # noqa: S608 - the names are code
-    )
-
-
-def claim_best_layer(probes: pd.DataFrame, protocol: str, heldout: pd.DataFrame) -> Claim:
+def claim_best_layer(groups: pd.DataFrame, protocol: str, unscored: str | None = None) -> Claim:
     """Whether a layer before the last says more about the label than the last, by encoder.
 
-    `probes` of one protocol choose the layer; `heldout`, rows of `fetch_layer_probe_groups` under protocol held-out,
-    test it: the paired t interval over groups of its accuracy above the last layer's must exclude 0. Some layer is
-    always the best of the others by chance.
+    `groups`: rows of `fetch_layer_probe_groups`; `unscored`: why there are none. An encoder none of whose layers is
+    beyond one constant guess has no best layer.
     """
     title = "A layer before the last predicts the label best"
-    scored = probes[probes["accuracy"].notna()]
-    details, n_tested, n_clear, n_silent = [], 0, 0, 0
-    for encoder_id, rows in scored.groupby("encoder_id", sort=False):
-        by_layer = rows.groupby("layer")["accuracy"].mean()
-        if len(by_layer) < 2:
-            continue
-        if not by_layer.max() > rows["chance"].max():
-            n_silent += 1
-            continue
-        last = int(by_layer.index.max())
-        best = last if by_layer[last] == by_layer.max() else int(by_layer.idxmax())
-        if best == last:
-            n_tested += 1
-            details.append(f"{rows['display_name'].iloc[0]}: the last layer, {number(by_layer[last])}")
-            continue
-        low, high, mean = _above_last(heldout[heldout["encoder_id"] == encoder_id], best, last)
-        n_tested += is_defined(low)
-        n_clear += low > 0
-        test = (
-            f"held out {signed(mean, 3)} ({signed(low, 3)} to {signed(high, 3)})" if is_defined(low) else "no interval"
-        )
-        details.append(
-            f"{rows['display_name'].iloc[0]} layer {best} {number(by_layer[best])} against {number(by_layer[last])} at "
-            f"layer {last}, {test}"
-        )
-    if not details:
-        why = "no encoder has scored probes on two layers or more"
-        if n_silent:
-            why = f"no layer of any encoder predicts the label above chance ({number(scored['chance'].max())})"
-        elif len(probes) and scored.empty:
-            why = f"no layer's probe could be scored ({commonest(probes['reason'])})"
+    encoders = {key: rows for key, rows in groups.groupby("encoder_id", sort=False) if rows["layer"].nunique() > 1}
+    if not encoders:
+        why = f"no layer's probe could be scored ({unscored})" if unscored else ""
+        why = why or "no encoder has scored probes on two layers or more"
         return Claim(title, UNSAID, f"because {why}.", page="layers")
-    n = scored.iloc[0]
-    words = f"{protocol} accuracy{', which flatters: by file' if protocol == 'random-folds' else ''}"
-    facts = (
-        f"{words}; {count(n['n_clips'], 'clip')} of {count(n['n_groups'], 'group')}, "
-        f"{count(n['n_classes'], 'class', 'classes')}, chance {number(n['chance'])}"
+    level = level_of(len(encoders))
+    found = [_best_layer(rows, level) for rows in encoders.values()]
+    verdicts, lines = [verdict for verdict, _ in found], "; ".join(line for _, line in found)
+    facts = _facts(next(iter(encoders.values())), protocol)
+    n_groups = max(rows["group_id"].nunique() for rows in encoders.values())
+    verdict = together(verdicts)
+    if n_groups < MIN_GROUPS_FOR_INTERVAL:
+        sentence = f"because {too_few(n_groups)}. {lines} ({facts})."
+    elif verdict == UNSAID and FAILS in verdicts:
+        sentence = f"because it {counted(verdicts, 'encoder')} ({facts}): {lines}."
+    elif verdict == UNSAID:
+        sentence = f"because no encoder settles it: {lines} ({facts})."
+    else:
+        sentence = f"{capitalised(counted(verdicts, 'encoder'))} ({facts}): {lines}."
+    return Claim(title, verdict, sentence, (), "layers", {"protocol": protocol})
+
+
+def _best_layer(rows: pd.DataFrame, level: float) -> tuple[str, str]:
+    """(verdict, a line of words) for one encoder."""
+    table = rows.pivot_table(index="group_id", columns="layer", values="accuracy").dropna()
+    n_g, guess_g = (rows.groupby("group_id")[name].mean().reindex(table.index) for name in ("n", "chance"))
+    accuracy_gl = table.to_numpy()
+    by_layer = (accuracy_gl * n_g.to_numpy()[:, None]).sum(axis=0) / n_g.sum()
+    last, best = int(table.columns[-1]), int(table.columns[int(np.argmax(by_layer[:-1]))])
+    line = (
+        f"{rows['display_name'].iloc[0]} layer {best} {number(by_layer[:-1].max())} against {number(by_layer[-1])} at "
+        f"layer {last}"
     )
-    if n_silent:
-        details.append(f"left out: {count(n_silent, 'encoder')} with no layer above chance")
-    if not n_tested:
-        sentence = f"because too few groups are held out to test it. {capitalised('; '.join(details))} ({facts})."
-        return Claim(title, UNSAID, sentence, (), "layers", {"protocol": protocol})
-    sentence = f"Beyond chance in {n_clear} of {count(n_tested, 'encoder')} ({facts}): {'; '.join(details)}."
-    return Claim(title, _verdict(n_clear, n_tested), sentence, (), "layers", {"protocol": protocol})
+    if len(table) < MIN_GROUPS_FOR_INTERVAL:
+        return UNSAID, line
+    if judge(above_guess(accuracy_gl, guess_g, n_g, level), MARGINS["beyond chance"]) != HOLDS:
+        return UNSAID, f"{line}, none of them beyond chance"
+    above = above_last_layer(accuracy_gl, n_g, level)
+    if above.low == above.high == 0:
+        return UNSAID, f"{line}, a tie"
+    return judge(above, MARGINS["best layer"]), f"{line}, {_interval(above)}"
 
 
-def _fixed(value: float) -> str:
-    return signed(value)
+def _facts(rows: pd.DataFrame, protocol: str) -> str:
+    one = rows[rows["probe_id"] == rows["probe_id"].iloc[0]]
+    chance = float((one["chance"] * one["n"]).sum() / one["n"].sum())
+    n_classes = count(one["n_classes"].iloc[0], "class", "classes")
+    return f"{protocol} accuracy; {_n(one)}, {n_classes}, chance {number(chance)}"
 
 
-def _above_last(heldout: pd.DataFrame, best: int, last: int) -> tuple[float, float, float]:
-    """(low, high, mean) of the paired difference by group between two layers' accuracies, over seeds' means."""
-    by_group = heldout.pivot_table(index="group_id", columns="layer", values="accuracy")
-    if best not in by_group or last not in by_group:
-        return float("nan"), float("nan"), float("nan")
-    apart = (by_group[best] - by_group[last]).dropna()
-    return *t_interval(apart.to_numpy()), float(apart.mean())
+def _n(groups: pd.DataFrame) -> str:
+    return f"{count(groups['n'].sum(), 'clip')} of {count(groups['group_id'].nunique(), 'group')}"
 
 
-def claim_codes_keep_accuracy(points: pd.DataFrame) -> Claim:
-    """Whether probes on codes stay within 10 points of the dense states of their layer."""
-    title = "Sparse codes keep what a probe predicts from the dense states"
-    scored = points[points["accuracy"].notna() & points["dense_accuracy"].notna()]
-    if scored.empty:
+def _interval(found: Estimate, digits: int = 3) -> str:
+    if not np.isfinite(found.low):
+        return f"{signed(found.value, digits)}, no interval"
+    return f"{signed(found.value, digits)} ({signed(found.low, digits)} to {signed(found.high, digits)})"
+
+
+def claim_codes_keep_accuracy(points: pd.DataFrame, codes: pd.DataFrame, dense: pd.DataFrame, protocol: str) -> Claim:
+    """Whether probes on codes stay within 10 points of the dense states of their layer, by group.
+
+    `codes`, `dense`: rows of `fetch_probe_groups` under `protocol`. The verdict is of the reference SAEs.
+    """
+    tables = _paired_tables(points, codes, dense)
+    if not tables:
         why = "no SAE has probes on both its codes and the dense states"
         if "probe_reason" in points and points["accuracy"].isna().all() and points["probe_reason"].notna().any():
             why = f"no probe on codes could be scored ({commonest(points['probe_reason'])})"
-        return Claim(title, UNSAID, f"because {why}.")
-    testable = scored[scored["dense_accuracy"] > scored["chance"] + DROP_LIMIT]
-    if testable.empty:
-        return Claim(
-            title,
-            UNSAID,
-            f"because no dense probe is more than 10 points above chance ({number(scored['chance'].iloc[0])}): "
-            f"there is nothing to keep (best dense accuracy {number(scored['dense_accuracy'].max())}, "
-            f"{count(scored['probe_n_clips'].iloc[0], 'clip')}).",
+        return Claim(_KEPT, UNSAID, f"because {why}.")
+    scored = points[points["sae_id"].isin(tables)]
+    first = tables[scored["sae_id"].iloc[0]]
+    n = f"{count(first['n'].sum(), 'clip')} of {count(len(first), 'group')}"
+    where = f"{protocol} accuracy, {n}{_SEEN if protocol == 'all-groups' else ''}"
+    details = _accuracy_lines(scored, tables)
+    change = pd.Series({sae_id: _change(rows) for sae_id, rows in tables.items()})
+    worst = sae_title(scored[scored["sae_id"] == change.idxmin()].iloc[0].to_dict())
+    spread = f"median change {signed(100 * change.median(), 1)} points, worst {signed(100 * change.min(), 1)} ({worst})"
+    if len(first) < MIN_GROUPS_FOR_INTERVAL:
+        return Claim(_KEPT, UNSAID, f"because {too_few(len(first))}: {spread} ({where}).", details)
+    judged = _references(scored)
+    level = level_of(len(judged))
+    verdicts = [_keeps(tables[sae_id], level) for sae_id in judged["sae_id"]]
+    told = [verdict for verdict in verdicts if verdict is not None]
+    if not told:
+        dense_best = max(_pooled(rows, "dense") for rows in tables.values())
+        chance = _pooled(first, "chance")
+        sentence = (
+            f"because no dense probe is surely more than 10 points above chance ({number(chance)}): there is nothing "
+            f"to keep (best dense accuracy {number(dense_best)}; {where})."
         )
-    change = testable["accuracy"] - testable["dense_accuracy"]
-    kept = int((change >= -DROP_LIMIT).sum())
-    worst = testable.loc[change.idxmin()]
-    sentence = (
-        f"{kept} of {count(len(testable), 'SAE')} keep accuracy within 10 points: median change "
-        f"{signed(100 * change.median(), 1)} points, worst {signed(100 * change.min(), 1)} "
-        f"({sae_title(worst.to_dict())}). "
-        f"Scored on {count(testable['probe_n_clips'].iloc[0], 'clip')} of "
-        f"{count(testable['probe_n_groups'].iloc[0], 'group')}{_under(points)}."
-    )
-    left_out = len(scored) - len(testable)
-    if left_out:
-        sentence += f" {count(left_out, 'SAE')} left out: their dense probe is not 10 points above chance."
-    details = tuple(
-        f"{series_name(rows['display_name'].iloc[0], rows['layer'].iloc[0])}: dense "
-        f"{number(rows['dense_accuracy'].iloc[0])}; codes "
-        + ", ".join(f"{number(part['accuracy'].mean())} at {_size(part)}" for _, part in rows.groupby("sparsity"))
-        for _, rows in testable.groupby(_SERIES, sort=False)
-    )
-    return Claim(title, _verdict(kept, len(testable)), sentence, details)
+        return Claim(_KEPT, UNSAID, sentence, details)
+    verdict = together(told)
+    sentence = f"{counted(told, 'reference SAE')} (within 10 points of its layer's dense states); {spread}; {where}."
+    if len(told) < len(verdicts):
+        sentence += f" {count(len(verdicts) - len(told), 'SAE')} left out: nothing to keep, dense states near chance."
+    return Claim(_KEPT, verdict, f"because it {sentence}" if verdict == UNSAID else capitalised(sentence), details)
 
 
-def claim_factors_recoverable(recovery: pd.DataFrame, *, is_in_sample: bool = False) -> Claim:
-    """Whether acoustic factors can be predicted from codes, held out, better than from permuted targets.
+def _paired_tables(points: pd.DataFrame, codes: pd.DataFrame, dense: pd.DataFrame) -> Mapping[str, pd.DataFrame]:
+    """By sae_id: accuracy on codes and on dense states of its layer, chance and n, a row for each group with both."""
+    by_layer = {key: _by_group(rows) for key, rows in dense.groupby(["encoder_id", "layer"])}
+    by_sae = {key: _by_group(rows) for key, rows in codes.groupby("representation_id")}
+    found = {}
+    for sae in points.to_dict("records"):
+        ours, theirs = by_sae.get(sae["sae_id"]), by_layer.get((sae["encoder_id"], sae["layer"]))
+        if ours is not None and theirs is not None:
+            both = ours.join(theirs["accuracy"].rename("dense"), how="inner").dropna()
+            if len(both):
+                found[str(sae["sae_id"])] = both
+    return found
 
-    `is_in_sample`: the store has no other scores than protocol paper's, which cannot tell.
-    """
-    title = "Acoustic factors can be predicted from the codes"
-    codes = recovery[(recovery["kind"] == "codes") & (recovery["n_scored"] > 0)]
-    if codes.empty:
-        why = "no factor was scored from codes"
-        if (recovery["kind"] == "codes").any():
-            why = "every factor is undefined, held out, from every SAE's codes: the Factors page names the reasons"
-        elif is_in_sample:
-            why = f"factors were scored only {IN_SAMPLE}"
-        return Claim(title, UNSAID, f"because {why}.", page="factors")
-    best = codes.loc[codes["n_above"].idxmax()]
-    details = []
-    for rows in codes[codes["is_reference"]].to_dict("records"):
-        dense = recovery[
-            (recovery["kind"] == "dense")
-            & (recovery["encoder_id"] == rows["encoder_id"])
-            & (recovery["layer"] == rows["layer"])
+
+def _by_group(rows: pd.DataFrame) -> pd.DataFrame:
+    return rows.groupby("group_id")[["accuracy", "n", "chance"]].mean()
+
+
+def _keeps(rows: pd.DataFrame, level: float) -> str | None:
+    """The verdict of one SAE; None where its dense states have nothing to keep."""
+    if judge(difference(rows["dense"], rows["chance"], rows["n"], level), MARGINS["something to keep"]) != HOLDS:
+        return None
+    return judge(difference(rows["accuracy"], rows["dense"], rows["n"], level), MARGINS["codes keep accuracy"])
+
+
+def _change(rows: pd.DataFrame) -> float:
+    return _pooled(rows, "accuracy") - _pooled(rows, "dense")
+
+
+def _pooled(rows: pd.DataFrame, column: str) -> float:
+    return float((rows[column] * rows["n"]).sum() / rows["n"].sum())
+
+
+def _accuracy_lines(scored: pd.DataFrame, tables: Mapping[str, pd.DataFrame]) -> tuple[str, ...]:
+    lines = []
+    for _, rows in scored.groupby(_SERIES, sort=False):
+        at = [
+            f"{number(np.mean([_pooled(tables[sae_id], 'accuracy') for sae_id in part['sae_id']]))} at {_size(part)}"
+            for _, part in rows.groupby("sparsity")
         ]
-        beside = f"; dense states {number(dense['r2_top10'].iloc[0])}" if len(dense) else ""
-        details.append(
-            f"{sae_title(rows)}: {rows['n_above']} of "
-            f"{count(rows['n_scored'], 'factor')} above permuted, mean R² of its top 10 "
-            f"{number(rows['r2_top10'])}{beside}"
-        )
-    top = f" best: {best['best_factor']} {number(best['r2_best'])};" if best["n_above"] else ""
-    sentence = (
-        f"Up to {best['n_above']} of {count(best['n_scored'], 'factor')} are predictable on unseen groups "
-        f"({sae_title(best.to_dict())}; "
-        f"{best['n_over_070']} of them reach R² 0.7;{top} "
-        f"{best['n_undefined']} undefined). Scored on {count(best['n_clips'], 'clip')} of "
-        f"{count(best['n_groups'], 'group')}."
-    )
-    verdict = FAILS if best["n_above"] == 0 else HOLDS if best["n_above"] >= best["n_scored"] / 2 else MIXED
-    return Claim(title, verdict, sentence, tuple(details), "factors", {"sae": str(best["representation_id"])})
+        name = series_name(rows["display_name"].iloc[0], rows["layer"].iloc[0])
+        lines.append(f"{name}: dense {number(_pooled(tables[rows['sae_id'].iloc[0]], 'dense'))}; codes {', '.join(at)}")
+    return tuple(lines)
 
 
-def claim_completeness_rises(points: pd.DataFrame) -> Claim:
-    """Whether completeness at the highest sparsity is above that at the lowest, within one width; codes beside it."""
-    title = "Completeness rises with sparsity"
-    details, rising, undefined = [], 0, int(points["completeness"].isna().sum())
-    ends: list[pd.DataFrame] = []
-    for _, rows in points[points["completeness"].notna()].groupby(_SERIES, sort=False):
-        by = rows.groupby("sparsity")[["completeness", "effective_codes"]].mean()
-        if len(by) < 2:
-            continue
-        first, last = by.iloc[0], by.iloc[-1]
-        sizes = [_size(rows[rows["sparsity"] == by.index[place]]) for place in (0, -1)]
-        ends.append(by.iloc[[0, -1]].set_axis(["first", "last"]))
-        rising += bool(last["completeness"] > first["completeness"])
-        details.append(
-            f"{series_name(rows['display_name'].iloc[0], rows['layer'].iloc[0])}: "
-            f"{number(first['completeness'])} at {sizes[0]} to "
-            f"{number(last['completeness'])} at {sizes[1]}; effective codes "
-            f"{number(first['effective_codes'], 1)} to {number(last['effective_codes'], 1)}"
-        )
-    if not details:
-        why = f"{undefined} of {count(len(points), 'SAE')} have no completeness: no factor is predicted held out"
-        if _is_paper(points):
-            why = f"{undefined} of {count(len(points), 'SAE')} have no completeness"
-        if undefined < len(points):
-            why = "no encoder and layer has it at two sparsities"
-        return Claim(title, UNSAID, f"because {why}.")
-    mean = pd.concat(ends).groupby(level=0).mean()
-    prefix = f"Only {IN_SAMPLE}, factors not above permuted targets included. " if _is_paper(points) else ""
-    sentence = (
-        f"{prefix}From the lowest to the highest sparsity it rises in {rising} of "
-        f"{count(len(details), 'series', 'series')}, "
-        f"from {number(mean.loc['first', 'completeness'])} to {number(mean.loc['last', 'completeness'])} on average; "
-        f"effective codes go from {number(mean.loc['first', 'effective_codes'], 1)} to "
-        f"{number(mean.loc['last', 'effective_codes'], 1)} (top 10 factors by R²; undefined for "
-        f"{count(undefined, 'SAE')})."
-    )
-    return Claim(title, _verdict(rising, len(details)), sentence, tuple(details))
+def _references(points: pd.DataFrame) -> pd.DataFrame:
+    """The SAEs that verdicts are of: one for each encoder and layer, where the store says which."""
+    chosen = points[points["is_reference"].fillna(False).astype(bool)] if "is_reference" in points else points.iloc[:0]
+    return chosen if len(chosen) else points
 
 
-def claim_reconstruction(points: pd.DataFrame) -> Claim:
-    """Whether SAEs reconstruct held-out clips better than PCA with the same number of active components."""
-    title = "SAEs reconstruct unseen clips better than PCA with k components"
+def claim_reconstruction(points: pd.DataFrame, errors: pd.DataFrame) -> Claim:
+    """Whether SAEs reconstruct held-out clips better than PCA with the same number of active components.
+
+    `errors`: rows of `fetch_group_errors`, of which the interval is; the verdict is of the reference SAEs.
+    """
     scored = points[points["fvu_heldout"].notna() & points["pca_k_fvu_heldout"].notna()]
     if scored.empty:
-        return Claim(title, UNSAID, "because no SAE has a held-out FVU with one of PCA to compare it with.")
+        return Claim(_RECONSTRUCTED, UNSAID, "because no SAE has a held-out FVU with one of PCA to compare it with.")
     better = int((scored["fvu_heldout"] < scored["pca_k_fvu_heldout"]).sum())
-    sentence = (
-        f"{better} of {count(len(scored), 'SAE')}: median FVU {number(scored['fvu_heldout'].median(), 3)} against "
-        f"{number(scored['pca_k_fvu_heldout'].median(), 3)} of PCA, on "
-        f"{count(scored['n_heldout_clips'].iloc[0], 'held-out clip')}{_under(points)}. "
-        "On few pooled clips PCA is hard to beat."
+    judged = _references(scored)
+    by_sae = {key: rows for key, rows in errors.groupby("sae_id")}
+    n_groups = min((len(by_sae.get(sae_id, ())) for sae_id in judged["sae_id"]), default=0)
+    clips = f"{count(scored['n_heldout_clips'].iloc[0], 'held-out clip')}{_under(points)}"
+    ours, theirs = scored["fvu_heldout"].median(), scored["pca_k_fvu_heldout"].median()
+    facts = (
+        f"FVU is lower for {better} of {count(len(scored), 'SAE')}: median FVU {number(ours, 3)} against "
+        f"{number(theirs, 3)} of PCA, on {clips}"
     )
-    details = tuple(
+    details = _fvu_lines(scored)
+    if n_groups < MIN_GROUPS_FOR_INTERVAL:
+        why = too_few(n_groups) if n_groups else "errors by group are not stored"
+        return Claim(_RECONSTRUCTED, UNSAID, f"because {why}. {facts}.", details)
+    level = level_of(len(judged))
+    found = [
+        ratio_interval(rows["sse_pca_k"] - rows["sse"], rows["sst"], level)
+        for rows in (by_sae[sae_id] for sae_id in judged["sae_id"])
+    ]
+    verdicts = [judge(one, MARGINS["reconstruction"]) for one in found]
+    verdict = together(verdicts)
+    words = f"{counted(verdicts, 'reference SAE')} ({count(n_groups, 'group')}). {facts}."
+    sentence = f"because it {words}" if verdict == UNSAID else capitalised(words)
+    lines = tuple(
+        f"{sae_title(sae)}: FVU of PCA − FVU {_interval(one)}"
+        for sae, one in zip(judged.to_dict("records"), found, strict=True)
+    )
+    return Claim(_RECONSTRUCTED, verdict, sentence, (*lines, *details))
+
+
+def _fvu_lines(scored: pd.DataFrame) -> tuple[str, ...]:
+    return tuple(
         f"{series_name(rows['display_name'].iloc[0], rows['layer'].iloc[0])}: "
         + ", ".join(
             f"{_size(part)}: {number(part['fvu_heldout'].mean(), 3)} (PCA "
@@ -305,7 +270,6 @@ def claim_reconstruction(points: pd.DataFrame) -> Claim:
         )
         for _, rows in scored.groupby(_SERIES, sort=False)
     )
-    return Claim(title, _verdict(better, len(scored)), sentence, details)
 
 
 def _size(rows: pd.DataFrame) -> str:
@@ -315,11 +279,7 @@ def _size(rows: pd.DataFrame) -> str:
 
 def _under(points: pd.DataFrame) -> str:
     """The protocol, where it is not held-out."""
-    return ", protocol paper" if _is_paper(points) else ""
-
-
-def _verdict(n_true: int, n: int) -> str:
-    return HOLDS if n_true == n else FAILS if n_true == 0 else MIXED
+    return ", protocol paper" if is_paper(points) else ""
 
 
 def fetch_first_looks(store: Store, limit: int = 6) -> pd.DataFrame:

@@ -10,9 +10,10 @@ import pandas as pd
 from explorer.queries.names import NAMED_ENCODERS
 from explorer.store import Store
 
-PROTOCOLS = ("held-out", "group-folds", "random-folds", "paper")
+PROTOCOLS = ("all-groups", "held-out", "group-folds", "random-folds", "paper")
 FACTOR_PROTOCOLS = ("held-out", "paper")
 PROTOCOL_WORDS = {
+    "all-groups": "every group scored by what was fitted without it; only the probe's C was chosen on training groups",
     "held-out": "fitted on training groups, scored on groups nothing was fitted on",
     "group-folds": "out-of-fold by group inside the training part; layers are chosen on this",
     "random-folds": "out-of-fold by file inside the training part; groups are on both sides, so it flatters",
@@ -54,14 +55,22 @@ def fetch_layer_probes(store: Store, label_name: str, protocol: str) -> pd.DataF
 
 
 def fetch_layer_probe_groups(store: Store, label_name: str, protocol: str) -> pd.DataFrame:
-    """One row per dense probe and group: its encoder, layer and seed, probe_id, group_id, accuracy, n (clips)."""
+    """One row per dense probe and group: as `fetch_probe_groups`."""
+    return fetch_probe_groups(store, label_name, protocol, "dense")
+
+
+def fetch_probe_groups(store: Store, label_name: str, protocol: str, kind: str) -> pd.DataFrame:
+    """One row per probe on representations of `kind` and group: its representation_id, encoder, layer and seed,
+    probe_id, group_id, accuracy, n (clips), and chance: what one constant guess has there (where that is not stored, on
+    all groups)."""
     return store.query(
-        f"""SELECT p.probe_id, e.encoder_id, e.name, e.display_name, r.layer, p.seed, g.group_id, g.accuracy, g.n
+        f"""SELECT p.probe_id, p.representation_id, e.encoder_id, e.name, e.display_name, e.is_trained, r.layer, p.seed,
+                  p.n_classes, g.group_id, g.accuracy, g.n, coalesce(g.chance, p.chance) AS chance
            FROM probe_groups g JOIN probes p USING (probe_id) JOIN representations r USING (representation_id)
            JOIN {NAMED_ENCODERS} e USING (encoder_id)
-           WHERE r.kind = 'dense' AND p.label_name = $label AND p.protocol = $protocol
-           ORDER BY e.display_name, e.encoder_id, r.layer, p.seed, g.group_id""",  # noqa: S608 - the names are code
-        {"label": label_name, "protocol": protocol},
+           WHERE r.kind = $kind AND p.label_name = $label AND p.protocol = $protocol
+           ORDER BY e.display_name, e.encoder_id, r.layer, p.representation_id, p.seed, g.group_id""",  # noqa: S608 - the names are code
+        {"label": label_name, "protocol": protocol, "kind": kind},
     )
 
 
@@ -199,6 +208,13 @@ def fetch_dense_factor_means(store: Store) -> pd.DataFrame:
                   avg(effective_codes) FILTER (place <= 10) AS effective_codes,
                   avg(effective_codes) FILTER (is_fixed_set) AS effective_codes_fixed
            FROM ranked GROUP BY encoder_id, layer, protocol ORDER BY encoder_id, layer, protocol"""
+    )
+
+
+def fetch_group_errors(store: Store) -> pd.DataFrame:
+    """Squared errors on scored clips by SAE and group: sae_id, group_id, n_clips, sse, sse_pca_k, sst."""
+    return store.query(
+        "SELECT sae_id, group_id, n_clips, sse, sse_pca_k, sst FROM sae_group_errors ORDER BY sae_id, group_id"
     )
 
 

@@ -49,7 +49,8 @@ def fetch_label_probe(store: Store, representation_id: str) -> LabelProbe | None
     """The probe of labels on these codes that was fitted on the training part, held-out before paper; None where there
     is none."""
     rows = store.query(
-        "SELECT p.probe_id, p.label_name, p.protocol, p.accuracy, p.chance, w.class, w.intercept, w.weights "
+        "SELECT p.probe_id, p.label_name, p.protocol, p.accuracy, p.chance, p.n_clips, p.n_groups, "
+        "w.class, w.intercept, w.weights "
         "FROM probes p JOIN probe_weights w USING (probe_id) "
         "WHERE p.representation_id = ? AND list_contains(?::TEXT[], p.protocol) "
         "ORDER BY list_position(?::TEXT[], p.protocol), p.seed, p.probe_id, w.class",
@@ -69,6 +70,8 @@ def fetch_label_probe(store: Store, representation_id: str) -> LabelProbe | None
         protocol=str(rows["protocol"].iloc[0]),
         accuracy=plain(rows["accuracy"].iloc[0]),
         chance=plain(rows["chance"].iloc[0]),
+        n_clips=plain(rows["n_clips"].iloc[0]),
+        n_groups=plain(rows["n_groups"].iloc[0]),
     )
 
 

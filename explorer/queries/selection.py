@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pandas as pd
 
-from explorer.queries.curves import fetch_layer_probes
+from explorer.intervals import MIN_GROUPS_FOR_INTERVAL
+from explorer.queries.curves import fetch_layer_probes, fetch_probe_groups
 from explorer.store import Store
-from explorer.text import is_false
+from explorer.text import commonest, is_false
 
-# Layers are chosen on folds by group; the others stand in where those have no score.
-BY_LAYER = ("group-folds", "held-out", "random-folds", "paper")
+# Over which groups claims about accuracy are tested, in the order of preference.
+TESTED_ON = ("all-groups", "held-out", "group-folds", "paper")
 _PLACE = ["encoder_id", "layer", "method", "level", "n_features", "protocol"]
 
 
@@ -50,12 +53,18 @@ def telling_layers(points: pd.DataFrame, n: int = 2) -> pd.DataFrame:
     return points[pd.MultiIndex.from_frame(points[place]).isin(kept)]
 
 
-def scored_layer_probes(store: Store, label_name: str) -> tuple[pd.DataFrame, str]:
-    """Trained encoders' probes by layer, and their protocol: the first of BY_LAYER that has a score.
+def tested_groups(store: Store, label_name: str, kind: str, protocols: Sequence[str]) -> tuple[pd.DataFrame, str]:
+    """Trained encoders' rows of `fetch_probe_groups`, and their protocol: of `protocols` the first with enough groups
+    for a verdict, else the one with the most groups."""
+    found = [(trained(fetch_probe_groups(store, label_name, protocol, kind)), protocol) for protocol in protocols]
+    enough = [each for each in found if each[0]["group_id"].nunique() >= MIN_GROUPS_FOR_INTERVAL]
+    return enough[0] if enough else max(found, key=lambda each: each[0]["group_id"].nunique())
 
-    Where none has, the first that has probes at all: their reasons say why nothing was scored.
-    """
-    found = [(trained(fetch_layer_probes(store, label_name, protocol)), protocol) for protocol in BY_LAYER]
-    with_scores = [(rows, protocol) for rows, protocol in found if rows["accuracy"].notna().any()]
-    with_rows = [(rows, protocol) for rows, protocol in found if len(rows)]
-    return (with_scores or with_rows or found)[0]
+
+def why_unscored(store: Store, label_name: str) -> str | None:
+    """The commonest stored reason why probes of trained encoders' dense states have no score; None where one has."""
+    found = [trained(fetch_layer_probes(store, label_name, protocol)) for protocol in TESTED_ON]
+    probes = next((rows for rows in found if len(rows)), found[0])
+    if probes.empty or any(rows["accuracy"].notna().any() for rows in found):
+        return None
+    return commonest(probes["reason"])

@@ -28,12 +28,16 @@ def why_unscored(probes: pd.DataFrame) -> str:
 def group_spread(store: Store, probes: pd.DataFrame, label: str, protocol: str) -> tuple[pd.DataFrame, str]:
     """The groups to draw as dots, and the sentence on how groups spread.
 
-    Under MIN_GROUPS_FOR_INTERVAL groups each group is drawn; from there on the stored intervals are, and no group.
+    Under MIN_GROUPS_FOR_INTERVAL groups each group is drawn, and no line; from there on the stored intervals are, and
+    no group.
     """
     n_groups = probes["n_groups"].max()
     few = pd.notna(n_groups) and n_groups < MIN_GROUPS_FOR_INTERVAL
     groups = cached(fetch_layer_probe_groups, store, label, protocol)
     groups = groups[groups["encoder_id"].isin(probes["encoder_id"])]
     if few:
-        return groups, f"Small dots: one group each; under {MIN_GROUPS_FOR_INTERVAL} groups no interval is drawn."
-    return groups.iloc[:0], "Bars: 95 % t interval over per-group accuracies."
+        return groups, (
+            f"Small dots: one group each. Too few groups to compare layers ({int(n_groups)} of "
+            f"{MIN_GROUPS_FOR_INTERVAL}): no line and no interval."
+        )
+    return groups.iloc[:0], "Bars: 95 % interval of the accuracy over groups."

@@ -10,8 +10,9 @@ import streamlit as st
 from explorer.csv_text import sae_columns
 from explorer.inference import Heard
 from explorer.inference.nearness import FAR
+from explorer.intervals import MIN_GROUPS_FOR_INTERVAL
 from explorer.prediction import LabelProbe, scaled
-from explorer.text import is_defined, number, percent, signed
+from explorer.text import count, is_defined, number, percent, signed
 from explorer.ui.choices import chart_title, section
 from explorer.ui.explained import how_measured
 from explorer.ui.live_features import heard_name
@@ -73,10 +74,11 @@ def _how_right(probe: LabelProbe) -> str:
     where = "In the published test part" if probe.protocol == "paper" else "On the corpus's held-out groups"
     if not is_defined(probe.accuracy):
         return f"{where} this probe could not be scored."
-    return (
-        f"{where} this probe is right in {percent(probe.accuracy)} of clips (always the commonest: "
-        f"{percent(probe.chance)})."
-    )
+    of = f"{count(probe.n_clips, 'clip')} of {count(probe.n_groups, 'group')}"
+    if probe.n_groups is not None and probe.n_groups < MIN_GROUPS_FOR_INTERVAL:
+        of += f", too few groups to rely on ({probe.n_groups} of {MIN_GROUPS_FOR_INTERVAL})"
+    guess = f"; one constant guess: {percent(probe.chance)}" if is_defined(probe.chance) else ""
+    return f"{where} this probe is right in {percent(probe.accuracy)} of clips ({of}{guess})."
 
 
 def _speaking(probe: LabelProbe, heard: Heard, classes: list[str], focus: int | None) -> None:

@@ -38,15 +38,15 @@ def draw_classes(store: Store, probe_id: str, color: str) -> None:
             empty_state("Recall by class was not stored for this probe.")
         elif classes["recall"].isna().all():
             empty_state(
-                "Recall by class is undefined: no class has enough held-out clips.",
-                f"{count(len(classes), 'class', 'classes')}; at least 20 clips of a class are needed. "
+                "Recall by class is undefined: no class has a scored clip.",
+                f"{count(len(classes), 'class', 'classes')} were only predicted. "
                 "Click a cell of the confusion to hear its clips.",
             )
         else:
             chart(
                 kept_figure(class_recall, classes, is_dark(), color), "recall", classes, f"recall_{probe_id}",
                 about=about,
-                title="Recall by class", caption="Undefined under 20 clips of a class.",
+                title="Recall by class", caption="Beside each bar: how many of the class's clips were recognised.",
             )  # fmt: skip
     with right:
         if confusion.empty:

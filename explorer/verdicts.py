@@ -1,0 +1,92 @@
+"""What may be said of a claim: holds, does not hold, in part, or cannot tell.
+
+Every comparison has margins that were fixed before anything was computed; docs/measures.md has the same table. A
+verdict needs an interval over MIN_GROUPS_FOR_INTERVAL groups: what an interval leaves open cannot be told, and a tie is
+counted neither way.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+from explorer.intervals import MIN_GROUPS_FOR_INTERVAL, Estimate
+from explorer.text import count, number
+
+HOLDS, FAILS, MIXED, UNSAID = "holds here", "does not hold here", "holds in part", "cannot tell here"
+ALPHA = 0.05
+
+
+@dataclass(frozen=True)
+class Margin:
+    """When an interval settles a comparison: it holds where the whole interval is above `holds_above`, it does not
+    where the whole interval is below `fails_below` (a difference that would matter is excluded)."""
+
+    holds_above: float
+    fails_below: float
+
+
+MARGINS: Mapping[str, Margin] = MappingProxyType(
+    {
+        "best layer": Margin(0.0, 0.02),  # accuracy above the last layer's
+        "beyond chance": Margin(0.0, 0.0),  # accuracy above one constant guess's
+        "codes keep accuracy": Margin(-0.10, -0.10),  # accuracy on codes above that on dense states
+        "something to keep": Margin(0.10, 0.10),  # accuracy on dense states above one constant guess's
+        "completeness rises": Margin(0.0, 0.02),  # completeness at the highest sparsity above that at the lowest
+        "reconstruction": Margin(0.0, 0.01),  # FVU of PCA with k components above the SAE's
+    }
+)
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One claim: what is asked, the verdict (one of four), a sentence with its numbers and n, lines of detail, a
+    page."""
+
+    title: str
+    verdict: str
+    sentence: str
+    details: tuple[str, ...] = ()
+    page: str = "sparsity"
+    params: Mapping[str, str] = field(default_factory=dict)
+
+
+def level_of(n_looks: int) -> float:
+    """The level of each interval where `n_looks` of them are read together, so that all hold at 95 % (Bonferroni)."""
+    return 1.0 - ALPHA / max(1, n_looks)
+
+
+def judge(found: Estimate, margin: Margin) -> str:
+    """HOLDS, FAILS or UNSAID. Differences that are 0 in every group are a tie: UNSAID. An interval that is both above
+    `holds_above` and below `fails_below` excludes what would matter: FAILS."""
+    if not (math.isfinite(found.low) and math.isfinite(found.high)) or found.low == found.high == 0:
+        return UNSAID
+    if found.high < margin.fails_below:
+        return FAILS
+    return HOLDS if found.low > margin.holds_above else UNSAID
+
+
+def together(verdicts: Iterable[str]) -> str:
+    """The verdict over several encoders or SAEs: HOLDS where each holds, MIXED where some do, FAILS where none does and
+    for most it is told that it does not, else UNSAID."""
+    said = list(verdicts)
+    n_holds, n_fails = said.count(HOLDS), said.count(FAILS)
+    if n_holds:
+        return HOLDS if n_holds == len(said) else MIXED
+    return FAILS if n_fails > len(said) / 2 else UNSAID
+
+
+def counted(verdicts: Iterable[str], noun: str) -> str:
+    """'holds for 1 of 4 encoders, does not for 1, cannot tell for 2'."""
+    said = list(verdicts)
+    words = f"holds for {said.count(HOLDS)} of {count(len(said), noun)}"
+    if said.count(FAILS):
+        words += f", does not for {said.count(FAILS)}"
+    return f"{words}, cannot tell for {said.count(UNSAID)}" if said.count(UNSAID) else words
+
+
+def too_few(n_groups: object) -> str:
+    """Why nothing is judged on so few groups."""
+    return f"there are too few groups ({number(n_groups, 0)} of {MIN_GROUPS_FOR_INTERVAL})"
