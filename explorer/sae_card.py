@@ -42,6 +42,7 @@ def _about(facts: Mapping[str, Fact]) -> str:
         "Revision": _plain(facts["encoder_revision"] or "a folder, not a revision of the hub"),
         "SHA-256 of the encoder's weights": _plain(facts["encoder_weights_sha256"]),
         "Layer": f"{facts['layer']} of {facts['n_layers']} (0 is the embedding output, n the output of block n)",
+        "Encoder run as": _plain(facts["encoder_loader"]),
         "Input": f"{_plain(facts['level'])} states, pooling: {_plain(facts['pooling'])}, d = {facts['d_in']}",
         "Sample rate": f"{facts['sample_rate_hz']} Hz, mono",
         "Features": f"{facts['n_features']}, {facts['n_dead']} of them dead (active on no training clip)",
@@ -72,7 +73,7 @@ def _use(facts: Mapping[str, Fact]) -> str:
 from sae_lens import SAE
 from explorer.audio import load_waveform
 from explorer.encoders import load_encoder
-encoder = load_encoder({json.dumps(_assignment(facts))})
+encoder = load_encoder({json.dumps(_assignment(facts))}{_loader(facts)})
 wave = load_waveform("sound.wav", sample_rate_hz={int(facts["sample_rate_hz"] or 0)})
 states = encoder.hidden_states([wave], [{int(facts["layer"] or 0)}])[{int(facts["layer"] or 0)}].pooled()
 codes = SAE.load_from_disk(".").encode(torch.from_numpy(states))"""
@@ -95,6 +96,14 @@ def _assignment(facts: Mapping[str, Fact]) -> str:
         return "my-encoder=FOLDER_OF_THE_CHECKPOINT"
     is_of_the_hub = facts["hub_id"] and choice.hub_id == facts["hub_id"]
     return f"{text}@{revision}" if is_of_the_hub and revision else "my-encoder=FOLDER_OF_THE_CHECKPOINT"
+
+
+def _loader(facts: Mapping[str, Fact]) -> str:
+    """The argument that runs the encoder as the store's was, where it is not the usual one."""
+    from explorer.encoders.loaders import LOADERS
+
+    loader = facts["encoder_loader"]
+    return f", loader={json.dumps(loader)}" if loader in LOADERS[1:] else ""
 
 
 def _licence(facts: Mapping[str, Fact]) -> str:

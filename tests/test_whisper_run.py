@@ -15,7 +15,9 @@ import precompute.plan
 from explorer.errors import ConfigError, EncoderError
 from explorer.inference import clip_sound, listen, own_encoder
 from explorer.queries.corpus import fetch_encoders, fetch_saes
+from explorer.queries.sae_facts import fetch_sae_facts
 from explorer.queries.search import fetch_codes
+from explorer.sae_card import model_card
 from explorer.store import open_store
 from precompute.artefacts import Artefacts
 from precompute.encoder_choice import choose_encoders
@@ -74,6 +76,15 @@ def test_the_command_reads_a_sound(heard_by_whisper: Path, tiny_sources: Path) -
     answer = json.loads(result.stdout)
     assert {one["encoder"].partition("-")[0] for one in answer["saes"]} == {"whisper", "ast"}
     assert all(one["n_active"] > 0 for one in answer["saes"])
+
+
+def test_a_card_loads_the_encoder_as_the_store_did(heard_by_whisper: Path) -> None:
+    store = open_store(heard_by_whisper)
+    sae_id = str(fetch_saes(store)["sae_id"].iloc[0])
+    card = model_card(fetch_sae_facts(store, sae_id)[1])
+    store.close()
+    assert 'load_encoder("my-encoder=FOLDER_OF_THE_CHECKPOINT", loader="own class, last layer normed")' in card
+    assert "| Encoder run as | own class, last layer normed |" in card
 
 
 def test_the_forecast_counts_whole_windows(
