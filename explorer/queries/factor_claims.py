@@ -227,7 +227,8 @@ def _rise(rows: pd.DataFrame, level: float = 0.95) -> tuple[str, str]:
     codes = [rows[rows["sparsity"] == end]["effective_codes"].mean() for end in (low, high)]
     ends = f" ({signed(found.low, 3)} to {signed(found.high, 3)})" if np.isfinite(found.low) else ", no interval"
     starts = (
-        f"; {len(by_start)} pairs of starts {signed(min(by_start), 3)} to {signed(max(by_start), 3)}"
+        f"; {count(len(by_start), 'pair of starts', 'pairs of starts')} {signed(min(by_start), 3)} to "
+        f"{signed(max(by_start), 3)}"
         if len(by_start) > 1
         else "; one start at each end"
     )
