@@ -84,9 +84,11 @@ CREATE TABLE saes (
     mse_train DOUBLE, mse_heldout DOUBLE, fvu_train DOUBLE, fvu_heldout DOUBLE,
     pca_k_fvu_heldout DOUBLE, pca_live_fvu_heldout DOUBLE, pca_k_n INTEGER, pca_live_n INTEGER,
     l0_mean DOUBLE, n_live INTEGER, n_dead INTEGER, n_dense INTEGER, dense_mass DOUBLE,
-    informativeness DOUBLE, informativeness_fixed DOUBLE,      -- mean held-out R2: top 10 by R2; the fixed 10
+    informativeness DOUBLE, informativeness_fixed DOUBLE,      -- mean held-out R2: top 10 by r2_folds; the fixed 10
     completeness DOUBLE, completeness_fixed DOUBLE, completeness_d INTEGER,
-    effective_codes DOUBLE, effective_codes_fixed DOUBLE, disentanglement DOUBLE,
+    effective_codes DOUBLE, effective_codes_fixed DOUBLE,
+    disentanglement DOUBLE, n_predicted INTEGER,               -- over the n_predicted factors predicted; NULL under 2
+    disentanglement_fixed DOUBLE, effective_factors_fixed DOUBLE,   -- over the fixed 10, which SAEs share
     weights_file TEXT, codes_by_feature_file TEXT, codes_by_clip_file TEXT, traces_file TEXT);
 CREATE TABLE sae_group_errors (              -- of scored clips: squared error of the SAE and of PCA with k components,
     sae_id TEXT, group_id TEXT, n_clips INTEGER, sse DOUBLE, sse_pca_k DOUBLE, sst DOUBLE);   -- squared deviation from the training mean
@@ -102,7 +104,7 @@ CREATE TABLE features (
     label_precision DOUBLE, label_recall DOUBLE, label_f1 DOUBLE, label_f1_train DOUBLE,
     label_null_f1 DOUBLE,                   -- 95th percentile of the best feature under labels permuted within group
     label_is_shown BOOLEAN, label_reason TEXT,
-    disentanglement DOUBLE, best_factor TEXT, best_factor_weight DOUBLE,
+    disentanglement DOUBLE, effective_factors DOUBLE, best_factor TEXT, best_factor_weight DOUBLE,
     stability DOUBLE, stability_n_seeds INTEGER,   -- mean over the other seeds of the best match's |r|
     PRIMARY KEY (sae_id, feature));
 CREATE TABLE feature_histograms (sae_id TEXT, feature INTEGER, n_zero INTEGER, edges FLOAT[], counts INTEGER[], quantiles FLOAT[]);
@@ -127,15 +129,26 @@ CREATE TABLE listed_clips (
 
 CREATE TABLE factor_scores (
     representation_id TEXT, protocol TEXT, factor_index INTEGER, seed INTEGER,
-    alpha DOUBLE, alpha_source TEXT, r2 DOUBLE, r2_within_group DOUBLE, r2_permuted DOUBLE, r2_train DOUBLE,
+    alpha DOUBLE, alpha_source TEXT,
+    r2 DOUBLE, r2_within_group DOUBLE,      -- of the held-out groups ('paper': in-sample), over n_clips of n_groups
+    r2_permuted DOUBLE,                     -- what r2 has to exceed for r2_p <= 0.05 ('paper': what refits to shuffled values reach)
+    r2_train DOUBLE,
+    r2_folds DOUBLE,                        -- over the folds of training groups: what choices among factors are made by
+    r2_all DOUBLE, r2_all_within DOUBLE, n_all_clips INTEGER, n_all_groups INTEGER,   -- out of fold, over all groups
+    r2_p DOUBLE,                            -- of r2, corrected for all factors of this representation
+    tested_by TEXT,                         -- what was exchanged: 'clips within groups', 'whole groups', 'clips'
+    untested TEXT,                          -- why there is no r2_p: 'cannot be tested: ...'
+    is_predicted BOOLEAN,                   -- r2_p <= 0.05 and R2 of 0.05 at least; NULL for 'paper' and in older artefacts
+    transform TEXT,                         -- 'ranked: ...': R2 is of normal scores of ranks; NULL: of clipped values
     n_train INTEGER, n_clips INTEGER, n_groups INTEGER, n_weights INTEGER,
     completeness DOUBLE, completeness_d INTEGER, effective_codes DOUBLE, n_codes_90 INTEGER,
-    is_fixed_set BOOLEAN,                   -- one of the 10 factors best predicted, held out, from dense states
+    is_fixed_set BOOLEAN,                   -- one of the 10 factors best predicted from dense states, by r2_folds
     reason TEXT);
 CREATE TABLE lasso_weights (representation_id TEXT, protocol TEXT, factor_index INTEGER, dim INTEGER, weight DOUBLE);
 -- weights act on standardised codes and predict standardised factors
 CREATE TABLE lasso_models (representation_id TEXT, protocol TEXT, factor_index INTEGER, intercept DOUBLE,
-    y_mean DOUBLE, y_scale DOUBLE, clip_low DOUBLE, clip_high DOUBLE);
+    y_mean DOUBLE, y_scale DOUBLE, clip_low DOUBLE, clip_high DOUBLE,
+    knots FLOAT[]);                         -- ranked factors: values at evenly spaced shares of the fitting clips, 0 to 1
 CREATE TABLE lasso_scalers (representation_id TEXT, protocol TEXT, x_mean FLOAT[], x_scale FLOAT[]);
 CREATE TABLE factor_predictions (representation_id TEXT, protocol TEXT, factor_index INTEGER, clip_index INTEGER, measured DOUBLE, predicted DOUBLE);
 

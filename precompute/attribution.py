@@ -1,8 +1,9 @@
 """Acoustic factors from representations by the Lasso: how well each is predicted, and by which dimensions.
 
 `fit_factors` is the sound protocol: the scaler, the clipping and alpha are fitted on the training clips, R2 is counted
-on the held-out ones, beside the R2 of permuted factors. `fit_factors_paper` repeats the published one (alpha 0.1,
-scored on the clips it was fitted on). NaN is undefined, and `reason` says why.
+on the held-out ones and tested by exchanging their measured values; R2 over all groups, out of fold, stands beside it.
+`fit_factors_paper` repeats the published one (alpha 0.1, scored on the clips it was fitted on). NaN is undefined, and
+`reason` says why.
 """
 
 from __future__ import annotations
@@ -22,24 +23,27 @@ from precompute.factor_fit import (
     FactorFit,
     LassoScaler,
     LassoSettings,
-    Target,
+    judged,
     lasso_scaler,
-    make_target,
     permuted_limit,
     same_clips,
     weights_matrix,
-    with_model,
+    with_weights,
 )
 from precompute.factor_fit_paper import fit_factors_paper
+from precompute.factor_folds import with_all_groups
+from precompute.factor_target import Target, make_target
+from precompute.factor_test import Scored, exchange_test
 from precompute.lasso import (
-    PATIENCE,
     ROUGH,
+    Choice,
+    Fold,
     Problem,
-    Solution,
     alpha_grid,
     choose_alpha,
     convergence_in_results,
     make_problem,
+    r2_at,
     solve_path,
     unchecked,
 )
@@ -62,7 +66,7 @@ class _Clips:
     heldout: Rows
     groups_heldout: NDArray
     problem: Problem
-    folds: list[tuple[Problem, Rows, Rows]]
+    folds: list[Fold]
     varies: Mask
 
 
@@ -75,18 +79,19 @@ def fit_factors(
     heldout_mask: Mask,
     folds_c: NDArray[np.integer],
     settings: LassoSettings,
+    folds_all_c: NDArray[np.integer] | None = None,
     given_alphas_g: Sequence[float] | None = None,
     n_jobs: int = 1,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[FactorFit]:
     """Fit every factor (column of `y_cg`, NaN where missing) on the training clips and score it on the held-out ones.
 
-    Returns one FactorFit a factor, in order. A factor has none, with a reason, when it has under 50 distinct training
-    values, values from under 5 groups (both parts together), one clip with over 20 % of either part's variance (after
-    clipping to the training part's 0.5 to 99.5 percentiles), no held-out value, or a group in both parts. Columns
-    constant over the training clips get weight 0. `folds_c` (-1: in none) serves mode 'cv'; mode 'given' takes
-    `given_alphas_g` (NaN: no fit). `n_jobs` threads; the result does not depend on it. `progress` gets (factors done,
-    factors). ValueError for an unknown mode or a wrong number of alphas.
+    Returns one FactorFit a factor, in order. A factor has no R2, with a reason, where no training or no held-out clip
+    has a value, where values do not vary, come from one group, or a group is in both parts. Columns constant over the
+    training clips get weight 0. `folds_c` (-1: in none) are folds of the training groups: they choose alpha in mode
+    'cv'; mode 'given' takes `given_alphas_g` (NaN: no fit). `folds_all_c`: folds of all groups, for r2_all. `n_jobs`
+    threads; the result does not depend on it. `progress` gets (factors done, factors). ValueError for an unknown mode
+    or a wrong number of alphas.
     """
     _check(settings, given_alphas_g, np.shape(y_cg)[1])
     x, y = np.asarray(x_cd, np.float64), np.asarray(y_cg, np.float64)
@@ -95,23 +100,27 @@ def fit_factors(
     scaler, varies = lasso_scaler(x, train)
     z = (x[:, varies] - scaler.x_mean[varies]) / scaler.x_scale[varies]
     fits: dict[int, FactorFit] = {}
+    patterns = same_clips(y, train | heldout)
     with convergence_in_results(), ThreadPoolExecutor(max_workers=max(1, n_jobs)) as pool:
-        for members in same_clips(y, train | heldout):
+        for members in patterns:
             present = np.isfinite(y[:, members[0]])
             rows = np.flatnonzero(train & present), np.flatnonzero(heldout & present)
-            starts = [_start(g, scaler, x.shape[1], y[:, g], rows, groups, given_alphas_g) for g in members]
+            starts = [_start(g, scaler, int(varies.sum()), y[:, g], rows, groups, given_alphas_g) for g in members]
             fits.update({blank.factor_index: blank for blank, target in starts if target is None})
             usable = [(blank, target) for blank, target in starts if target is not None]
             if not usable:
                 continue
-            clips = _shared(z, rows, np.where(train, folds_c, -1), groups, varies, settings.mode)
+            clips = _shared(z, rows, np.where(train, folds_c, -1), groups, varies)
             for fit in pool.map(partial(_fit_in_thread, clips=clips, settings=settings), usable):
                 fits[fit.factor_index] = fit
                 if progress is not None:
                     progress(len(fits), y.shape[1])
+        if folds_all_c is not None:
+            folds_all = np.where(train | heldout, folds_all_c, -1)
+            fits = with_all_groups(fits, patterns, x, y, groups, folds_all, pool)
     if progress is not None:
         progress(len(fits), y.shape[1])
-    return [fits[g] for g in range(y.shape[1])]
+    return _tested([fits[g] for g in range(y.shape[1])], groups, settings)
 
 
 def _check(settings: LassoSettings, given_alphas_g: Sequence[float] | None, n_factors: int) -> None:
@@ -136,27 +145,28 @@ def _start(
         g, scaler, n_dims=n_dims, n_train=len(train), n_clips=len(heldout), n_groups=len(set(groups[heldout]))
     )
     shared = sorted(set(groups[train]) & set(groups[heldout]))
-    target = make_target(y[train], y[heldout], len(set(groups[train]) | set(groups[heldout])))
+    n_groups = len(set(groups[train]) | set(groups[heldout]))
+    target = make_target(y[train], y[heldout])
     if isinstance(target, str):
-        return replace(blank, reason=target), None
+        return replace(blank, reason="no clip has a value" if not n_groups else target), None
+    if n_groups < 2:
+        return replace(blank, reason="values from 1 group: nothing can be said about another"), None
     if shared:
         return replace(blank, reason=f"a leak: {count(len(shared), 'group')} in both parts, such as {shared[0]}"), None
     if given is not None and math.isnan(given[g]):
         return replace(blank, reason="no alpha was given"), None
     alpha = NAN if given is None else float(given[g])
     return replace(
-        blank, alpha=alpha, y_mean=target.mean, y_scale=target.scale, clip_low=target.low, clip_high=target.high
+        blank, alpha=alpha, y_mean=target.mean, y_scale=target.scale, how=target.how, transform=target.transform
     ), target
 
 
-def _shared(
-    z: Floats, rows: tuple[Rows, Rows], folds_c: NDArray[np.integer], groups: NDArray, varies: Mask, mode: str
-) -> _Clips:
+def _shared(z: Floats, rows: tuple[Rows, Rows], folds_c: NDArray[np.integer], groups: NDArray, varies: Mask) -> _Clips:
     """Gram matrices and row numbers for all factors with values on exactly these clips."""
     train, heldout = rows
     x_train = z[train]
     folds = []
-    for fold in np.unique(folds_c[train][folds_c[train] >= 0]) if mode == "cv" else ():
+    for fold in np.unique(folds_c[train][folds_c[train] >= 0]):
         inside = folds_c[train] >= 0
         fit, score = np.flatnonzero(inside & (folds_c[train] != fold)), np.flatnonzero(folds_c[train] == fold)
         if len(fit) > 1:
@@ -170,57 +180,85 @@ def _fit_in_thread(start: tuple[FactorFit, Target], clips: _Clips, settings: Las
 
 
 def _fit_one(start: tuple[FactorFit, Target], clips: _Clips, settings: LassoSettings) -> FactorFit:
-    """Choose alpha, fit, score held out, score permuted refits at the same alpha, count codes along the path."""
+    """Choose alpha, fit, score over the folds and held out."""
     blank, target = start
     grid = alpha_grid(clips.problem, target.train, settings.alphas, settings.eps)
     if not len(grid):
-        return replace(blank, reason="no dimension varies over the training clips")
-    if settings.mode == "cv":
-        if len(clips.folds) < 2:
-            return replace(blank, reason="fewer than two folds to choose alpha with")
-        alpha = choose_alpha(clips.folds, clips.x_train, target.train, grid)
-    else:
-        alpha = blank.alpha if settings.mode == "given" else settings.fixed_alpha
-    walk: tuple[Floats | None, list[tuple[float, int]]] = (None, [])
-    if settings.count_codes:
-        walk = _walk(clips, target, grid, alpha)
-    solution = next(solve_path(clips.problem, target.train, [alpha], start_d=walk[0]))
-    predicted = _in_units(solution, clips.x_heldout, target)
-    measured_train = target.train * target.scale + target.mean
-    rng = np.random.default_rng([settings.seed, blank.factor_index])
-    permuted = []
-    for _ in range(settings.n_permutations):
-        refit = next(solve_path(clips.problem, rng.permutation(target.train), [alpha], tolerance=ROUGH))
-        permuted.append(r2_score(target.heldout, _in_units(refit, clips.x_heldout, target), target.mean))
-    best = max((r2 for r2, _ in walk[1]), default=NAN)
+        return replace(blank, alpha=NAN, reason="no dimension varies over the training clips")
+    if settings.mode == "cv" and len(clips.folds) < 2:
+        return replace(blank, reason="fewer than two folds to choose alpha with")
+    choice = _choice(blank, target, clips, settings, grid)
+    solution = next(solve_path(clips.problem, target.train, [choice.alpha], start_d=choice.weights_d))
+    if settings.mode != "cv":
+        n_weights = int(np.count_nonzero(solution.weights_d))
+        choice = replace(choice, r2=r2_at(clips.folds, clips.x_train, target.train, choice.alpha, n_weights))
+    predicted = _scaled(solution.predict(clips.x_heldout), target)
+    r2 = r2_score(target.heldout, predicted, target.mean)
     fit = replace(
         blank,
-        alpha=alpha,
+        alpha=choice.alpha,
         alpha_source=settings.mode,
-        r2=r2_score(target.heldout, predicted, target.mean),
-        r2_within_group=r2_within_group(target.heldout, predicted, clips.groups_heldout),
-        r2_permuted=permuted_limit(permuted),
-        r2_train=r2_score(measured_train, _in_units(solution, clips.x_train, target), target.mean),
-        n_codes_90=min(n for r2, n in walk[1] if r2 >= 0.9 * best) if best > 0 else None,
+        r2=r2,
+        r2_within_group=r2_within_group(target.heldout, predicted, clips.groups_heldout) if len(predicted) else NAN,
+        r2_train=r2_score(target.train, solution.predict(clips.x_train), 0.0),
+        r2_folds=choice.r2,
+        r2_refits=_refits(blank, target, clips, settings, choice.alpha),
+        n_codes_90=choice.n_codes_90,
         predicted_heldout=predicted,
         measured_heldout=target.heldout,
         heldout_index=clips.heldout,
         is_converged=solution.is_converged,
+        reason=_why_undefined(r2, len(predicted)),
     )
-    return with_model(fit, solution, clips.varies, gated=True)
+    return with_weights(fit, solution, clips.varies)
 
 
-def _walk(clips: _Clips, target: Target, grid: Floats, alpha: float) -> tuple[Floats, list[tuple[float, int]]]:
-    """The weights at `alpha`, roughly, and (held-out r2, weights) along the path, left 3 alphas after its best."""
-    start, path = np.zeros(clips.x_train.shape[1]), []
-    for solution in solve_path(clips.problem, target.train, np.unique(np.append(grid, alpha))[::-1], tolerance=ROUGH):
-        start = solution.weights_d if solution.alpha >= alpha else start
-        r2 = r2_score(target.heldout, _in_units(solution, clips.x_heldout, target), target.mean)
-        path.append((r2, int(np.count_nonzero(solution.weights_d))))
-        if solution.alpha <= alpha and len(path) - 1 - int(np.argmax([r2 for r2, _ in path])) >= PATIENCE:
-            break
-    return start, path
+def _why_undefined(r2: float, n_heldout: int) -> str | None:
+    if not math.isnan(r2):
+        return None
+    return "the held-out part does not differ from the training mean" if n_heldout else "no held-out clip has a value"
 
 
-def _in_units(solution: Solution, x: Floats, target: Target) -> Floats:
-    return solution.predict(x) * target.scale + target.mean
+def _choice(blank: FactorFit, target: Target, clips: _Clips, settings: LassoSettings, grid: Floats) -> Choice:
+    """The alpha, given or by the folds of training groups, and what their path says."""
+    if settings.mode == "cv":
+        return choose_alpha(clips.folds, clips.x_train, target.train, grid)
+    alpha = blank.alpha if settings.mode == "given" else settings.fixed_alpha
+    if not settings.count_codes or len(clips.folds) < 2:
+        return Choice(alpha, NAN, None)
+    return replace(choose_alpha(clips.folds, clips.x_train, target.train, grid), alpha=alpha, weights_d=None)
+
+
+def _refits(blank: FactorFit, target: Target, clips: _Clips, settings: LassoSettings, alpha: float) -> float:
+    """What is reached held out by fits to the training values in a random order."""
+    rng = np.random.default_rng([settings.seed, blank.factor_index])
+    reached = []
+    for _ in range(settings.n_refits):
+        refit = next(solve_path(clips.problem, rng.permutation(target.train), [alpha], tolerance=ROUGH))
+        reached.append(r2_score(target.heldout, _scaled(refit.predict(clips.x_heldout), target), target.mean))
+    return permuted_limit(reached)
+
+
+def _scaled(predicted: Floats, target: Target) -> Floats:
+    return predicted * target.scale + target.mean
+
+
+def _tested(fits: Sequence[FactorFit], groups_c: NDArray, settings: LassoSettings) -> list[FactorFit]:
+    """`fits` with their p values, corrected for all that are scored, and what follows from these."""
+    scored = [fit for fit in fits if np.isfinite(fit.alpha) and not (fit.reason and math.isnan(fit.r2_all))]
+    verdicts = exchange_test(
+        [
+            Scored(
+                fit.heldout_index,
+                fit.measured_heldout,
+                fit.predicted_heldout,
+                float(np.sum((fit.measured_heldout - fit.y_mean) ** 2)),
+            )
+            for fit in scored
+        ],
+        groups_c,
+        n=settings.n_permutations,
+        seed=settings.seed,
+    )
+    done = {fit.factor_index: judged(fit, verdict) for fit, verdict in zip(scored, verdicts, strict=True)}
+    return [done.get(fit.factor_index, fit) for fit in fits]

@@ -59,8 +59,8 @@ class RunConfig:
     lasso_folds: int = 5
     lasso_alphas: int = 20
     lasso_eps: float = 1e-3
-    lasso_permutations: int = 5
-    lasso_counts_codes: bool = True
+    lasso_permutations: int = 1000
+    lasso_counts_codes: bool = False
     label_permutations: int = 100
     feature_map: str = "umap"
     maps_everywhere: bool = False
@@ -142,8 +142,6 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
         "lasso_folds": 2,
         "lasso_alphas": 5,
         "lasso_eps": 0.1,
-        "lasso_permutations": 1,
-        "lasso_counts_codes": False,
         "label_permutations": 40,
         "feature_map": "pca",
     },
@@ -154,7 +152,6 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
         "seeds_everywhere": True,
         "lasso": "cv-everywhere",
         "lasso_alphas": 50,
-        "lasso_permutations": 20,
         "label_permutations": 500,
         "maps_everywhere": True,
         "dense_lasso_all_layers": True,

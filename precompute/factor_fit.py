@@ -1,7 +1,8 @@
-"""One factor's Lasso: its settings, its result, and what makes a factor fit to be predicted at all."""
+"""One factor's Lasso: its settings, its result, and what makes a factor count as predicted."""
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -9,14 +10,14 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from explorer.text import count, percent
+from explorer.permutation import ALPHA, WITHIN
+from precompute.factor_target import Scale
+from precompute.factor_test import MIN_R2, Verdict
 from precompute.lasso import Solution
 from precompute.metrics import Array, Floats, completeness
 from precompute.probes import standardiser
 
 PAPER_ALPHA = 0.1
-MIN_DISTINCT, MIN_GROUPS, MAX_SHARE_OF_ONE_CLIP = 50, 5, 0.2
-CLIP_QUANTILES = (0.005, 0.995)
 MANY_PERMUTATIONS = 20  # from here on a 95th percentile, below it the largest
 NAN = float("nan")
 
@@ -25,18 +26,19 @@ NAN = float("nan")
 class LassoSettings:
     """How alpha is found: 'cv' (folds inside train), 'given' (one a factor, by the caller), 'fixed' (`fixed_alpha`).
 
-    `alphas` is the length of the path and `eps` its lowest alpha over its highest. `n_permutations` refits each factor
-    with its values permuted over the training clips. `count_codes` walks the path for n_codes_90, the costly part when
-    alpha is not searched for.
+    `alphas` is the length of the path and `eps` its lowest alpha over its highest. `n_permutations` exchanges of the
+    measured values test what was predicted, without fitting again. `n_refits` fits each factor as often again, with its
+    training values shuffled. `count_codes` finds n_codes_90 where alpha is not searched for, which costs that search.
     """
 
     mode: str = "cv"
     alphas: int = 20
     eps: float = 1e-3
-    n_permutations: int = 5
+    n_permutations: int = 1000
     seed: int = 0
     fixed_alpha: float = PAPER_ALPHA
-    count_codes: bool = True
+    count_codes: bool = False
+    n_refits: int = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,10 +66,13 @@ class FactorFit:
     """One factor. `weights` (dimensions, values) act on standardised columns; see `predict` for the rest of the model.
 
     r2 is held out (1 - SSE / SST over all scored clips together, SST about the training mean), except under `paper`,
-    where it is in-sample. r2_permuted is the largest over the permuted refits at the same alpha, or from 20
-    permutations on their 95th percentile. completeness, effective_codes and n_codes_90 (the fewest weights on the path
-    that reach 90 % of its best held-out r2) need r2 > max(0, r2_permuted). `heldout_index`: the scored clips' rows;
-    `measured_heldout` (clipped as the fit saw it) and `predicted_heldout` are in the factor's own unit.
+    where it is in-sample; r2_folds is over the folds of the training groups, r2_all and r2_all_within over folds of all
+    groups. r2_p is the p value of r2 corrected for all factors (`factor_test`), r2_permuted what r2 has to exceed for
+    0.05, tested_by what was exchanged, untested why nothing was. is_predicted: p <= 0.05 and R2 of MIN_R2 at least.
+    r2_refits: what refits to shuffled values reach. completeness (over the `n_dims` columns that vary),
+    effective_codes and n_codes_90 are of predicted factors. `heldout_index`: the scored clips' rows;
+    `measured_heldout` and `predicted_heldout` are as fitted: clipped, in the factor's own unit, or normal scores where
+    `transform` says ranked.
     """
 
     factor_index: int
@@ -78,16 +83,26 @@ class FactorFit:
     r2_within_group: float = NAN
     r2_permuted: float = NAN
     r2_train: float = NAN
+    r2_folds: float = NAN
+    r2_all: float = NAN
+    r2_all_within: float = NAN
+    r2_p: float = NAN
+    r2_refits: float = NAN
+    tested_by: str | None = None
+    untested: str | None = None
+    is_predicted: bool | None = None
     n_train: int = 0
     n_clips: int = 0
     n_groups: int = 0
+    n_all_clips: int = 0
+    n_all_groups: int = 0
     n_weights: int = 0
     weights: tuple[NDArray[np.int64], Floats] = field(default_factory=_no_weights, repr=False)
     intercept: float = NAN
     y_mean: float = NAN
     y_scale: float = NAN
-    clip_low: float = NAN
-    clip_high: float = NAN
+    how: Scale | None = field(default=None, repr=False)
+    transform: str | None = None
     completeness: float = NAN
     n_dims: int = 0  # the D of completeness
     effective_codes: float = NAN
@@ -99,52 +114,12 @@ class FactorFit:
     heldout_index: NDArray[np.intp] = field(default_factory=_no_rows, repr=False)
 
     def predict(self, x_cd: Array) -> Floats:
-        """Predictions in the factor's unit: (z[:, dims] @ values + intercept) * y_scale + y_mean, z standardised."""
+        """Predictions in the factor's unit: (z[:, dims] @ values + intercept) * y_scale + y_mean, z standardised; where
+        the factor is ranked, these are normal scores and turned back into values."""
         dims, values = self.weights
         z = (np.asarray(x_cd, np.float64)[:, dims] - self.scaler.x_mean[dims]) / self.scaler.x_scale[dims]
-        return (z @ values + self.intercept) * self.y_scale + self.y_mean
-
-
-@dataclass(frozen=True, eq=False)
-class Target:
-    """One factor as the fit sees it: clipped, the training part also standardised by `mean` and `scale`."""
-
-    train: Floats
-    heldout: Floats  # clipped, in the factor's unit
-    mean: float
-    scale: float
-    low: float
-    high: float
-
-
-def make_target(y_train: Floats, y_heldout: Floats, n_groups: int) -> Target | str:
-    """Clip and standardise one factor's values (all finite), or say in words why it is not predicted.
-
-    Clipped to the 0.5 and 99.5 percentiles of the training values; `n_groups` counts both parts.
-    """
-    n_distinct = len(np.unique(y_train))
-    if n_distinct < MIN_DISTINCT:
-        return f"{count(n_distinct, 'distinct value')} in the training part, fewer than {MIN_DISTINCT}"
-    if n_groups < MIN_GROUPS:
-        return f"values from {count(n_groups, 'group')}, fewer than {MIN_GROUPS}"
-    if not len(y_heldout):
-        return "no held-out clip has a value"
-    low, high = (float(q) for q in np.quantile(y_train, CLIP_QUANTILES))
-    if not high > low:
-        return "no spread between the 0.5 and 99.5 percentiles of the training part"
-    train, heldout = np.clip(y_train, low, high), np.clip(y_heldout, low, high)
-    mean, scale = float(train.mean()), float(train.std())
-    for part, values in (("training", train), ("held-out", heldout)):
-        squares = (values - mean) ** 2
-        if not squares.sum() > 0:
-            return f"the {part} part does not differ from the training mean"
-        share = float(squares.max() / squares.sum())
-        if share > MAX_SHARE_OF_ONE_CLIP:
-            return (
-                f"one clip holds {percent(share)} of the {part} part's variance, more than "
-                f"{percent(MAX_SHARE_OF_ONE_CLIP)}"
-            )
-    return Target((train - mean) / scale, heldout, mean, scale, low, high)
+        said: Floats = (z @ values + self.intercept) * self.y_scale + self.y_mean
+        return said if self.how is None else self.how.back(said)
 
 
 def permuted_limit(r2_permuted: list[float]) -> float:
@@ -154,17 +129,32 @@ def permuted_limit(r2_permuted: list[float]) -> float:
     return float(np.max(r2_permuted) if len(r2_permuted) < MANY_PERMUTATIONS else np.quantile(r2_permuted, 0.95))
 
 
-def with_model(fit: FactorFit, solution: Solution, varies: NDArray[np.bool_], *, gated: bool) -> FactorFit:
-    """`fit` with the solution's weights, and their completeness: only for r2 > max(0, r2_permuted) when `gated`."""
+def with_weights(fit: FactorFit, solution: Solution, varies: NDArray[np.bool_]) -> FactorFit:
+    """`fit` with the solution's weights, by their place among all columns."""
     dims = np.flatnonzero(varies)[np.flatnonzero(solution.weights_d)]
     values = solution.weights_d[np.flatnonzero(solution.weights_d)]
-    fit = replace(fit, weights=(dims, values), n_weights=len(dims), n_dims=len(varies), intercept=solution.intercept)
-    if gated and not (fit.r2 > 0 and fit.r2 > fit.r2_permuted):
-        return replace(fit, n_codes_90=None)
-    full = np.zeros((len(varies), 1))
-    full[dims, 0] = values
+    return replace(fit, weights=(dims, values), n_weights=len(dims), intercept=solution.intercept)
+
+
+def with_completeness(fit: FactorFit) -> FactorFit:
+    """`fit` with completeness over its `n_dims` columns, and effective codes."""
+    full = np.zeros((fit.n_dims, 1))
+    full[: fit.n_weights, 0] = fit.weights[1]  # which columns they are changes nothing
     score, codes = completeness(full)
     return replace(fit, completeness=float(score[0]), effective_codes=float(codes[0]))
+
+
+def judged(fit: FactorFit, verdict: Verdict) -> FactorFit:
+    """`fit` with what the test says; how few codes it hangs on only where it is predicted."""
+    fit = replace(
+        fit, r2_p=verdict.p, r2_permuted=verdict.limit, tested_by=verdict.level, untested=verdict.untested
+    )  # fmt: skip
+    if math.isnan(fit.r2):
+        return replace(fit, n_codes_90=None)
+    r2, within = (fit.r2, fit.r2_within_group) if math.isnan(fit.r2_all) else (fit.r2_all, fit.r2_all_within)
+    is_large = r2 >= MIN_R2 and (verdict.level != WITHIN or within >= MIN_R2)
+    fit = replace(fit, is_predicted=bool(verdict.p <= ALPHA and is_large))
+    return with_completeness(fit) if fit.is_predicted else replace(fit, n_codes_90=None)
 
 
 def weights_matrix(fits: Sequence[FactorFit], n_dims: int) -> Floats:

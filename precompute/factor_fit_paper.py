@@ -16,7 +16,8 @@ from precompute.factor_fit import (
     lasso_scaler,
     permuted_limit,
     same_clips,
-    with_model,
+    with_completeness,
+    with_weights,
 )
 from precompute.lasso import Problem, convergence_in_results, make_problem, solve_path
 from precompute.metrics import Array, Floats, r2_score
@@ -109,4 +110,4 @@ def _fit_one(
         heldout_index=rows,
         is_converged=solutions[0].is_converged,
     )
-    return with_model(fit, solutions[0], varies, gated=False)
+    return with_completeness(with_weights(fit, solutions[0], varies))

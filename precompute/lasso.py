@@ -78,17 +78,23 @@ def solve_path(
     *,
     start_d: Floats | None = None,
     tolerance: float = TOLERANCE,
+    n_expected: int = 0,
 ) -> Iterator[Solution]:
-    """One solution for each alpha in turn, each started from the one before (give them from large to small)."""
+    """One solution for each alpha in turn, each started from the one before (give them from large to small).
+
+    `n_expected`: about how many weights there will be, which saves steps.
+    """
     y_mean = float(y_c.mean())
     centred = np.ascontiguousarray(y_c - y_mean)
     weights = np.zeros(problem.x_cd.shape[1]) if start_d is None else start_d
     for alpha in alphas:
-        weights, is_converged = _solve(problem, centred, alpha, weights, tolerance)
+        weights, is_converged = _solve(problem, centred, alpha, weights, tolerance, n_expected)
         yield Solution(float(alpha), weights, y_mean - float(problem.mean_d @ weights), is_converged)
 
 
-def _solve(problem: Problem, y_c: Floats, alpha: float, start_d: Floats, tolerance: float) -> tuple[Floats, bool]:
+def _solve(
+    problem: Problem, y_c: Floats, alpha: float, start_d: Floats, tolerance: float, n_expected: int
+) -> tuple[Floats, bool]:
     """Weights at one alpha, by working sets (Massias et al., arXiv 1802.07481, without their extrapolation).
 
     scikit-learn's solver runs on the few columns that matter, and the others join while they would lower the loss. It
@@ -98,7 +104,7 @@ def _solve(problem: Problem, y_c: Floats, alpha: float, start_d: Floats, toleran
     goal = tolerance * float(y_c @ y_c)
     chosen = np.flatnonzero(start_d)
     values, inner, can_go_on = start_d[chosen], tolerance, True
-    size = max(FIRST_SET, 2 * len(chosen))
+    size = max(FIRST_SET, 2 * len(chosen), 2 * n_expected)
     while True:
         residual = y_c - x_cd[:, chosen] @ values
         slope = np.abs(x_cd.T @ residual)
@@ -154,23 +160,60 @@ def _duality_gap(residual: Floats, y_c: Floats, steepest: float, length: float, 
     return 0.5 * squares * (1 + scale**2) + strength * length - scale * float(residual @ y_c)
 
 
-def choose_alpha(
-    folds: Sequence[tuple[Problem, NDArray[np.intp], NDArray[np.intp]]], x_cd: Floats, y_c: Floats, alphas: Floats
-) -> float:
+Fold = tuple[Problem, NDArray[np.intp], NDArray[np.intp]]
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The alpha that folds chose, R2 over their scored clips with it, and the fewest weights that reach 90 % of the
+    best R2 on the path (the median of the folds; None where no R2 is above 0)."""
+
+    alpha: float
+    r2: float
+    n_codes_90: int | None
+    weights_d: Floats | None = None  # of the fold with the most fitting clips
+
+
+def choose_alpha(folds: Sequence[Fold], x_cd: Floats, y_c: Floats, alphas: Floats) -> Choice:
     """The alpha with the lowest squared error over all folds' scored clips together; the largest at a tie.
 
     `folds`: (problem of the fitting clips, their rows, the scored rows) in `x_cd` and `y_c`. The path is left after 3
     alphas in a row that were worse than the best so far.
     """
+    largest = int(np.argmax([len(fit) for _, fit, _ in folds]))
+    starts: list[Floats] = []
     solvers = [solve_path(problem, y_c[fit], alphas, tolerance=ROUGH) for problem, fit, _ in folds]
     scored = [(x_cd[score], y_c[score]) for _, _, score in folds]
     errors: list[float] = []
+    n_weights: list[int] = []
     for _ in alphas:
-        pairs = zip((next(solver) for solver in solvers), scored, strict=True)
-        errors.append(sum(float(np.sum((y - solution.predict(x)) ** 2)) for solution, (x, y) in pairs))
+        solutions = [next(solver) for solver in solvers]
+        errors.append(
+            sum(float(np.sum((y - found.predict(x)) ** 2)) for found, (x, y) in zip(solutions, scored, strict=True))
+        )
+        starts.append(solutions[largest].weights_d)
+        n_weights.append(int(np.median([np.count_nonzero(found.weights_d) for found in solutions])))
         if len(errors) - 1 - int(np.argmin(errors)) >= PATIENCE:
             break
-    return float(alphas[int(np.argmin(errors))])
+    total = total_squares(folds, y_c)
+    r2 = 1.0 - np.array(errors) / total if total > 0 else np.full(len(errors), np.nan)
+    best = int(np.argmin(errors))
+    reached = [n for n, one in zip(n_weights, r2, strict=True) if one >= 0.9 * r2[best]]
+    return Choice(float(alphas[best]), float(r2[best]), min(reached) if r2[best] > 0 else None, starts[best])
+
+
+def r2_at(folds: Sequence[Fold], x_cd: Floats, y_c: Floats, alpha: float, n_expected: int = 0) -> float:
+    """R2 over all folds' scored clips together at one alpha, about each fold's fitting mean; NaN if all are alike."""
+    error, total = 0.0, total_squares(folds, y_c)
+    for problem, fit, score in folds:
+        found = next(solve_path(problem, y_c[fit], [alpha], tolerance=ROUGH, n_expected=n_expected))
+        error += float(np.sum((y_c[score] - found.predict(x_cd[score])) ** 2))
+    return 1.0 - error / total if total > 0 else float("nan")
+
+
+def total_squares(folds: Sequence[Fold], y_c: Floats) -> float:
+    """SST of R2 over folds: every scored clip about the mean of its fold's fitting clips."""
+    return float(sum(np.sum((y_c[score] - y_c[fit].mean()) ** 2) for _, fit, score in folds))
 
 
 @contextmanager

@@ -10,12 +10,12 @@ import pandas as pd
 
 from precompute.artefacts import Bundle, key_of
 from precompute.attribution import fit_factors, fit_factors_paper
-from precompute.factor_fit import FactorFit, LassoSettings
+from precompute.factor_fit import NAN, FactorFit, LassoSettings
 from precompute.job import HELD_OUT, PAPER, Job
 from precompute.reporting import Stage
 
 LASSO_STAGE = "lasso"
-VERSION = 2
+VERSION = 3
 
 
 def lasso(
@@ -90,6 +90,7 @@ def _fits(
         train_mask=job.arrays.train_c,
         heldout_mask=job.arrays.heldout_c,
         folds_c=lasso_folds(job),
+        folds_all_c=job.arrays.fold_all_c,
         settings=replace(lasso_settings(job), mode="cv" if given is None else "given", seed=seed),
         given_alphas_g=None if given is None else _alphas(given, factors_cg.shape[1]),
         n_jobs=config.workers(),
@@ -120,6 +121,14 @@ def _alphas(bundle: Bundle, n_factors: int) -> list[float]:
     return [float(alpha) for alpha in alphas]
 
 
+_TEXT = ("reason", "tested_by", "untested", "transform")
+_SCORES = (
+    "factor_index", "alpha", "alpha_source", "r2", "r2_within_group", "r2_permuted", "r2_train", "r2_folds", "r2_all",
+    "r2_all_within", "r2_p", "tested_by", "untested", "is_predicted", "transform", "n_train", "n_clips", "n_groups",
+    "n_all_clips", "n_all_groups", "n_weights", "completeness", "effective_codes", "n_codes_90", "reason",
+)  # fmt: skip
+
+
 def _add_tables(
     bundle: Bundle, fits: Sequence[FactorFit], representation_id: str, protocol: str, seed: int, rows_c: np.ndarray
 ) -> None:
@@ -127,31 +136,24 @@ def _add_tables(
     scores, models = [], []
     for fit in fits:
         scores.append(
-            {
-                **same,
-                "factor_index": fit.factor_index,
-                "seed": seed,
-                "alpha": fit.alpha,
-                "alpha_source": fit.alpha_source,
-                "r2": fit.r2,
-                "r2_within_group": fit.r2_within_group,
-                "r2_permuted": fit.r2_permuted,
-                "r2_train": fit.r2_train,
-                "n_train": fit.n_train,
-                "n_clips": fit.n_clips,
-                "n_groups": fit.n_groups,
-                "n_weights": fit.n_weights,
-                "completeness": fit.completeness,
-                "completeness_d": fit.n_dims,
-                "effective_codes": fit.effective_codes,
-                "n_codes_90": fit.n_codes_90,
-                "reason": fit.reason,
-            }
+            {**same, "seed": seed, **{name: getattr(fit, name) for name in _SCORES}, "completeness_d": fit.n_dims}
         )
         if np.isfinite(fit.intercept):
-            names = ("intercept", "y_mean", "y_scale", "clip_low", "clip_high")
-            models.append({**same, "factor_index": fit.factor_index, **{name: getattr(fit, name) for name in names}})
-    frame = pd.DataFrame(scores).astype({"n_codes_90": "Int64", "reason": "string", "completeness_d": "Int64"})
+            how = fit.how
+            models.append(
+                {
+                    **same,
+                    **{name: getattr(fit, name) for name in ("factor_index", "intercept", "y_mean", "y_scale")},
+                    "clip_low": NAN if how is None else how.low,
+                    "clip_high": NAN if how is None else how.high,
+                    "knots": None if how is None or how.knots is None else how.knots.astype("f4"),
+                }
+            )
+    frame = pd.DataFrame(scores).astype(
+        {name: "Int64" for name in ("n_codes_90", "completeness_d")}
+        | {"is_predicted": "boolean"}
+        | dict.fromkeys(_TEXT, "string")
+    )
     bundle.add_table("factor_scores", frame)
     long_tables: dict[str, dict[str, list[np.ndarray]]] = {
         "lasso_weights": {"dim": [fit.weights[0] for fit in fits], "weight": [fit.weights[1] for fit in fits]},

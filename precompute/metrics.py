@@ -101,7 +101,8 @@ def r2_within_group(measured: Array, predicted: Array, groups_c: NDArray) -> flo
 
     It is what is left when a model only tells groups apart: 0 for group means alone. NaN when nothing varies in groups.
     """
-    _, member_c = np.unique(np.asarray(groups_c, dtype=object).astype(str), return_inverse=True)
+    groups = np.asarray(groups_c)
+    _, member_c = np.unique(groups.astype(str) if groups.dtype == object else groups, return_inverse=True)
     size = np.bincount(member_c)
 
     def deviation(values: Array) -> Floats:
@@ -125,10 +126,16 @@ def completeness(weights_fg: Array) -> tuple[Floats, Floats]:
     """
     magnitude = np.abs(np.asarray(weights_fg, np.float64))
     total = magnitude.sum(axis=0)
-    score = _concentration(magnitude, total)
+    return _concentration(magnitude, total), effective_numbers(magnitude)
+
+
+def effective_numbers(weights_fg: Array) -> Floats:
+    """(g,) exp(H) of the shares |w| / sum |w| down each column: 1 for one weight, n for n equal ones; NaN for none."""
+    magnitude = np.abs(np.asarray(weights_fg, np.float64))
+    total = magnitude.sum(axis=0)
     share = magnitude / np.where(total > 0, total, 1.0)
     entropy = -np.sum(share * np.log(np.where(share > 0, share, 1.0)), axis=0)
-    return score, np.where(total > 0, np.exp(entropy), np.nan)
+    return np.where(total > 0, np.exp(entropy), np.nan)
 
 
 def disentanglement(weights_fg: Array) -> tuple[Floats, float]:

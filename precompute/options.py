@@ -158,9 +158,15 @@ OPTIONS: Mapping[str, Option] = {
         "a share between 0 and 1",
         metavar="SHARE",
     ),
-    "lasso_permutations": _at_least(MEASURES, "permuted factors, scored like the real ones: what chance reaches", 1),
+    "lasso_permutations": _at_least(
+        MEASURES,
+        "times that measured factors are exchanged to see what chance reaches (preset paper: fits to shuffled factors)",
+        1,
+    ),
     "lasso_counts_codes": Option(
-        MEASURES, "also count how many codes reach 90 % of the best held-out R2 along the path of alphas", _SWITCH
+        MEASURES,
+        "count how many codes reach 90 % of the best R2 also where alpha is not searched for, which costs that search",
+        _SWITCH,
     ),
     "label_permutations": _at_least(
         MEASURES, "permutations of the labels that show what the best feature reaches by chance", 1

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from explorer.chance import above_chance
 from precompute.attribution import fit_factors
-from precompute.factor_fit import NAN, LassoSettings, Target, make_target, permuted_limit
+from precompute.factor_fit import NAN, LassoSettings, permuted_limit
+from precompute.factor_target import Target, make_target
 from precompute.feature_labels import LabelSettings, label_features
 from precompute.metrics import Array, Floats, r2_score
 from precompute.probe_result import is_known
@@ -103,7 +104,7 @@ def from_all(
                 name,
                 "r2",
                 score=fit.r2,
-                control=fit.r2_permuted,
+                control=fit.r2_refits,
                 n_train=fit.n_train,
                 n_clips=fit.n_clips,
                 n_groups=fit.n_groups,
@@ -188,9 +189,11 @@ def _line(
     groups = np.asarray(split.groups_c, dtype=object).astype(str)
     n_groups = len(set(groups[heldout]))
     blank = Recovery(name, "r2", n_train=len(train), n_clips=len(heldout), n_groups=n_groups)
-    target = make_target(values_c[train], values_c[heldout], len(set(groups[np.concatenate([train, heldout])])))
+    target = make_target(values_c[train], values_c[heldout])
     if isinstance(target, str):
         return replace(blank, reason=target)
+    if not len(heldout):
+        return replace(blank, reason="no held-out clip has a value")
     best = _best_line(codes_cf[train], target.train)
     if best is None:
         return replace(blank, reason="no feature varies over the training clips")

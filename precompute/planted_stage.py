@@ -23,8 +23,8 @@ from precompute.reporting import Stage
 
 PLANTED_STAGE = "planted"
 FACTORS_ID = "factors"
-VERSION = 3
-SETTINGS = LassoSettings(alphas=20, eps=1e-3, n_permutations=20, count_codes=False)  # whatever the preset
+VERSION = 4
+SETTINGS = LassoSettings(alphas=20, eps=1e-3, n_permutations=20, n_refits=20)  # whatever the preset
 _WHOLE_S = 0.01  # a clip that ends so near its file's end is the whole file
 
 
