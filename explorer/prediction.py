@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.special import ndtr
 
 Floats = NDArray[np.float64]
 
@@ -67,7 +68,7 @@ class LabelProbe(LinearProbe):
 @dataclass(frozen=True, eq=False)
 class FactorModels:
     """Lasso models of m factors: y = (weights @ ((x - x_mean) / x_scale) + intercept) * y_scale + y_mean, in the
-    factor's unit. r2: under their protocol."""
+    factor's unit; of a ranked one, with knots, that is a normal score. r2: over all groups where the store has that."""
 
     factor_index_m: NDArray[np.int64]
     r2_m: Floats
@@ -78,11 +79,21 @@ class FactorModels:
     y_mean_m: Floats
     y_scale_m: Floats
     protocol: str
+    knots_m: tuple[Floats | None, ...] = ()
 
     def predict(self, code_f: ArrayLike) -> Floats:
-        """(m,) predicted factors of one code."""
+        """(m,) predicted factors of one code, in their units."""
         z = (np.asarray(code_f, np.float64) - self.x_mean_f) / self.x_scale_f
-        return (self.weights_mf @ z + self.intercept_m) * self.y_scale_m + self.y_mean_m
+        said: Floats = (self.weights_mf @ z + self.intercept_m) * self.y_scale_m + self.y_mean_m
+        for at, knots in enumerate(self.knots_m):
+            if knots is not None:
+                said[at] = unranked(said[at], knots)
+        return said
+
+
+def unranked(scores: ArrayLike, knots: Floats) -> Floats:
+    """Normal scores of ranks as values: `knots` are the values at evenly spaced shares from 0 to 1."""
+    return np.asarray(np.interp(ndtr(scores), np.linspace(0.0, 1.0, len(knots)), knots))
 
 
 def scaled(code_f: ArrayLike, feature: int, by: float) -> Floats:

@@ -9,9 +9,9 @@ import streamlit as st
 
 from explorer.csv_text import sae_columns
 from explorer.errors import NotInStoreError
+from explorer.factor_words import are_predicted
 from explorer.figures.compare import factor_pairs, match_scatter
 from explorer.figures.curves import layer_curves
-from explorer.figures.factors import above_permuted
 from explorer.naming import sae_names, sae_title
 from explorer.queries.compare import MIN_ACTIVE, fetch_factor_pairs, fetch_match_partners, fetch_matched_pairs
 from explorer.queries.corpus import fetch_corpus, fetch_saes, record, resolve_feature, resolve_sae
@@ -43,7 +43,8 @@ _MEASURES = (
     ("informativeness_fixed", "informativeness, fixed 10", 3, True),
     ("effective_codes", "effective codes, top 10", 2, True),
     ("completeness", "completeness, top 10", 3, False),
-    ("disentanglement", "disentanglement", 3, True),
+    ("disentanglement_fixed", "disentanglement, fixed 10", 3, True),
+    ("effective_factors_fixed", "effective factors of a feature, fixed 10", 2, True),
     ("l0_mean", "measured l0", 2, True),
     ("n_live", "live features", 0, True),
     ("n_dead", "dead features", 0, True),
@@ -258,7 +259,7 @@ def _factors(store: Store, a: dict[str, Any], b: dict[str, Any]) -> None:
             f"Of {count(len(pairs), 'factor')}, {n_a} have one from A and {n_b} from B; the Factors page says why.",
         )
         return
-    sound = both[above_permuted(both, "_a") | above_permuted(both, "_b")]
+    sound = both[are_predicted(both, "_a") | are_predicted(both, "_b")]
     higher = int((sound["r2_a"] > sound["r2_b"]).sum())
     clips = [int(n) for n in dict.fromkeys([both["n_clips_a"].max(), both["n_clips_b"].max()]) if is_defined(n)]
     in_sample = ", where noise alone scores well" if protocol == "paper" else ""
@@ -267,7 +268,7 @@ def _factors(store: Store, a: dict[str, Any], b: dict[str, Any]) -> None:
         f"factors_{a['sae_id']}_{b['sae_id']}",
             about=_both(a, b), title=f"{capitalised(r2_words(protocol))} of each acoustic factor",
         caption=f"{protocol.capitalize()}{in_sample}, {' and '.join(count(n, 'clip') for n in clips)}. Of "
-        f"{count(len(sound), 'factor')} that beat permuted targets from A or B, {higher} are higher from A. "
+        f"{count(len(sound), 'factor')} that are predicted from A or B, {higher} are higher from A. "
         f"Hollow: {len(both) - len(sound)} not predictable from either. Not drawn: {len(pairs) - len(both)} undefined "
         "in one of them. Click one for what predicts it in A.", selectable=True,
     )  # fmt: skip

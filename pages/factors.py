@@ -1,5 +1,6 @@
 """Factors: which acoustic factors an SAE's features predict, how well, and through how many of them."""
 
+from functools import partial
 from typing import Any
 
 import pandas as pd
@@ -7,10 +8,10 @@ import streamlit as st
 
 from explorer.csv_text import sae_columns
 from explorer.errors import NotInStoreError
+from explorer.factor_words import NOT_PREDICTED, are_predicted, p_words, verdict
 from explorer.figures.factors import (
     COMPLETENESS_THRESHOLD,
     R2_THRESHOLD,
-    above_permuted,
     cluster_order,
     lasso_marks,
     predicted_measured,
@@ -77,7 +78,7 @@ def main() -> None:
     with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
         protocol = choose_one("Protocol", protocols, "protocol")
         scores = cached(fetch_factor_scores, store, sae["sae_id"], protocol)
-        is_scored = bool(scores["r2"].notna().any())
+        is_scored = bool(scores["r2_shown"].notna().any())
         order = choose_one("Order", _ORDERS, "order", old=_OLD_ORDERS) if is_scored else ""
         everything = is_scored and choose_switch("All factors", "all")
     chosen = _chosen_factor(scores)
@@ -117,16 +118,36 @@ def _protocols(store: Store, sae_id: str) -> pd.DataFrame:
 
 
 def _summary(scores: pd.DataFrame, sae: dict[str, Any], protocol: str) -> None:
-    above = int(above_permuted(scores).sum())
-    defined = scores["r2"].notna()
-    passing = (scores["r2"] >= R2_THRESHOLD) & (scores["completeness"] >= COMPLETENESS_THRESHOLD)
-    both = int((passing & above_permuted(scores)).sum())
-    caption(
-        f"{sae_title(sae)} · {protocol} ({scored_on(protocol)}) · {count(scores['n_clips'].max(), 'clip')} of "
-        f"{count(scores['n_groups'].max(), 'group')} scored. {above} of {count(defined.sum(), 'scored factor')} beat "
-        f"permuted targets; {both} of these pass R² {R2_THRESHOLD} and completeness {COMPLETENESS_THRESHOLD}; "
-        f"{int((~defined).sum())} undefined. SAE {sae['sae_id']} · run {sae['run_id']}."
-    )
+    """The answer, then what it stands on."""
+    found, scored = are_predicted(scores), scores["r2_shown"].notna()
+    n_found, untested = int(found.sum()), int((scored & scores["untested"].notna()).sum())
+    of = count(scored.sum(), "scored factor")
+    if protocol == "paper":
+        st.write(f"**{n_found} of {of} beat shuffled factors, in sample.**")
+    elif untested == scored.sum() > 0:
+        st.write(f"**Whether the {of} are predictable on unseen groups cannot be tested here.**")
+    else:
+        st.write(f"**{n_found} of {of} are predictable on unseen groups from this SAE's codes.**")
+    passing = (scores["r2_shown"] >= R2_THRESHOLD) & (scores["completeness"] >= COMPLETENESS_THRESHOLD)
+    words = [
+        f"{sae_title(sae)} · {protocol} ({scored_on(protocol)}).",
+        _stands_on(scores, protocol),
+        f"{int((passing & found).sum())} of the {n_found} pass R² {R2_THRESHOLD} and completeness "
+        f"{COMPLETENESS_THRESHOLD}.",
+        f"{count(untested, 'factor')} cannot be tested." if untested else "",
+        f"{count((~scored).sum(), 'factor')} without a value to score." if not scored.all() else "",
+        f"SAE {sae['sae_id']} · run {sae['run_id']}.",
+    ]
+    caption(" ".join(part for part in words if part))
+
+
+def _stands_on(scores: pd.DataFrame, protocol: str) -> str:
+    """Over which clips R2 is, and on which it was tested."""
+    over = f"{count(scores['n_shown_clips'].max(), 'clip')} of {count(scores['n_shown_groups'].max(), 'group')}"
+    if protocol == "paper" or scores["r2_all"].isna().all():
+        return f"R² over {over}."
+    held = f"{count(scores['n_clips'].max(), 'clip')} of {count(scores['n_groups'].max(), 'group')}"
+    return f"R² over all groups, each predicted without itself: {over}; tested on the {held} that were held out."
 
 
 def _chosen_factor(scores: pd.DataFrame) -> dict[str, Any]:
@@ -141,7 +162,7 @@ def _chosen_factor(scores: pd.DataFrame) -> dict[str, Any]:
             f"The link asks for factor {asked!r}, which was not scored here. One that was is "
             f"{scores['name'].iloc[0]!r}.",
         )
-    ranked = scores.assign(sound=above_permuted(scores)).sort_values(["sound", "r2"], ascending=False)
+    ranked = scores.assign(sound=are_predicted(scores)).sort_values(["sound", "r2_shown"], ascending=False)
     return ranked.iloc[0].to_dict()
 
 
@@ -154,8 +175,8 @@ def _weights(
         return
     held = scores[scores["factor_index"].isin(weights["factor_index"])]
     if not everything:
-        sound = held[above_permuted(held)]
-        held = (sound if len(sound) else held).sort_values("r2", ascending=False).head(N_FACTORS)
+        sound = held[are_predicted(held)]
+        held = (sound if len(sound) else held).sort_values("r2_shown", ascending=False).head(N_FACTORS)
     weights = weights[weights["factor_index"].isin(held["factor_index"])]
     features = top_features(weights, N_FEATURES)
     shown = weights[weights["feature"].isin(features)]
@@ -164,13 +185,13 @@ def _weights(
     elif order == "group":
         factors = held.sort_values(["factor_group", "factor_index"])["factor_index"].tolist()
     else:
-        factors = held.sort_values("r2", ascending=False)["factor_index"].tolist()
+        factors = held.sort_values("r2_shown", ascending=False)["factor_index"].tolist()
     features = kept(cluster_order, shown, features, "feature", "factor_index")
-    n_unsound = int((~above_permuted(held)).sum())
+    n_unsound = int((~are_predicted(held)).sum())
     title = f"Lasso weights: {count(len(factors), 'factor')} (with R²) by the {count(len(features), 'feature')} "
     title = f"{title}that carry most"
     if n_unsound == len(held):
-        title = f"No factor beats permuted targets. {title}"
+        title = f"No factor is predicted. {title}"
     total = weights["weight"].abs().sum()
     picked = chart(
         kept_figure(lasso_marks, weights, scores, factors, features, is_dark()), "lasso", shown,
@@ -179,7 +200,7 @@ def _weights(
         caption=f"These features carry {percent(shown['weight'].abs().sum() / total)} of these factors' |weight|. "
         "Blue raises the factor, red lowers it; size and shade: |weight|, at most "
         f"{number(shown['weight'].abs().max())}, on standardised codes and factors. Click a square to hear it."
-        + (f" †, faint: {count(n_unsound, 'factor')} not above permuted targets." if n_unsound else ""),
+        + (f" †, faint: {count(n_unsound, 'factor')} {NOT_PREDICTED}." if n_unsound else ""),
     )  # fmt: skip
     if picked:
         go_to("features", sae=sae["sae_id"], feature=picked[0])
@@ -188,12 +209,12 @@ def _weights(
 def _against_completeness(scores: pd.DataFrame, sae: dict[str, Any], protocol: str, chosen: dict[str, Any]) -> None:
     color = encoder_color(sae["encoder_name"])
     if scores["completeness"].isna().all():
-        empty_state("No factor has a completeness here: none beats permuted targets with a weight.")
+        empty_state("No factor has a completeness here: none is predicted.")
         return
     picked = chart(
         kept_figure(r2_completeness, scores, is_dark(), color, selected=int(chosen["factor_index"])), "r2-completeness",
-        scores[["name", "display_name", "factor_group", "r2", "completeness", "completeness_d", "effective_codes",
-                "n_clips"]],
+        scores[["name", "display_name", "factor_group", "r2_shown", "completeness", "completeness_d", "effective_codes",
+                "n_shown_clips"]],
         f"r2_completeness_{sae['sae_id']}_{protocol}", title="R² against completeness", selectable=True,
         about={**sae_columns(sae), "protocol": protocol},
         caption=f"Dotted: R² {R2_THRESHOLD}, completeness {COMPLETENESS_THRESHOLD}. {_completeness_words(scores)} "
@@ -207,14 +228,12 @@ def _against_completeness(scores: pd.DataFrame, sae: dict[str, Any], protocol: s
 
 def _completeness_words(scores: pd.DataFrame) -> str:
     """Which scored factors are not drawn, and what is drawn that would not hold up."""
-    has_r2, known = scores["r2"].notna(), scores["completeness"].notna()
+    has_r2, known = scores["r2_shown"].notna(), scores["completeness"].notna()
     words = []
     if n := int((has_r2 & ~known).sum()):
-        words.append(
-            f"Not drawn: {count(n, 'scored factor')} without a completeness (not above permuted, or no weight)."
-        )
-    if n := int((has_r2 & known & ~above_permuted(scores)).sum()):
-        words.append(f"Hollow: {count(n, 'factor')} not above permuted targets.")
+        words.append(f"Not drawn: {count(n, 'scored factor')} without a completeness (not predicted, or no weight).")
+    if n := int((has_r2 & known & ~are_predicted(scores)).sum()):
+        words.append(f"Hollow: {count(n, 'factor')} {NOT_PREDICTED}.")
     if n := int((known & (scores["n_weights"] == 0)).sum()):
         words.append(f"Counted as complete (1), as the published code does: {count(n, 'factor')} without any weight.")
     return " ".join(words)
@@ -231,23 +250,18 @@ def _factor_box(scores: pd.DataFrame, chosen: dict[str, Any]) -> None:
 
 def _predictions(store: Store, sae: dict[str, Any], protocol: str, chosen: dict[str, Any]) -> None:
     if not is_defined(chosen["r2"]):
-        empty_state(f"{chosen['display_name']} is undefined here: {or_none_stored(chosen['reason'])}.")
+        empty_state(_undefined(chosen))
         return
     rows = cached(fetch_factor_predictions, store, sae["sae_id"], protocol, int(chosen["factor_index"]))
-    words = (
-        f"R² {number(chosen['r2'])}, within group {number(chosen['r2_within_group'])}, permuted targets "
-        f"{number(chosen['r2_permuted'])}; {count(chosen['n_clips'], 'clip')} of {count(chosen['n_groups'], 'group')}, "
-        f"{protocol}; alpha {number(chosen['alpha'], 4)} ({chosen['alpha_source']}), "
-        f"{count(chosen['n_weights'], 'weight')}. {_scored_words(protocol)} "
-        f"{chosen['description'] if is_defined(chosen['description']) else ''}"
-    )
+    words = _chosen_words(chosen, protocol)
+    is_ranked = is_defined(chosen["transform"])
     if rows.empty:
         empty_state(f"The predictions of {chosen['display_name']} were not stored. {words}")
         return
     unit = str(chosen["unit"]) if is_defined(chosen["unit"]) else None
     fig = kept_figure(
         predicted_measured, rows, is_dark(), encoder_color(sae["encoder_name"]), name=str(chosen["display_name"]),
-        unit=unit, is_clipped=protocol != "paper",
+        unit=unit, is_clipped=protocol != "paper", is_ranked=is_ranked,
     )  # fmt: skip
     picked = chart(
         fig, "predicted", rows.assign(factor=chosen["name"]), f"predicted_{chosen['name']}_{sae['sae_id']}_{protocol}",
@@ -258,6 +272,40 @@ def _predictions(store: Store, sae: dict[str, Any], protocol: str, chosen: dict[
     if picked and picked[0] != get_param("clip"):
         set_params(clip=picked[0])
     _hear(store, rows)
+
+
+def _undefined(chosen: dict[str, Any]) -> str:
+    """What there is to say of a factor without held-out predictions."""
+    if is_defined(chosen["r2_shown"]):
+        over = f"{count(chosen['n_shown_clips'], 'clip')} of {count(chosen['n_shown_groups'], 'group')}"
+        return (
+            f"{chosen['display_name']}: R² {number(chosen['r2_shown'])} over {over}; "
+            f"{or_none_stored(chosen['untested'])}."
+        )
+    return f"{chosen['display_name']} is undefined here: {or_none_stored(chosen['reason'])}."
+
+
+def _chosen_words(chosen: dict[str, Any], protocol: str) -> str:
+    """The verdict on one factor, then its numbers."""
+    held = f"{count(chosen['n_clips'], 'clip')} of {count(chosen['n_groups'], 'group')}, {protocol}"
+    if is_defined(chosen["r2_all"]):
+        numbers = (
+            f"R² {number(chosen['r2_all'])} over {count(chosen['n_all_clips'], 'clip')} of "
+            f"{count(chosen['n_all_groups'], 'group')}, within group {number(chosen['r2_all_within'])}; drawn: "
+            f"R² {number(chosen['r2'])}, {held}, chance reaches {number(chosen['r2_permuted'])}"
+        )
+    else:
+        numbers = (
+            f"R² {number(chosen['r2'])}, within group {number(chosen['r2_within_group'])}, chance reaches "
+            f"{number(chosen['r2_permuted'])}; {held}"
+        )
+    told = " · ".join(part for part in (verdict(chosen), p_words(chosen)) if part)
+    how = sentence(str(chosen["transform"])) if is_defined(chosen["transform"]) else _scored_words(protocol)
+    about = str(chosen["description"]) if is_defined(chosen["description"]) else ""
+    return (
+        f"{sentence(told)} {numbers}; alpha {number(chosen['alpha'], 4)} ({chosen['alpha_source']}), "
+        f"{count(chosen['n_weights'], 'weight')}. {how} {about}"
+    )
 
 
 def _hear(store: Store, rows: pd.DataFrame) -> None:
@@ -295,15 +343,23 @@ def _table(store: Store, scores: pd.DataFrame, sae: dict[str, Any], protocol: st
 
 def _every_score(scores: pd.DataFrame, name: str, about: dict[str, object]) -> None:
     names = {
-        "display_name": "Factor", "factor_group": "Group", "unit": "Unit", "r2": "R²",
-        "r2_within_group": "Within group", "r2_permuted": "Permuted", "beats": "Beats permuted", "r2_train": "R² train",
-        "completeness": "Completeness", "effective_codes": "Effective codes", "n_codes_90": "Codes for 90 %",
-        "n_weights": "Weights", "n_clips": "Clips", "alpha": "Alpha", "is_fixed_set": "Fixed 10", "reason": "Reason",
+        "display_name": "Factor", "factor_group": "Group", "unit": "Unit", "r2_shown": "R²",
+        "within_shown": "Within group", "n_shown_clips": "Clips", "n_shown_groups": "Groups", "said": "Can it be told?",
+        "r2_p": "p", "tested_by": "Exchanged", "r2": "R² tested", "r2_permuted": "Chance", "r2_train": "R² train",
+        "r2_folds": "R² folds", "completeness": "Completeness", "effective_codes": "Effective codes",
+        "n_codes_90": "Codes for 90 %", "n_weights": "Weights", "alpha": "Alpha", "is_fixed_set": "Fixed 10",
+        "transform": "Ranked", "reason": "Reason",
     }  # fmt: skip
-    scores = scores.assign(reason=scores["reason"].fillna(""), beats=scores["is_above_permuted"].astype("boolean"))
-    rows = scores.sort_values("r2", ascending=False, na_position="last")[list(names)].rename(columns=names)
+    text = {name: scores[name].fillna("") for name in ("reason", "transform", "tested_by")}
+    scores = scores.assign(**text, said=[verdict(row) for row in scores.to_dict("records")])
+    rows = scores.sort_values("r2_shown", ascending=False, na_position="last")[list(names)].rename(columns=names)
     floats = [name for name in names.values() if rows[name].dtype.kind == "f"]
-    written = {**dict.fromkeys(floats, number), "Alpha": quantity, "Effective codes": one_decimal}
+    written = {
+        **dict.fromkeys(floats, number),
+        "p": partial(number, digits=3),
+        "Alpha": quantity,
+        "Effective codes": one_decimal,
+    }
     st.dataframe(as_read(rows, written), hide_index=True, placeholder=MISSING)
     caption("–: undefined.")
     download_csv(scores, name, about=about)

@@ -10,9 +10,10 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from explorer.factor_words import MIN_R2
 from explorer.permutation import ALPHA, WITHIN
 from precompute.factor_target import Scale
-from precompute.factor_test import MIN_R2, Verdict
+from precompute.factor_test import Verdict
 from precompute.lasso import Solution
 from precompute.metrics import Array, Floats, completeness
 from precompute.probes import standardiser

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import ndtr, ndtri
+from scipy.special import ndtri
 
+from explorer.prediction import unranked
 from explorer.text import percent
 from precompute.metrics import Floats
 
@@ -51,11 +52,6 @@ class Target:
     scale: float
     how: Scale
     transform: str | None = None  # 'ranked: ...', why; None where clipped
-
-
-def unranked(scores_c: Floats, knots: Floats) -> Floats:
-    """Normal scores as values: `knots` are the values at evenly spaced shares from 0 to 1."""
-    return np.interp(ndtr(scores_c), np.linspace(0.0, 1.0, len(knots)), knots)
 
 
 def make_target(y_train: Floats, y_heldout: Floats) -> Target | str:

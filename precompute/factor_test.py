@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 from explorer.permutation import ALPHA, CLIPS, WHOLE, WITHIN, Exchange, critical, exchange_of, p_values
 from precompute.metrics import Floats
 
-MIN_R2 = 0.05  # what a predicted factor reaches at least, fixed beforehand
 MANY = round(1 / ALPHA)  # arrangements that are enough
 _NO_Z = -np.inf
 

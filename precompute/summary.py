@@ -36,7 +36,7 @@ def finish_tables(tables: Tables, runs: Sequence[dict[str, Any]]) -> None:
 
 
 def is_predicted(scores: pd.DataFrame) -> pd.Series:
-    """Whether each row's factor is predicted: as the row says, else (older artefacts, `paper`) r2 > max(0, r2_permuted)."""
+    """Whether each row's factor is predicted: as it says, else (older artefacts, `paper`) r2 > max(0, r2_permuted)."""
     by_limit = (scores["r2"] > 0) & (scores["r2"] > scores["r2_permuted"])
     if "is_predicted" not in scores:
         return by_limit
@@ -67,8 +67,8 @@ def mark_fixed_set(scores: pd.DataFrame, representations: pd.DataFrame) -> pd.Da
 
 
 def average_factors(saes: pd.DataFrame, scores: pd.DataFrame | None) -> pd.DataFrame:
-    """`saes` with informativeness, completeness and effective codes over the top 10 (see `chosen_by`) and over the fixed
-    set: means of held-out R2, and of what its predicted factors have."""
+    """`saes` with informativeness, completeness and effective codes over the top 10 (see `chosen_by`) and over the
+    fixed set: means of held-out R2, and of what its predicted factors have."""
     names = ("informativeness", "completeness", "effective_codes")
     columns = {f"{name}{end}": np.full(len(saes), np.nan) for name in names for end in ("", "_fixed")}
     d_of = np.full(len(saes), np.nan)

@@ -179,14 +179,14 @@ def test_factor_groups_of_a_paper_store_are_shown_as_in_sample(tmp_path: Path, m
 def test_factors_not_above_permuted_are_marked(mixed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     test = at("factors", mixed, monkeypatch, sae=NEW_75)
     assert list(charts(test)[0]["layout"]["yaxis"]["ticktext"]) == ["F0 mean  0.82"]
-    assert "1 of 3 scored factors beat permuted targets; 0 of these pass" in words(test)
+    assert "1 of 3 scored factors are predictable on unseen groups" in words(test)
     test = at("factors", mixed, monkeypatch, sae=NEW_75, all="true")
     no_trouble(test)
     figure = charts(test)[0]
     assert list(figure["layout"]["yaxis"]["ticktext"]) == ["F0 mean  0.82", "jitter  0.20 †"]
     assert figure["data"][0]["marker"]["opacity"] == [1.0, 1.0, 0.35]
-    assert "† not above permuted targets (0.40)" in figure["data"][0]["text"][2]
-    assert "†, faint: 1 factor not above permuted targets." in words(test)
+    assert "† not beyond chance (to exceed: 0.40)" in figure["data"][0]["text"][2]
+    assert "†, faint: 1 factor not beyond chance or under R² 0.05." in words(test)
 
 
 def test_weights_of_no_sound_factor_are_called_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -194,7 +194,7 @@ def test_weights_of_no_sound_factor_are_called_so(tmp_path: Path, monkeypatch: p
     tables["factor_scores"]["r2_permuted"] = tables["factor_scores"]["r2"]
     test = at("factors", write_tables(tmp_path / "noise", tables), monkeypatch, sae=NEW_75)
     no_trouble(test)
-    assert "No factor beats permuted targets. Lasso weights: 2 factors" in words(test)
+    assert "No factor is predicted. Lasso weights: 2 factors" in words(test)
 
 
 def test_scores_of_paper_are_called_in_sample(mixed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -279,7 +279,7 @@ def test_compared_curves_show_their_few_groups(mixed: Path, monkeypatch: pytest.
 def test_factors_not_above_permuted_do_not_count_as_won(mixed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     test = at("compare", mixed, monkeypatch, a=NEW_75, b=OTHER_75)
     said = words(test)
-    assert "Of 1 factor that beat permuted targets from A or B, 0 are higher from A." in said
+    assert "Of 1 factor that are predicted from A or B, 0 are higher from A." in said
     assert "Hollow: 2 not predictable from either" in said
     pairs = charts(test)[1]["data"][1]
     assert pairs["marker"]["symbol"] == ["circle", "circle-open", "circle-open"]

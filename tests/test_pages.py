@@ -189,15 +189,16 @@ def test_factors_draw_weights_and_predictions(tmp_path: Path, monkeypatch: pytes
     assert scatter["customdata"] == [[0]]  # the factor under the permuted one has no completeness
     assert len(predicted["customdata"]) == 4
     said = words(test)
-    assert "R² 0.80, within group 0.70, permuted targets 0.20; 4 clips of 2 groups, held-out" in said
-    assert "1 of 2 scored factors beat permuted targets" in said
+    assert "R² 0.80, within group 0.70, chance reaches 0.20; 4 clips of 2 groups, held-out" in said
+    assert "1 of 2 scored factors are predictable on unseen groups" in said
     assert "2 factors undefined, for example: 12 distinct values" in said
 
 
 def test_an_undefined_factor_shows_its_reason(store: Store, tiny_store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rows = store.query(
         "SELECT s.representation_id, s.reason, f.name FROM factor_scores s JOIN factors f USING (factor_index) "
-        "JOIN saes t ON t.sae_id = s.representation_id WHERE s.r2 IS NULL AND s.protocol = 'held-out' ORDER BY ALL"
+        "JOIN saes t ON t.sae_id = s.representation_id WHERE s.r2 IS NULL "
+        "AND s.r2_all IS NULL AND s.protocol = 'held-out' ORDER BY ALL"
     )
     assert len(rows), "the store under test has no undefined factor"
     row = rows.iloc[0]

@@ -176,7 +176,8 @@ def test_dense_means_are_of_the_ten_highest(store: Store, tables: dict[str, pd.D
             & (dense["layer"] == row.layer)
             & (dense["protocol"] == row.protocol)
         ]
-        top = mine.sort_values("r2", ascending=False, na_position="last").head(10)
+        by = mine["r2_folds"].fillna(mine["r2"]).where(mine["r2"].notna())
+        top = mine.assign(by=by).sort_values("by", ascending=False, na_position="last").head(10)
         np.testing.assert_allclose(row.informativeness, top["r2"].mean(), equal_nan=True)
         fixed = mine[mine["is_fixed_set"].fillna(False).astype(bool)]
         np.testing.assert_allclose(row.informativeness_fixed, fixed["r2"].mean(), equal_nan=True)
@@ -189,15 +190,16 @@ def test_factor_scores_name_every_factor_and_say_why_one_is_undefined(store: Sto
     protocol = first_protocol(store, scored_sae)
     rows = factors.fetch_factor_scores(store, scored_sae, protocol)
     assert rows["factor_index"].is_unique
-    undefined = rows[rows["r2"].isna()]
+    undefined = rows[rows["r2_shown"].isna()]
     assert undefined["reason"].notna().all()
     reasons = factors.fetch_undefined_reasons(store, scored_sae, protocol)
     assert reasons["n_factors"].sum() == len(undefined)
-    defined = rows[rows["r2"].notna() & rows["r2_permuted"].notna()]
-    above = (defined["r2"] > 0) & (defined["r2"] > defined["r2_permuted"])
-    assert defined["is_above_permuted"].astype(bool).tolist() == above.tolist()
-    sound = rows["is_above_permuted"].fillna(False).astype(bool)
-    assert rows[~sound]["completeness"].isna().all(), "a factor not above permuted must have no completeness"
+    tested = rows[rows["r2_p"].notna()]
+    assert len(tested) and ((tested["r2_p"] <= 0.05) == (tested["r2"] > tested["r2_permuted"])).all()
+    assert (tested["r2_p"].isna() | tested["tested_by"].notna()).all() and rows["r2_all"].notna().any()
+    sound = rows["is_predicted"].fillna(False).astype(bool)
+    assert ((rows["r2_p"] <= 0.05) & (rows["r2_shown"] >= 0.05))[sound].all()
+    assert rows[~sound]["completeness"].isna().all(), "a factor that is not predicted must have no completeness"
 
 
 def test_lasso_weights_are_the_non_zero_ones(store: Store, scored_sae: str, tables: dict[str, pd.DataFrame]) -> None:
@@ -255,7 +257,7 @@ def test_a_hand_made_store_gives_its_factors_back(tmp_path: Path) -> None:
     hand = open_store(write_scored_store(tmp_path / "hand"))
     rows = factors.fetch_factor_scores(hand, HAND_SAE, "held-out").set_index("name")
     assert rows["r2"].tolist()[:2] == [0.8, 0.1]
-    assert rows["is_above_permuted"].astype(object).where(rows["is_above_permuted"].notna(), None).tolist() == [
+    assert rows["is_predicted"].astype(object).where(rows["is_predicted"].notna(), None).tolist() == [
         True, False, None, None
     ]  # fmt: skip
     reasons = factors.fetch_undefined_reasons(hand, HAND_SAE, "held-out")

@@ -7,8 +7,15 @@ import pandas as pd
 import pytest
 
 from explorer.factors import FACTORS
-from precompute.metrics import disentanglement
-from precompute.summary import N_FACTORS, average_factors, finish_tables, mark_fixed_set, weights_of_predicted
+from precompute.summary import (
+    N_FACTORS,
+    average_factors,
+    describe_weights,
+    finish_tables,
+    is_predicted,
+    mark_fixed_set,
+    weights_of_predicted,
+)
 
 COLUMNS = ["representation_id", "protocol", "factor_index", "r2", "r2_permuted", "completeness", "effective_codes"]
 
@@ -72,11 +79,10 @@ def weight(index: int, dim: int, value: float, protocol: str) -> dict[str, objec
     return {"representation_id": "s", "protocol": protocol, "factor_index": index, "dim": dim, "weight": value}
 
 
-def described(protocol: str) -> tuple[pd.DataFrame, float]:
-    """Features and the SAE's disentanglement: factor 0 is predicted; 1 is not above the permuted one, 2 not above 0."""
-    rows = [factor(0, 0.5, protocol=protocol), factor(1, 0.2, protocol=protocol, permuted=0.3)]
-    scores = scores_of(*rows, factor(2, -0.1, protocol=protocol, permuted=-0.2))
-    values = [(0, 0, 0.1), (1, 0, -0.9), (2, 0, 0.5), (0, 1, -0.4), (2, 2, 0.7)]  # factor, dimension, weight
+def described_tables(
+    protocol: str, rows: list[tuple[object, ...]], values: list[tuple[int, int, float]]
+) -> dict[str, pd.DataFrame]:
+    """The tables of one SAE with these scores and (factor, dimension, weight), finished."""
     weights = pd.DataFrame([weight(*value, protocol) for value in values])
     sae = {"run_id": "r", "encoder_id": "e", "layer": 1, "n_features": 4, "n_epochs": 1, "seed": 0, "k": 1}
     sae |= {"sparsity": 0.75, "n_dead": 0, "n_live": 4, "n_train_clips": 9, "l0_mean": 1.0, "dense_mass": 0.0}
@@ -84,22 +90,74 @@ def described(protocol: str) -> tuple[pd.DataFrame, float]:
         "saes": pd.DataFrame([{**sae, "sae_id": "s", "protocol": protocol, "mse_heldout": 1.0}]),
         "features": pd.DataFrame({"sae_id": "s", "feature": range(4)}),
         "representations": REPRESENTATIONS,
-        "factor_scores": scores,
+        "factor_scores": scores_of(*rows),
         "lasso_weights": weights,
     }
     finish_tables(tables, [])
-    return tables["features"].set_index("feature"), tables["saes"]["disentanglement"].iloc[0]
+    return tables
 
 
-def test_best_factor_and_disentanglement_know_predicted_factors_only() -> None:
+def described(protocol: str) -> tuple[pd.DataFrame, float]:
+    """Features and the SAE's disentanglement: factor 0 is predicted; 1 is not above the permuted one, 2 not above 0."""
+    rows = [factor(0, 0.5, protocol=protocol), factor(1, 0.2, protocol=protocol, permuted=0.3)]
+    rows.append(factor(2, -0.1, protocol=protocol, permuted=-0.2))
+    tables = described_tables(protocol, rows, [(0, 0, 0.1), (1, 0, -0.9), (2, 0, 0.5), (0, 1, -0.4), (2, 2, 0.7)])
+    return tables["features"].set_index("feature"), float(tables["saes"]["disentanglement"].iloc[0])
+
+
+def test_best_factors_are_predicted_ones_and_one_factor_has_no_disentanglement() -> None:
     features, weighted = described("held-out")
     assert features["best_factor"].fillna("").tolist() == [FACTORS[0].name, FACTORS[0].name, "", ""]
     assert features["best_factor_weight"].tolist()[:2] == [0.1, -0.4]
-    matrix_fg = np.zeros((2, len(FACTORS)))
-    matrix_fg[:, 0] = [0.1, -0.4]
-    per_feature, expected = disentanglement(matrix_fg)
-    assert features["disentanglement"].tolist()[:2] == per_feature.tolist() and weighted == expected
-    assert features["disentanglement"].isna().tolist() == [False, False, True, True]
+    assert features["disentanglement"].isna().all() and features["effective_factors"].isna().all()
+    assert np.isnan(weighted)
+
+
+@pytest.mark.parametrize(("n", "expected"), [(1, np.nan), (2, 0.0), (5, 0.0), (63, 0.0), (88, 0.0)])
+def test_factors_served_alike_have_a_disentanglement_of_nought(n: int, expected: float) -> None:
+    """By hand: n of 88 factors are predicted, each feature weighs alike in all of them."""
+    rows = [factor(g, 0.9 if g < n else -0.1) for g in range(88)]
+    scores = scores_of(*rows).assign(is_fixed_set=lambda frame: frame["factor_index"] < 4)
+    weights = pd.DataFrame([weight(g, f, 0.3 + f, "held-out") for g in range(88) for f in range(3)])
+    saes = pd.DataFrame({"sae_id": ["s"], "protocol": ["held-out"]})
+    found = describe_weights(saes, weights, scores).iloc[0]
+    assert found["n_predicted"] == n
+    assert found["disentanglement"] == pytest.approx(expected, abs=1e-4, nan_ok=True)
+    assert found["disentanglement_fixed"] == pytest.approx(0, abs=1e-4)
+    assert found["effective_factors_fixed"] == pytest.approx(4)
+    parted = pd.DataFrame([weight(g, g, 1.0, "held-out") for g in range(88)])
+    found = describe_weights(saes, parted, scores).iloc[0]
+    assert found["disentanglement"] == pytest.approx(np.nan if n == 1 else 1.0, abs=1e-4, nan_ok=True)
+    assert found["effective_factors_fixed"] == pytest.approx(1)
+
+
+def test_features_have_effective_factors_over_what_is_predicted() -> None:
+    tables = described_tables("held-out", [factor(g, 0.5) for g in range(3)], [(0, 0, 1.0), (1, 0, 1.0), (2, 1, 1.0)])
+    features = tables["features"].set_index("feature")
+    assert features["effective_factors"].tolist()[:2] == pytest.approx([2.0, 1.0])
+    assert features["disentanglement"].tolist()[:2] == pytest.approx([1 - np.log(2) / np.log(3), 1.0], abs=1e-4)
+    assert features["effective_factors"].isna().tolist() == [False, False, True, True]
+
+
+def test_what_is_predicted_is_said_by_the_row_else_by_its_limit() -> None:
+    rows = scores_of(factor(0, 0.5), factor(1, 0.02), factor(2, np.nan), factor(3, 0.5, permuted=np.nan))
+    assert is_predicted(rows).tolist() == [True, False, False, False]
+    said = rows.assign(is_predicted=[False, True, None, None])
+    assert is_predicted(said).tolist() == [False, True, False, False]
+    assert is_predicted(rows.assign(is_predicted=None)).tolist() == [True, False, False, False]
+
+
+def test_held_out_scores_choose_nothing() -> None:
+    """The top 10 and the fixed set are chosen by R2 over folds of training groups; only their value is held out."""
+    rows = [factor(g, 0.9 - 0.05 * g, of=of) for of in ("a", "s") for g in range(14)]
+    scores = scores_of(*rows).assign(r2_folds=lambda frame: 0.1 + 0.05 * frame["factor_index"])
+    assert fixed(scores) == list(range(4, 14))
+    saes = pd.DataFrame({"sae_id": ["s"], "protocol": ["held-out"]})
+    marked = mark_fixed_set(scores, REPRESENTATIONS)
+    mean = average_factors(saes, marked).iloc[0]
+    chosen = np.mean([0.9 - 0.05 * g for g in range(4, 14)])
+    assert (mean["informativeness"], mean["informativeness_fixed"]) == pytest.approx((chosen, chosen))
+    assert fixed(scores.assign(r2=-scores["r2"])) == fixed(scores)
 
 
 def test_the_published_protocol_has_no_such_gate() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 import plotly.graph_objects as go
 
-from explorer.figures.factors import above_permuted
+from explorer.factor_words import are_predicted
 from explorer.figures.theme import base_layout, palette, shown, with_alpha
 from explorer.text import count, number
 
@@ -13,11 +13,11 @@ from explorer.text import count, number
 def factor_pairs(pairs: pd.DataFrame, dark: bool, *, name_a: str, name_b: str) -> go.Figure:
     """R2 of each factor from B against that from A, where both have one. customdata: [factor_index].
 
-    Factors that beat permuted targets from neither are hollow.
+    Factors that are predicted from neither are hollow.
     """
     colors = palette(dark)
     drawn = pairs[pairs["r2_a"].notna() & pairs["r2_b"].notna()]
-    sound = above_permuted(drawn, "_a") | above_permuted(drawn, "_b")
+    sound = are_predicted(drawn, "_a") | are_predicted(drawn, "_b")
     values = pd.concat([drawn["r2_a"], drawn["r2_b"]])
     low = min(0.0, float(values.min())) if len(values) else 0.0
     fig = go.Figure()

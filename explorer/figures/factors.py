@@ -10,23 +10,12 @@ import pandas as pd
 import plotly.graph_objects as go
 from scipy.cluster.hierarchy import leaves_list, linkage
 
+from explorer.factor_words import are_predicted, p_words, verdict
 from explorer.figures.theme import base_layout, palette, shown, with_alpha
 from explorer.text import count, is_defined, number, percent, shortened, signed
 
 R2_THRESHOLD = 0.7
 COMPLETENESS_THRESHOLD = 0.8
-
-
-def above_permuted(rows: pd.DataFrame, end: str = "") -> pd.Series:
-    """Whether each row's R2 is above 0 and above that of permuted targets; False where either is undefined.
-
-    `end` is the ending of the columns r2 and r2_permuted.
-    """
-    return _is_above(rows[f"r2{end}"].astype(float), rows[f"r2_permuted{end}"].astype(float))
-
-
-def _is_above(r2: Any, permuted: Any) -> Any:
-    return (r2 > 0) & (r2 > permuted)
 
 
 def top_features(weights: pd.DataFrame, n: int) -> list[int]:
@@ -66,13 +55,13 @@ def lasso_marks(
 ) -> go.Figure:
     """Weights as square marks, factors down and features across, in the order given; only non-zero cells are drawn.
 
-    Blue raises the factor, red lowers it; the shade is |weight| and so is the size. Factors that do not beat permuted
-    targets are faint, with a dagger. Marks carry [feature, factor_index] as customdata. `scores` gives names and R2.
+    Blue raises the factor, red lowers it; the shade is |weight| and so is the size. Factors that are not
+    predicted are faint, with a dagger. Marks carry [feature, factor_index] as customdata. `scores` gives names and R2.
     """
     colors = palette(dark)
     names = scores.set_index("factor_index")
     score_of = names.to_dict("index")
-    sound = above_permuted(names)
+    sound = are_predicted(names)
     cells = weights[weights["feature"].isin(features) & weights["factor_index"].isin(factors)]
     x_of = {feature: i for i, feature in enumerate(features)}
     y_of = {factor: i for i, factor in enumerate(factors)}
@@ -115,7 +104,8 @@ def lasso_marks(
     fig.update_yaxes(
         tickvals=list(range(len(factors))),
         ticktext=[
-            f"{shown(shortened(names.loc[g, 'display_name']))}  {number(names.loc[g, 'r2'])}{'' if sound[g] else ' †'}"
+            f"{shown(shortened(score_of[g]['display_name']))}  {number(score_of[g]['r2_shown'])}"
+            f"{'' if sound[g] else ' †'}"
             for g in factors
         ],
         range=[len(factors) - 0.4, -0.6],
@@ -133,31 +123,30 @@ def _weight_words(cell: dict[str, object], score: Mapping[str, object]) -> str:
         f"When feature {cell['feature']}{label} is stronger by one standard deviation,<br>"
         f"it {raises} the predicted <b>{shown(score['display_name'])}</b> by {number(abs(float(cell['weight'])), 3)} "  # type: ignore[arg-type]
         f"standard deviations<br>"
-        f"factor: R² {number(score['r2'])} ({score['protocol']}, {count(score['n_clips'], 'clip')}) · "
+        f"factor: R² {number(score['r2_shown'])} ({score['protocol']}, {count(score['n_shown_clips'], 'clip')}) · "
         f"feature: active in {percent(cell['density'])} of clips{_control_words(score)}"
     )
 
 
 def _control_words(score: Mapping[str, Any]) -> str:
-    """A line for hovering where a factor does not beat permuted targets, else nothing."""
-    r2, permuted = (float(value) if is_defined(value) else np.nan for value in (score["r2"], score["r2_permuted"]))
-    if not is_defined(r2) or _is_above(r2, permuted):
+    """A line for hovering where a factor is not predicted, else nothing."""
+    if not is_defined(score["r2"]) or bool(are_predicted(pd.DataFrame([dict(score)])).iloc[0]):
         return ""
-    return f"<br>† not above permuted targets ({number(score['r2_permuted'])})"
+    return f"<br>† {verdict(score)} (to exceed: {number(score['r2_permuted'])})"
 
 
 def r2_completeness(scores: pd.DataFrame, dark: bool, color: str, *, selected: int | None = None) -> go.Figure:
     """A mark for each factor with both numbers: R2 across, completeness up, with the 0.7 and 0.8 thresholds.
 
-    customdata is [factor_index]. Factors without a completeness are not drawn: they have none. Those that do not beat
-    permuted targets (protocol paper gives them one all the same) are hollow.
+    customdata is [factor_index]. Factors without a completeness are not drawn: they have none. Those that are not
+    predicted (protocol paper gives them one all the same) are hollow.
     """
     colors = palette(dark)
-    drawn = scores[scores["r2"].notna() & scores["completeness"].notna()]
-    sound = above_permuted(drawn)
+    drawn = scores[scores["r2_shown"].notna() & scores["completeness"].notna()]
+    sound = are_predicted(drawn)
     fig = go.Figure(
         go.Scatter(
-            x=drawn["r2"],
+            x=drawn["r2_shown"],
             y=drawn["completeness"],
             mode="markers",
             marker={
@@ -178,7 +167,7 @@ def r2_completeness(scores: pd.DataFrame, dark: bool, color: str, *, selected: i
         else:
             fig.add_hline(y=value, line=line)
     base_layout(fig, dark)
-    low = min(0.0, float(drawn["r2"].min()) if len(drawn) else 0.0)
+    low = min(0.0, float(drawn["r2_shown"].min()) if len(drawn) else 0.0)
     fig.update_xaxes(title_text="R²", range=[low - 0.03, 1.03])
     widths = sorted({int(d) for d in drawn["completeness_d"].dropna()})
     over = f", over D = {', '.join(map(str, widths))}" if widths else ""
@@ -189,27 +178,38 @@ def r2_completeness(scores: pd.DataFrame, dark: bool, color: str, *, selected: i
 
 def factor_words(row: dict[str, object]) -> str:
     """One factor's scores in words, for hovering."""
+    said = verdict(row), p_words(row), row.get("transform")
+    told = " · ".join(shown(words) for words in said if is_defined(words) and words)
     return (
-        f"<b>{shown(row['display_name'])}</b> ({shown(row['factor_group'])})<br>"
-        f"R² {number(row['r2'])} · within group {number(row['r2_within_group'])} · "
-        f"permuted {number(row['r2_permuted'])}<br>"
+        f"<b>{shown(row['display_name'])}</b> ({shown(row['factor_group'])})<br>{told}<br>"
+        f"R² {number(row['r2_shown'])}, within group {number(row['within_shown'])} · "
+        f"{count(row['n_shown_clips'], 'clip')} of {count(row['n_shown_groups'], 'group')}<br>"
+        f"{row['protocol']} R² {number(row['r2'])} of {count(row['n_clips'], 'clip')}, chance "
+        f"{number(row['r2_permuted'])}<br>"
         f"completeness {number(row['completeness'])} over D = {row['completeness_d']} · "
         f"effective codes {number(row['effective_codes'], 1)} · {count(row['n_weights'], 'weight')}<br>"
-        f"{row['protocol']} · {count(row['n_clips'], 'clip')} of {count(row['n_groups'], 'group')} · "
-        f"alpha {number(row['alpha'], 4)} ({row['alpha_source']}) · seed {row['seed']}{_control_words(row)}"
+        f"alpha {number(row['alpha'], 4)} ({row['alpha_source']}) · seed {row['seed']}"
     )
 
 
 def predicted_measured(
-    rows: pd.DataFrame, dark: bool, color: str, *, name: str, unit: str | None, is_clipped: bool
+    rows: pd.DataFrame,
+    dark: bool,
+    color: str,
+    *,
+    name: str,
+    unit: str | None,
+    is_clipped: bool,
+    is_ranked: bool = False,
 ) -> go.Figure:
     """Predicted against measured values of one factor, a mark for each scored clip; the line is equality.
 
-    `is_clipped`: the measured values are those the fit saw, clipped to its training part's percentiles. customdata is
-    [clip_id].
+    `is_clipped`: the measured values are those the fit saw, clipped to its training part's percentiles; `is_ranked`:
+    both are normal scores of ranks, without a unit. customdata is [clip_id].
     """
     colors = palette(dark)
-    clipped = ", clipped" if is_clipped else ""
+    clipped = ", rank as normal score" if is_ranked else ", clipped" if is_clipped else ""
+    unit = None if is_ranked else unit
     in_unit = f" ({unit})" if unit else ""
     fig = go.Figure()
     if len(rows):

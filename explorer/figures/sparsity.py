@@ -49,7 +49,7 @@ MEASURES = {
     "dead": Measure("dead_share", "dead features", is_share=True),
     "dense": Measure("dense_mass", "activation held by dense features", is_share=True),
     "l0": Measure("l0_share", "measured l0 as a share of k", is_share=True),
-    "disentanglement": Measure("disentanglement", "disentanglement", low=None),
+    "disentanglement": Measure("disentanglement_fixed", "disentanglement, the fixed 10", low=None),
 }
 
 

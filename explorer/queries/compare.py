@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
+from explorer.queries.factors import predicted
 from explorer.queries.labels import shown_label
 from explorer.store import Store
 
@@ -13,15 +14,17 @@ MIN_ACTIVE = 10
 def fetch_factor_pairs(store: Store, rep_a: str, rep_b: str, protocol: str) -> pd.DataFrame:
     """One row per factor scored in either: r2_a, r2_b, completeness_*, effective_codes_*, n_clips_*, reason_*."""
     return store.query(
-        """WITH a AS (SELECT * FROM factor_scores WHERE representation_id = $a AND protocol = $protocol),
+        f"""WITH a AS (SELECT * FROM factor_scores WHERE representation_id = $a AND protocol = $protocol),
                 b AS (SELECT * FROM factor_scores WHERE representation_id = $b AND protocol = $protocol)
            SELECT f.factor_index, f.name, f.display_name, f.factor_group, f.unit,
-                  a.r2 AS r2_a, b.r2 AS r2_b, a.r2_permuted AS r2_permuted_a, b.r2_permuted AS r2_permuted_b,
+                  a.r2 AS r2_a, b.r2 AS r2_b,
+                  {predicted("a")} AS is_predicted_a, {predicted("b")} AS is_predicted_b,
+                  a.r2_permuted AS r2_permuted_a, b.r2_permuted AS r2_permuted_b,
                   a.effective_codes AS effective_codes_a, b.effective_codes AS effective_codes_b,
                   a.completeness AS completeness_a, b.completeness AS completeness_b,
                   a.n_clips AS n_clips_a, b.n_clips AS n_clips_b, a.reason AS reason_a, b.reason AS reason_b
            FROM factors f LEFT JOIN a USING (factor_index) LEFT JOIN b USING (factor_index)
-           WHERE a.factor_index IS NOT NULL OR b.factor_index IS NOT NULL ORDER BY f.factor_index""",
+           WHERE a.factor_index IS NOT NULL OR b.factor_index IS NOT NULL ORDER BY f.factor_index""",  # noqa: S608
         {"a": rep_a, "b": rep_b, "protocol": protocol},
     )
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import pandas as pd
 
+from explorer.queries.factors import predicted
 from explorer.queries.names import NAMED_ENCODERS
 from explorer.store import Store
 
@@ -136,8 +137,8 @@ def fetch_confused(store: Store, probe_id: str, true_class: str, predicted_class
 def fetch_dense_factor_groups(store: Store, protocol: str) -> pd.DataFrame:
     """Dense states' R2 by encoder, layer and factor group: median and best over its factors, and how many count.
 
-    n_scored factors have an R2; n_undefined have none (their reasons are on the Factors page); n_above beat permuted
-    targets. best_name is the best factor's name; sae_id the reference SAE of that layer, NULL where there is none.
+    n_scored factors have an R2; n_undefined have none (their reasons are on the Factors page); n_above are predicted.
+    best_name is the best factor's name; sae_id the reference SAE of that layer, NULL where there is none.
     """
     return store.query(
         f"""SELECT e.encoder_id, e.name, e.display_name, r.layer, f.factor_group,
@@ -146,7 +147,7 @@ def fetch_dense_factor_groups(store: Store, protocol: str) -> pd.DataFrame:
                   any_value((SELECT min(a.sae_id) FROM saes a WHERE a.encoder_id = r.encoder_id AND a.layer = r.layer
                              AND a.is_reference)) AS sae_id,
                   count(s.r2)::INTEGER AS n_scored, count(*) FILTER (s.r2 IS NULL)::INTEGER AS n_undefined,
-                  count(*) FILTER (s.r2 > s.r2_permuted AND s.r2 > 0)::INTEGER AS n_above,
+                  count(*) FILTER ({predicted("s")})::INTEGER AS n_above,
                   max(s.n_clips) AS n_clips, max(s.n_groups) AS n_groups
            FROM factor_scores s JOIN representations r USING (representation_id)
            JOIN {NAMED_ENCODERS} e USING (encoder_id) JOIN factors f USING (factor_index)
@@ -194,12 +195,14 @@ def fetch_sae_points(store: Store, label_name: str | None) -> pd.DataFrame:
 def fetch_dense_factor_means(store: Store) -> pd.DataFrame:
     """Per encoder, layer and protocol, dense states beside the SAEs: D, and means over the fixed 10 and the top 10.
 
-    The top 10 are the 10 highest R2 of this representation; completeness averages leave out undefined factors.
+    The top 10 are those with the highest R2 over folds of the training groups; completeness averages leave out
+    undefined factors.
     """
     return store.query(
         """WITH ranked AS (
                SELECT r.encoder_id, r.layer, r.n_dims, s.*, row_number() OVER (
-                          PARTITION BY s.representation_id, s.protocol ORDER BY s.r2 DESC NULLS LAST) AS place
+                          PARTITION BY s.representation_id, s.protocol
+                          ORDER BY s.r2 IS NULL, coalesce(s.r2_folds, s.r2) DESC NULLS LAST) AS place
                FROM factor_scores s JOIN representations r USING (representation_id) WHERE r.kind = 'dense')
            SELECT encoder_id, layer, protocol, any_value(n_dims) AS n_dims,
                   avg(r2) FILTER (place <= 10) AS informativeness,

@@ -8,6 +8,11 @@ from explorer.queries.labels import shown_label
 from explorer.store import Store
 
 
+def predicted(alias: str) -> str:
+    """SQL: whether a row of factor_scores is predicted; for older artefacts and `paper`, above 0 and its limit."""
+    return f"coalesce({alias}.is_predicted, {alias}.r2 > 0 AND {alias}.r2 > {alias}.r2_permuted)"
+
+
 def fetch_factor_protocols(store: Store, representation_id: str) -> list[str]:
     """The protocols under which this representation's factors were scored ('held-out' first)."""
     rows = store.query(
@@ -21,7 +26,7 @@ def fetch_factor_protocols(store: Store, representation_id: str) -> list[str]:
 def fetch_scored_saes(store: Store) -> pd.DataFrame:
     """Which SAEs have factor scores: sae_id, n_scored (factors with an R2), the SAEs with most of them first."""
     return store.query(
-        """SELECT s.representation_id AS sae_id, count(s.r2)::INTEGER AS n_scored
+        """SELECT s.representation_id AS sae_id, count(coalesce(s.r2_all, s.r2))::INTEGER AS n_scored
            FROM factor_scores s JOIN saes t ON t.sae_id = s.representation_id
            GROUP BY ALL ORDER BY n_scored DESC, sae_id"""
     )
@@ -30,13 +35,17 @@ def fetch_scored_saes(store: Store) -> pd.DataFrame:
 def fetch_factor_scores(store: Store, representation_id: str, protocol: str) -> pd.DataFrame:
     """One row per factor: names, unit, group, and every score of this representation; reason says why one is NULL.
 
-    is_above_permuted: the R2 is above 0 and above that of permuted targets; NULL where either is undefined.
+    is_predicted: see `predicted`, NULL where nothing can be told. r2_shown, within_shown, n_shown_clips and
+    n_shown_groups are over all groups where that was scored, else over the clips that were held out.
     """
     return store.query(
-        """SELECT f.name, f.display_name, f.unit, f.factor_group, f.description, s.*,
-                  (s.r2 > 0 AND s.r2 > s.r2_permuted) AS is_above_permuted
+        f"""SELECT f.name, f.display_name, f.unit, f.factor_group, f.description, s.* EXCLUDE (is_predicted),
+                  {predicted("s")} AS is_predicted, coalesce(s.r2_all, s.r2) AS r2_shown,
+                  CASE WHEN s.r2_all IS NULL THEN s.r2_within_group ELSE s.r2_all_within END AS within_shown,
+                  CASE WHEN s.r2_all IS NULL THEN s.n_clips ELSE s.n_all_clips END AS n_shown_clips,
+                  CASE WHEN s.r2_all IS NULL THEN s.n_groups ELSE s.n_all_groups END AS n_shown_groups
            FROM factor_scores s JOIN factors f USING (factor_index)
-           WHERE s.representation_id = $rep AND s.protocol = $protocol ORDER BY s.factor_index, s.seed""",
+           WHERE s.representation_id = $rep AND s.protocol = $protocol ORDER BY s.factor_index, s.seed""",  # noqa: S608
         {"rep": representation_id, "protocol": protocol},
     )
 
@@ -57,7 +66,8 @@ def fetch_lasso_weights(store: Store, sae_id: str, protocol: str) -> pd.DataFram
 
 
 def fetch_factor_predictions(store: Store, representation_id: str, protocol: str, factor_index: int) -> pd.DataFrame:
-    """Measured and predicted values of one factor on the scored clips, in the factor's unit, with the clips' names."""
+    """Measured and predicted values of one factor on the scored clips, with the clips' names: in the factor's unit, or
+    normal scores where it is ranked."""
     return store.query(
         """SELECT c.clip_id, c.title, c.label, c.group_id, c.split, p.measured, p.predicted
            FROM factor_predictions p JOIN clips c USING (clip_index)
@@ -84,7 +94,7 @@ def fetch_undefined_reasons(store: Store, representation_id: str, protocol: str)
         """SELECT min(coalesce(s.reason, 'no reason stored')) AS reason, count(DISTINCT s.reason)::INTEGER AS n_reasons,
                   count(*)::INTEGER AS n_factors, string_agg(f.display_name, ', ' ORDER BY f.factor_index) AS factors
            FROM factor_scores s JOIN factors f USING (factor_index)
-           WHERE s.representation_id = $rep AND s.protocol = $protocol AND s.r2 IS NULL
+           WHERE s.representation_id = $rep AND s.protocol = $protocol AND coalesce(s.r2_all, s.r2) IS NULL
            GROUP BY regexp_replace(coalesce(s.reason, ''), '[0-9.]+', '#', 'g') ORDER BY n_factors DESC, reason""",
         {"rep": representation_id, "protocol": protocol},
     )

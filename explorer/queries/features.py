@@ -10,6 +10,7 @@ import pandas as pd
 
 from explorer.errors import NotInStoreError
 from explorer.queries.corpus import record
+from explorer.queries.factors import predicted
 from explorer.queries.labels import shown_label
 from explorer.queries.names import NAMED_ENCODERS
 from explorer.store import Store
@@ -241,20 +242,22 @@ def fetch_matches(store: Store, sae_id: str, feature: int, *, limit: int = 6) ->
 
 
 def fetch_factor_weights(store: Store, sae_id: str, feature: int, *, limit: int = 8) -> pd.DataFrame:
-    """The factors that use this feature most: weight, r2, r2_permuted, n_weights, reason, names, unit, protocol.
+    """The factors that use this feature most: weight, r2, r2_permuted, is_predicted, n_weights, reason, names,
+    unit, protocol.
 
     Standardised Lasso weights of both signs, largest |weight| first. Of the protocols 'held-out' and 'paper' the first
     that the SAE has is used.
     """
     return store.query(
-        "WITH chosen AS (SELECT min(protocol) AS protocol FROM lasso_weights "
+        "WITH chosen AS (SELECT min(protocol) AS protocol FROM lasso_weights "  # noqa: S608 - fixed text
         "  WHERE representation_id = $sae_id AND protocol IN ('held-out', 'paper')) "
         "SELECT w.factor_index, w.weight, w.protocol, g.name, g.display_name, g.unit, g.factor_group, "
-        "s.r2, s.r2_permuted, s.n_weights, s.reason "
+        "s.r2, s.r2_permuted, s.is_predicted, s.n_weights, s.reason "
         "FROM lasso_weights w JOIN chosen USING (protocol) JOIN factors g USING (factor_index) "
         "LEFT JOIN (SELECT representation_id, protocol, factor_index, avg(r2) AS r2, avg(r2_permuted) AS r2_permuted, "
-        "  max(n_weights) AS n_weights, max(reason) AS reason FROM factor_scores "
-        "  WHERE representation_id = $sae_id GROUP BY ALL) s "
+        f"  bool_or({predicted('x')}) AS is_predicted, max(n_weights) AS n_weights, max(reason) AS reason "
+        "  FROM factor_scores x "
+        "  WHERE representation_id = $sae_id GROUP BY representation_id, protocol, factor_index) s "
         "  ON (s.representation_id, s.protocol, s.factor_index) = (w.representation_id, w.protocol, w.factor_index) "
         "WHERE w.representation_id = $sae_id AND w.dim = $feature AND w.weight <> 0 "
         "ORDER BY abs(w.weight) DESC, w.factor_index LIMIT $limit",

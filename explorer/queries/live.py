@@ -83,7 +83,7 @@ def fetch_factor_models(store: Store, representation_id: str) -> FactorModels | 
     if protocol is None:
         return None
     models = store.query(
-        "SELECT m.*, s.r2 FROM lasso_models m "
+        "SELECT m.*, coalesce(s.r2_all, s.r2) AS r2 FROM lasso_models m "
         "LEFT JOIN factor_scores s USING (representation_id, protocol, factor_index) "
         "WHERE m.representation_id = ? AND m.protocol = ? ORDER BY m.factor_index",
         [representation_id, protocol],
@@ -111,7 +111,13 @@ def fetch_factor_models(store: Store, representation_id: str) -> FactorModels | 
         y_mean_m=columns["y_mean"],
         y_scale_m=columns["y_scale"],
         protocol=protocol,
+        knots_m=tuple(_knots(knots) for knots in models["knots"]),
     )
+
+
+def _knots(held: Any) -> np.ndarray | None:
+    """The knots of a ranked factor; None where it is not."""
+    return np.asarray(held, np.float64) if np.ndim(held) == 1 and len(held) > 1 else None
 
 
 def fetch_factor_spread(store: Store) -> pd.DataFrame:

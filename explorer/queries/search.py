@@ -13,6 +13,7 @@ from explorer.errors import NotInStoreError, StoreError
 from explorer.feature_search import Clips, Found, find_measure, find_value
 from explorer.minimal_pairs import commonest_pair, pairs_of
 from explorer.queries.against import fetch_against
+from explorer.queries.factors import predicted
 from explorer.queries.labels import shown_label
 from explorer.queries.names import NAMED_ENCODERS
 from explorer.store import Store, command
@@ -169,7 +170,7 @@ def fetch_measured_elsewhere(store: Store, sae_id: str, name: str, *, limit: int
     """Like `fetch_elsewhere`, for a measure: other SAEs' features with which it goes best, by what was stored.
 
     What was planted: single features that find it, score being R2 on unseen singers. A factor: features that it is the
-    best factor of, score being the Lasso weight, in SAEs whose regression of it beats permuted targets.
+    best factor of, score being the Lasso weight, in SAEs that predict it.
     """
     return store.query(
         f"""WITH found AS (
@@ -180,7 +181,7 @@ def fetch_measured_elsewhere(store: Store, sae_id: str, name: str, *, limit: int
                 WHERE f.best_factor = $name AND NOT f.is_dead AND EXISTS (
                     SELECT 1 FROM factor_scores s JOIN factors g USING (factor_index)
                     WHERE s.representation_id = f.sae_id AND g.name = $name AND s.protocol = 'held-out'
-                      AND s.r2 > greatest(0, s.r2_permuted))),
+                      AND {predicted("s")})),
             others AS (SELECT * FROM found WHERE sae_id <> $sae_id)
             SELECT others.*, s.layer, s.n_features, s.k, s.seed, e.name AS encoder_name,
                    e.display_name AS encoder_display, e.is_trained,

@@ -65,15 +65,13 @@ def factor_card(store: Store, sae_id: str, feature: int) -> None:
     largest = float(rows["weight"].abs().max())
     body = "".join(_factor_row(row, largest) for row in rows.to_dict("records"))
     head = f'<tr><th>factor</th><th></th><th class="n">weight</th><th class="n">{scored}</th></tr>'
-    note = "<p>Grey R²: not above the same regression on permuted factors, so its weights mean nothing.</p>"
+    note = "<p>Grey R²: not beyond chance, or too small to count, so its weights mean nothing.</p>"
     weak = any(not _is_above(row) for row in rows.to_dict("records"))
     card("Factors", f"Lasso weight of this feature, {protocol}", f"<table>{head}{body}</table>{note if weak else ''}")
 
 
 def _is_above(row: dict[Any, Any]) -> bool:
-    return (
-        row["r2"] == row["r2"] and row["r2_permuted"] == row["r2_permuted"] and row["r2"] > max(0.0, row["r2_permuted"])
-    )
+    return is_defined(row["is_predicted"]) and bool(row["is_predicted"])
 
 
 def _factor_row(row: dict[Any, Any], largest: float) -> str:
