@@ -33,7 +33,7 @@ from explorer.inference.models import Models
 from explorer.inference.requests import EncodeRequest, FindRequest
 from explorer.playable import restored
 from explorer.pooling import Pooling
-from explorer.prediction import percentile_among, scaled
+from explorer.prediction import percentile_among, scaled, unranked
 from explorer.queries.corpus import fetch_saes
 from explorer.queries.live import fetch_encoder, fetch_live_features, fetch_original
 from explorer.queries.nearness import fetch_nearest_clips, fetch_usual_cosines
@@ -139,8 +139,15 @@ def test_probabilities_and_factors_are_the_stored_predictions(store: Store) -> N
         [sae_id],
     )
     stored = store.query(
-        "SELECT * FROM factor_predictions WHERE representation_id = ? AND protocol = 'held-out'", [sae_id]
+        "SELECT p.*, m.knots FROM factor_predictions p "
+        "JOIN lasso_models m USING (representation_id, protocol, factor_index) "
+        "WHERE representation_id = ? AND protocol = 'held-out'",
+        [sae_id],
     )
+    ranked = stored["knots"].notna()  # predicted as normal scores
+    stored.loc[ranked, "predicted"] = [
+        float(unranked(row.predicted, np.asarray(row.knots, float))) for row in stored[ranked].itertuples()
+    ]
     assert len(said) == 3 and len(stored)
     for index, label in said.itertuples(index=False):
         sound = clip_sound(store, int(index))

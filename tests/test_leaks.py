@@ -53,7 +53,8 @@ FITTED: dict[str, tuple[int, str]] = {
     ),
     "alphas of Lasso": (
         3,
-        "SELECT representation_id, protocol, factor_index, alpha, r2_train FROM factor_scores WHERE r2 IS NOT NULL",
+        "SELECT representation_id, protocol, factor_index, alpha, r2_train, r2_folds FROM factor_scores "
+        "WHERE r2 IS NOT NULL",
     ),
     "targets of Lasso": (
         3,
