@@ -8,7 +8,7 @@ import streamlit as st
 
 from explorer.csv_text import sae_columns
 from explorer.errors import NotInStoreError
-from explorer.factor_words import NOT_PREDICTED, are_predicted, p_words, verdict
+from explorer.factor_words import NOT_PREDICTED, are_predicted, verdict
 from explorer.figures.factors import (
     COMPLETENESS_THRESHOLD,
     R2_THRESHOLD,
@@ -35,17 +35,15 @@ from explorer.text import (
     count,
     is_defined,
     number,
-    or_none_stored,
     percent,
     quantity,
-    scored_on,
-    sentence,
     series_name,
 )
 from explorer.ui.choices import chart
 from explorer.ui.clip_list import draw_clips
 from explorer.ui.context import cached, get_store, is_dark
 from explorer.ui.explained import explain
+from explorer.ui.factor_said import chosen_words, completeness_words, draw_summary, undefined_words
 from explorer.ui.figure import kept_figure
 from explorer.ui.history import name_view
 from explorer.ui.kept import kept
@@ -90,7 +88,7 @@ def main() -> None:
         _table(store, scores, sae, protocol)
         explain("informativeness", "completeness", "effective codes")
         return
-    _summary(scores, sae, protocol)
+    draw_summary(scores, sae, protocol)
     _weights(store, scores, sae, protocol, order, everything)
     _factor_box(scores, chosen)
     with st.container(key="so-split"):
@@ -115,39 +113,6 @@ def _not_scored(store: Store, sae: dict[str, Any]) -> None:
 
 def _protocols(store: Store, sae_id: str) -> pd.DataFrame:
     return pd.DataFrame({"protocol": fetch_factor_protocols(store, sae_id)})
-
-
-def _summary(scores: pd.DataFrame, sae: dict[str, Any], protocol: str) -> None:
-    """The answer, then what it stands on."""
-    found, scored = are_predicted(scores), scores["r2_shown"].notna()
-    n_found, untested = int(found.sum()), int((scored & scores["untested"].notna()).sum())
-    of = count(scored.sum(), "scored factor")
-    if protocol == "paper":
-        st.write(f"**{n_found} of {of} beat shuffled factors, in sample.**")
-    elif untested == scored.sum() > 0:
-        st.write(f"**Whether the {of} are predictable on unseen groups cannot be tested here.**")
-    else:
-        st.write(f"**{n_found} of {of} are predictable on unseen groups from this SAE's codes.**")
-    passing = (scores["r2_shown"] >= R2_THRESHOLD) & (scores["completeness"] >= COMPLETENESS_THRESHOLD)
-    words = [
-        f"{sae_title(sae)} · {protocol} ({scored_on(protocol)}).",
-        _stands_on(scores, protocol),
-        f"{int((passing & found).sum())} of the {n_found} pass R² {R2_THRESHOLD} and completeness "
-        f"{COMPLETENESS_THRESHOLD}.",
-        f"{count(untested, 'factor')} cannot be tested." if untested else "",
-        f"{count((~scored).sum(), 'factor')} without a value to score." if not scored.all() else "",
-        f"SAE {sae['sae_id']} · run {sae['run_id']}.",
-    ]
-    caption(" ".join(part for part in words if part))
-
-
-def _stands_on(scores: pd.DataFrame, protocol: str) -> str:
-    """Over which clips R2 is, and on which it was tested."""
-    over = f"{count(scores['n_shown_clips'].max(), 'clip')} of {count(scores['n_shown_groups'].max(), 'group')}"
-    if protocol == "paper" or scores["r2_all"].isna().all():
-        return f"R² over {over}."
-    held = f"{count(scores['n_clips'].max(), 'clip')} of {count(scores['n_groups'].max(), 'group')}"
-    return f"R² over all groups, each predicted without itself: {over}; tested on the {held} that were held out."
 
 
 def _chosen_factor(scores: pd.DataFrame) -> dict[str, Any]:
@@ -217,26 +182,13 @@ def _against_completeness(scores: pd.DataFrame, sae: dict[str, Any], protocol: s
                 "n_shown_clips"]],
         f"r2_completeness_{sae['sae_id']}_{protocol}", title="R² against completeness", selectable=True,
         about={**sae_columns(sae), "protocol": protocol},
-        caption=f"Dotted: R² {R2_THRESHOLD}, completeness {COMPLETENESS_THRESHOLD}. {_completeness_words(scores)} "
+        caption=f"Dotted: R² {R2_THRESHOLD}, completeness {COMPLETENESS_THRESHOLD}. {completeness_words(scores)} "
         "Click one for its values.",
     )  # fmt: skip
     if picked:
         name = scores.loc[scores["factor_index"] == picked[0], "name"].iloc[0]
         if name != chosen["name"]:
             set_params(factor=name)
-
-
-def _completeness_words(scores: pd.DataFrame) -> str:
-    """Which scored factors are not drawn, and what is drawn that would not hold up."""
-    has_r2, known = scores["r2_shown"].notna(), scores["completeness"].notna()
-    words = []
-    if n := int((has_r2 & ~known).sum()):
-        words.append(f"Not drawn: {count(n, 'scored factor')} without a completeness (not predicted, or no weight).")
-    if n := int((has_r2 & known & ~are_predicted(scores)).sum()):
-        words.append(f"Hollow: {count(n, 'factor')} {NOT_PREDICTED}.")
-    if n := int((known & (scores["n_weights"] == 0)).sum()):
-        words.append(f"Counted as complete (1), as the published code does: {count(n, 'factor')} without any weight.")
-    return " ".join(words)
 
 
 def _factor_box(scores: pd.DataFrame, chosen: dict[str, Any]) -> None:
@@ -250,10 +202,10 @@ def _factor_box(scores: pd.DataFrame, chosen: dict[str, Any]) -> None:
 
 def _predictions(store: Store, sae: dict[str, Any], protocol: str, chosen: dict[str, Any]) -> None:
     if not is_defined(chosen["r2"]):
-        empty_state(_undefined(chosen))
+        empty_state(undefined_words(chosen))
         return
     rows = cached(fetch_factor_predictions, store, sae["sae_id"], protocol, int(chosen["factor_index"]))
-    words = _chosen_words(chosen, protocol)
+    words = chosen_words(chosen, protocol)
     is_ranked = is_defined(chosen["transform"])
     if rows.empty:
         empty_state(f"The predictions of {chosen['display_name']} were not stored. {words}")
@@ -274,40 +226,6 @@ def _predictions(store: Store, sae: dict[str, Any], protocol: str, chosen: dict[
     _hear(store, rows)
 
 
-def _undefined(chosen: dict[str, Any]) -> str:
-    """What there is to say of a factor without held-out predictions."""
-    if is_defined(chosen["r2_shown"]):
-        over = f"{count(chosen['n_shown_clips'], 'clip')} of {count(chosen['n_shown_groups'], 'group')}"
-        return (
-            f"{chosen['display_name']}: R² {number(chosen['r2_shown'])} over {over}; "
-            f"{or_none_stored(chosen['untested'])}."
-        )
-    return f"{chosen['display_name']} is undefined here: {or_none_stored(chosen['reason'])}."
-
-
-def _chosen_words(chosen: dict[str, Any], protocol: str) -> str:
-    """The verdict on one factor, then its numbers."""
-    held = f"{count(chosen['n_clips'], 'clip')} of {count(chosen['n_groups'], 'group')}, {protocol}"
-    if is_defined(chosen["r2_all"]):
-        numbers = (
-            f"R² {number(chosen['r2_all'])} over {count(chosen['n_all_clips'], 'clip')} of "
-            f"{count(chosen['n_all_groups'], 'group')}, within group {number(chosen['r2_all_within'])}; drawn: "
-            f"R² {number(chosen['r2'])}, {held}, chance reaches {number(chosen['r2_permuted'])}"
-        )
-    else:
-        numbers = (
-            f"R² {number(chosen['r2'])}, within group {number(chosen['r2_within_group'])}, chance reaches "
-            f"{number(chosen['r2_permuted'])}; {held}"
-        )
-    told = " · ".join(part for part in (verdict(chosen), p_words(chosen)) if part)
-    how = sentence(str(chosen["transform"])) if is_defined(chosen["transform"]) else _scored_words(protocol)
-    about = str(chosen["description"]) if is_defined(chosen["description"]) else ""
-    return (
-        f"{sentence(told)} {numbers}; alpha {number(chosen['alpha'], 4)} ({chosen['alpha_source']}), "
-        f"{count(chosen['n_weights'], 'weight')}. {how} {about}"
-    )
-
-
 def _hear(store: Store, rows: pd.DataFrame) -> None:
     """The clip of the address, if the store holds it."""
     asked = get_param("clip")
@@ -321,12 +239,6 @@ def _hear(store: Store, rows: pd.DataFrame) -> None:
     if asked not in set(rows["clip_id"]):
         caption("The clip of this link is not among those that this factor was scored on.")
     draw_clips(store, pd.DataFrame([clip]), f"clip-{asked}")
-
-
-def _scored_words(protocol: str) -> str:
-    if protocol == "paper":
-        return sentence(scored_on(protocol))
-    return "Measured values are clipped to the training part's 0.5 to 99.5 percentiles, as the score takes them."
 
 
 def _table(store: Store, scores: pd.DataFrame, sae: dict[str, Any], protocol: str) -> None:
