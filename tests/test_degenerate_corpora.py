@@ -61,9 +61,12 @@ def test_a_run_ends_well_and_what_is_undefined_is_null(name: str, tiny_sources: 
     assert len(saes) == 4  # two layers, two sparsities
     assert saes["fvu_heldout"].notna().any() == (n_held_out > 0 and name != "silence alone")
     assert saes["mse_heldout"].notna().all() == (n_held_out > 0)
-    assert saes["informativeness"].isna().all()
     scores = store.query("SELECT * FROM factor_scores")
-    assert scores["r2"].isna().all() and scores["reason"].notna().all()
+    has_groups = name == "no labels"  # five clips, each a group: numbers, of which nothing can be told
+    assert saes["informativeness"].notna().any() == scores["r2"].notna().any() == has_groups
+    assert scores.loc[scores["r2"].isna(), "reason"].notna().all() and scores["completeness"].isna().all()
+    assert not scores["is_predicted"].fillna(False).astype(bool).any()
+    assert scores.loc[scores["r2"].notna(), "untested"].str.startswith("cannot be tested: ").all()
     findings = store.query("SELECT * FROM diagnostics")
     assert findings["value"].notna().all() and not findings["message"].str.contains("nan").any()
 
