@@ -89,4 +89,4 @@ def counted(verdicts: Iterable[str], noun: str) -> str:
 
 def too_few(n_groups: object) -> str:
     """Why nothing is judged on so few groups."""
-    return f"there are too few groups ({number(n_groups, 0)} of {MIN_GROUPS_FOR_INTERVAL})"
+    return f"there are too few groups to judge by ({number(n_groups, 0)} of {MIN_GROUPS_FOR_INTERVAL})"

@@ -190,6 +190,8 @@ def _why_not_comparable(a: dict[str, Any], b: dict[str, Any], column: str, acros
         return "not comparable: different level"
     if not across and a["n_features"] != b["n_features"]:
         return "not comparable: different D"
+    if not across and a["n_live"] != b["n_live"]:
+        return "not comparable: dead features count in D"
     return None
 
 

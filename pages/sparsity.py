@@ -7,11 +7,12 @@ import streamlit as st
 
 from explorer.figures.sparsity import MEASURES, Measure, add_shares, legend_html, series_styles, sparsity_panel
 from explorer.figures.theme import encoder_color
+from explorer.intervals import MIN_GROUPS_FOR_INTERVAL
 from explorer.naming import sae_names
 from explorer.queries.curves import fetch_dense_factor_means, fetch_sae_points
 from explorer.queries.selection import telling_layers
 from explorer.store import Store
-from explorer.text import MISSING, count, number, percent, r2_words, series_name
+from explorer.text import MISSING, count, number, percent, r2_words, sentence, series_name
 from explorer.ui.choices import chart, choose_label
 from explorer.ui.context import cached, get_store, is_dark
 from explorer.ui.explained import explain
@@ -22,6 +23,7 @@ from explorer.ui.probe_classes import draw_classes
 from explorer.ui.style import caption, download_csv, empty_state, page_header, store_columns
 from explorer.ui.tables import as_read, one_decimal, three_decimals
 from explorer.ui.url import get_param, go_to, link_to
+from explorer.verdicts import too_few
 
 Styles = dict[tuple[object, ...], dict[str, str]]
 PAPER = "paper"
@@ -227,9 +229,11 @@ def _probe_words(points: pd.DataFrame) -> str:
         reasons = points["probe_reason"].dropna()
         return f"{reasons.mode().iloc[0]}." if len(reasons) else "Not computed: no probe was fitted on these codes."
     scored = points[points["accuracy"].notna()]
+    n_groups = scored["probe_n_groups"].max()
+    few = f" {sentence(too_few(n_groups))}" if n_groups < MIN_GROUPS_FOR_INTERVAL else ""
     return (
-        f"{count(scored['probe_n_clips'].max(), 'clip')} of {count(scored['probe_n_groups'].max(), 'group')}, protocol "
-        f"{scored['protocol'].iloc[0]}. Dotted: dense states of the same layer."
+        f"{count(scored['probe_n_clips'].max(), 'clip')} of {count(n_groups, 'group')}, protocol "
+        f"{scored['protocol'].iloc[0]}.{few} Dotted: dense states of the same layer."
     )
 
 

@@ -94,7 +94,7 @@ def test_nothing_is_judged_on_few_groups(n_groups: int) -> None:
     rises = factor_claims.claim_completeness_rises(*completeness_of({0.75: 0.4, 0.99: 0.6}, n_groups=n_groups))
     for claim in (kept, best, pca, rises):
         assert claim.verdict == UNSAID
-        assert f"because there are too few groups ({n_groups} of 8)" in claim.sentence
+        assert f"because there are too few groups to judge by ({n_groups} of 8)" in claim.sentence
 
 
 def completeness_of(
@@ -246,7 +246,7 @@ def test_factors_of_a_hand_made_store_are_counted(tmp_path: Path) -> None:
     row = recovery.iloc[0]
     assert (row["n_scored"], row["n_undefined"], row["n_above"], row["n_over_070"]) == (2, 2, 1, 1)
     claim = claims.claim_factors_recoverable(recovery)
-    assert claim.verdict == UNSAID and "too few groups (2 of 8)" in claim.sentence
+    assert claim.verdict == UNSAID and "too few groups to judge by (2 of 8)" in claim.sentence
     enough = recovery.assign(n_groups=20)
     assert claims.claim_factors_recoverable(enough).verdict == HOLDS
     assert "1 of 2 factors" in claims.claim_factors_recoverable(enough).sentence
@@ -258,7 +258,7 @@ def test_factors_of_a_hand_made_store_are_counted(tmp_path: Path) -> None:
 def test_a_paper_store_speaks_in_sample_or_not_at_all(tmp_path: Path) -> None:
     paper = open_store(write_tables(tmp_path / "paper", paper_only(mixed_tables())))
     best, kept, recoverable, rises, pca = claims.fetch_claims(paper, "technique")
-    assert best.verdict == UNSAID and "too few groups (4 of 8)" in best.sentence
+    assert best.verdict == UNSAID and "too few groups to judge by (4 of 8)" in best.sentence
     assert kept.verdict == UNSAID and "paper accuracy, 40 clips of 4 groups" in kept.sentence
     assert recoverable.verdict == UNSAID
     assert "scored only in-sample (protocol paper" in recoverable.sentence
@@ -274,7 +274,7 @@ def test_a_paper_store_speaks_in_sample_or_not_at_all(tmp_path: Path) -> None:
 def test_one_group_is_judged_by_file_and_says_so(tmp_path: Path) -> None:
     single = open_store(write_tables(tmp_path / "single", one_group(mixed_tables())))
     best, kept, *_ = claims.fetch_claims(single, "technique")
-    assert best.verdict == kept.verdict == UNSAID and "too few groups (1 of 8)" in best.sentence
+    assert best.verdict == kept.verdict == UNSAID and "too few groups to judge by (1 of 8)" in best.sentence
     assert "no probe on codes could be scored" in kept.sentence or "too few groups" in kept.sentence
     single.close()
 

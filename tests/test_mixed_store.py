@@ -110,9 +110,9 @@ def test_every_sae_can_be_chosen(mixed: Path, monkeypatch: pytest.MonkeyPatch) -
 def test_overview_calls_no_group_held_out_where_there_is_one(
     mixed: Path, single: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert "Numbers are of held-out groups" in words(at("overview", mixed, monkeypatch))
+    assert "Numbers are of groups that nothing scored was fitted on" in words(at("overview", mixed, monkeypatch))
     said = words(at("overview", single, monkeypatch))
-    assert "held-out groups" not in said
+    assert "Numbers are of groups" not in said
     assert "clips held out by file (there is one group" in said
 
 
@@ -128,7 +128,7 @@ def test_a_click_on_a_groups_dot_opens_its_probe(mixed: Path, monkeypatch: pytes
 
 
 def test_a_click_on_what_carries_nothing_opens_nothing(mixed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    click(monkeypatch, "layers", lambda trace: trace.mode == "lines")
+    click(monkeypatch, "layers", lambda trace: trace.name == "shown below")
     no_trouble(at("layers", mixed, monkeypatch))
 
 
@@ -271,7 +271,7 @@ def test_two_widths_have_no_difference_of_completeness(mixed: Path, monkeypatch:
 
 def test_compared_curves_show_their_few_groups(mixed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     test = at("compare", mixed, monkeypatch, a=NEW_75, b=OTHER_95)
-    assert "under 8 groups no interval is drawn" in words(test)
+    assert "Too few groups to compare layers (4 of 8): no line and no interval" in words(test)
     curves = charts(test)[0]["data"]
     assert any("one group" in str(trace.get("hovertemplate")) for trace in curves)
 
