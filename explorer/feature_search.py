@@ -1,63 +1,66 @@
 """Which features go with something: a value of an attribute, by a rule on the activation; a measure, by correlation.
 
-Everything is chosen on training clips and shown held out, beside what the best of all features reaches by chance: with
-2,048 of them one always looks good.
+Every group counts: it is scored by a rule that was chosen without it. What the best of all features reaches by chance
+stands beside: with 2,048 of them one always looks good.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from explorer.label_rules import (
-    DIRECTIONS,
-    QUANTILES,
-    Floats,
-    choose_and_score,
-    part_of,
-    permuted_within,
-    thresholds_of,
-)
-from explorer.text import count as counted
+from explorer.label_rules import DIRECTIONS, QUANTILES, Floats, cells_of, choose_and_score, describe, thresholds_of
+from explorer.permutation import WITHIN, Exchange, critical, exchange_of, p_values
 
-N_PERMUTATIONS, NULL_QUANTILE = 40, 0.95
-MIN_POSITIVES, MIN_GROUPS = 20, 5
-MIN_DESCRIBED = 8  # clips of a part that have it, under which all clips are described and none are scored apart
+N_PERMUTATIONS = 100
+MIN_CLIPS = 3  # for a correlation
+ALONE = "cannot be tested: no group has it that could be left out. This describes all clips"
 Mask = NDArray[np.bool_]
+Ints = NDArray[np.int64]
 
 
 @dataclass(frozen=True, eq=False)
 class Clips:
-    """Whose clips train and which are held out: groups (c,), masks (c,) that share no group."""
+    """Whose clips train and which are held out: groups, masks, and folds over all groups (-1 for none), (c,) each."""
 
     groups_c: NDArray
     train_c: Mask
     heldout_c: Mask
+    folds_c: NDArray[np.integer]
 
 
 @dataclass(frozen=True, eq=False)
 class Found:
-    """One entry a feature. train: what it was chosen by (F1, or r); score: the same held out.
+    """One entry a feature, NaN for one that is dead or does not vary.
 
-    null: the 95th percentile of the held-out score of the feature that is best on training clips, under values permuted
-    within groups; NaN where there is none, and `reason` says why. A value: direction, threshold, precision, recall.
-    A measure: `within`, the held-out r of deviations from group means. With `is_described` there are too few clips to
-    test anything: train and score are the same, of all clips, and describe them alone.
+    score: of a value, F1 over all groups, each scored by the rule that is best on the others; of a measure, Pearson's r
+    of the deviations from group means where the measure varies within groups, else r over all clips. p: the share of
+    permutations in which the best of all features scores as high; critical: what has to be exceeded for p <= 0.05.
+    reason: why nothing can be tested, p and critical are NaN then. unseen: F1 of the training clips' rule, or r, on the
+    held-out clips. level: what was exchanged.
+
+    A value: direction and threshold of the training clips' rule; precision, recall and counts (clips found, said to
+    have it, that have it) over all groups. A measure: r over all clips.
     """
 
-    train: Floats
     score: Floats
-    null: float
+    p: Floats
+    critical: float
+    level: str
+    n_groups: int
     reason: str | None = None
+    unseen: Floats | None = None
     direction: NDArray[np.object_] | None = None
     threshold: Floats | None = None
     precision: Floats | None = None
     recall: Floats | None = None
-    within: Floats | None = None
-    is_described: bool = False
+    n_hits: Ints | None = None
+    n_said: Ints | None = None
+    n_there: Ints | None = None
+    r: Floats | None = None
 
 
 def find_value(
@@ -65,117 +68,109 @@ def find_value(
 ) -> Found:
     """Features that tell clips that have a value from those that do not. codes: (c, f) activations >= 0; has_it: (c,).
 
-    The rule of automatic labels for this one value: the threshold (0, or a quantile of the non-zero training
-    activations) and the direction with the best F1 on training clips; precision, recall and F1 are held out.
+    The rule of automatic labels for this one value. Clips in neither part are left out. A value of one fold's groups
+    alone is described: its score is of the rule that is best on all clips.
     """
-    codes, has_it = np.asarray(codes_cf, np.float32), np.asarray(has_it_c, bool)
-    groups = np.asarray(clips.groups_c, dtype=object).astype(str)
-    rows = np.flatnonzero(clips.train_c), np.flatnonzero(clips.heldout_c)
-    n = codes.shape[1]
-    reason = _too_few(has_it, groups, rows)
-    is_described = any(has_it[part].sum() < MIN_DESCRIBED for part in rows)
-    if is_described:
-        every = np.sort(np.concatenate(rows))
-        if not has_it[every].any():
-            nothing = np.full(n, np.nan)
-            return Found(nothing, nothing, float("nan"), "no clip of either part has it")
-        rows = every, every
-    thresholds = thresholds_of(codes[rows[0]], QUANTILES)
-    parts = part_of(codes[rows[0]], thresholds), part_of(codes[rows[1]], thresholds)
-    rule, train, (precision, recall, score) = choose_and_score(*parts, *_stacked([has_it], rows))
-    active = codes[rows[0]].max(axis=0) > 0
-    found = Found(
-        train=np.where(active, train[0], np.nan),
-        score=np.where(active, score[0], np.nan),
-        null=float("nan"),
-        direction=np.array(DIRECTIONS, dtype=object)[rule[2][0]],
-        threshold=thresholds[rule[0][0], np.arange(n)].astype(np.float64),
-        precision=np.where(active, precision[0], np.nan),
-        recall=np.where(active, recall[0], np.nan),
-        is_described=is_described,
+    rows = np.flatnonzero(clips.train_c | clips.heldout_c)
+    codes, has_it = np.asarray(codes_cf, np.float32)[rows], np.asarray(has_it_c, bool)[rows]
+    train, groups = clips.train_c[rows], np.asarray(clips.groups_c, dtype=object).astype(str)[rows]
+    thresholds = thresholds_of(codes[train], QUANTILES)
+    cells = cells_of(codes, thresholds, np.asarray(clips.folds_c)[rows], train)
+    rules = choose_and_score(cells, has_it[None, None].astype(np.float32))
+    active = codes.max(axis=0, initial=0) > 0
+    exchange = exchange_of(has_it, groups)
+    everyone, reason = rules.all_groups, exchange.why_not
+    if len({cell.fold for cell in cells if has_it[cell.rows].any()}) < 2:  # no other groups to find a rule on
+        everyone, reason = describe(cells, has_it[None, None].astype(np.float32)), reason or ALONE
+    score = np.where(active, everyone.f1[0], np.nan)
+    reached: list[float] = []
+    if not reason:
+        for permuted in exchange.permuted(n_permutations, seed=seed, chunk=20):
+            f1 = choose_and_score(cells, permuted[:, None].astype(np.float32)).all_groups.f1
+            reached += np.where(active, np.nan_to_num(f1), 0.0).max(axis=1).tolist()
+    p, limit = _judged(score, reached, exchange, n_permutations)
+    return Found(
+        score=score,
+        p=p,
+        critical=limit,
+        level=exchange.level,
+        n_groups=len(set(groups[has_it])),
+        reason=reason,
+        unseen=np.where(active, rules.unseen.f1[0], np.nan),
+        direction=np.array(DIRECTIONS, dtype=object)[rules.direction[0]],
+        threshold=thresholds[rules.threshold[0], np.arange(codes.shape[1])].astype(np.float64),
+        precision=np.where(active, everyone.precision[0], np.nan),
+        recall=np.where(active, everyone.recall[0], np.nan),
+        n_hits=everyone.n_hits[0].astype(np.int64),
+        n_said=everyone.n_said[0].astype(np.int64),
+        n_there=everyone.n_there[0].astype(np.int64),
     )
-    if reason:
-        return replace(found, reason=reason)
-    rng = np.random.default_rng(seed)
-    permuted = [permuted_within(has_it, groups, rng) for _ in range(n_permutations)]
-    _, by_chance, (_, _, scores) = choose_and_score(*parts, *_stacked(permuted, rows))
-    best = np.where(active, by_chance, -1.0).argmax(axis=1)
-    reached = np.nan_to_num(scores[np.arange(n_permutations), best])
-    return replace(found, null=float(np.quantile(reached, NULL_QUANTILE)))
 
 
 def find_measure(
     codes_cf: ArrayLike, measured_c: ArrayLike, clips: Clips, *, n_permutations: int = N_PERMUTATIONS, seed: int = 0
 ) -> Found:
-    """Features whose activation goes along with a number, by Pearson's r over all clips that have one.
+    """Features whose activation goes along with a number, by Pearson's r. measured: (c,) floats, NaN where undefined.
 
-    measured: (c,) floats, NaN where undefined. `null` is of |r|.
+    A measure that varies within groups is tested there: r of the deviations from group means, values exchanged within
+    groups, so that a feature which only knows the group gets nothing for it.
     """
-    codes, measured = np.asarray(codes_cf, np.float64), np.asarray(measured_c, np.float64)
-    groups = np.asarray(clips.groups_c, dtype=object).astype(str)
-    known = np.isfinite(measured)
-    rows = np.flatnonzero(clips.train_c & known), np.flatnonzero(clips.heldout_c & known)
-    if any(len(part) < MIN_POSITIVES for part in rows):
-        every = np.sort(np.concatenate(rows))
-        reason = f"fewer than {counted(MIN_POSITIVES, 'clip')} of one part have it"
-        if len(every) < MIN_DESCRIBED:
-            nothing = np.full(codes.shape[1], np.nan)
-            return Found(nothing, nothing, float("nan"), f"fewer than {counted(MIN_DESCRIBED, 'clip')} have it")
-        r = _correlations(codes[every])(measured[every])
-        within = _correlations(_centred(codes[every], groups[every]))(_centred(measured[every], groups[every]))
-        return Found(r, r, float("nan"), reason, within=within, is_described=True)
-    of_train, of_heldout = (_correlations(codes[part]) for part in rows)
-    train, score = of_train(measured[rows[0]]), of_heldout(measured[rows[1]])
-    within = _correlations(_centred(codes[rows[1]], groups[rows[1]]))(_centred(measured[rows[1]], groups[rows[1]]))
-    rng = np.random.default_rng(seed)
-    reached = []
-    for _ in range(n_permutations):
-        chance = measured.copy()
-        chance[known] = permuted_within(measured[known], groups[known], rng)
-        best = int(np.nanargmax(np.abs(np.nan_to_num(of_train(chance[rows[0]])))))
-        reached.append(abs(float(np.nan_to_num(of_heldout(chance[rows[1]])[best]))))
-    null = float(np.quantile(reached, NULL_QUANTILE)) if reached else float("nan")
-    return Found(train, score, null, within=within)
+    measured = np.asarray(measured_c, np.float64)
+    rows = np.flatnonzero((clips.train_c | clips.heldout_c) & np.isfinite(measured))
+    codes, measured = np.asarray(codes_cf, np.float64)[rows], measured[rows]
+    groups, heldout = np.asarray(clips.groups_c, dtype=object).astype(str)[rows], clips.heldout_c[rows]
+    exchange = exchange_of(measured, groups)
+    _, member = np.unique(groups, return_inverse=True)
+    is_within = exchange.level == WITHIN
+
+    def tested(values: NDArray[np.float64]) -> NDArray[np.float64]:
+        return _centred(values, member) if is_within and len(values) else values
+
+    if len(rows) < MIN_CLIPS or len(exchange.values) < 2:
+        nothing = np.full(codes.shape[1], np.nan)
+        reason = f"{len(rows)} clips have it, with {len(exchange.values)} different values"
+        return Found(nothing, nothing, float("nan"), exchange.level, len(set(groups)), reason)
+    of_tested, of_all = _correlations(tested(codes)), _correlations(codes)
+    score, r = of_tested(tested(measured)[None])[0], of_all(measured[None])[0]
+    reached: list[float] = []
+    if not exchange.why_not:
+        for permuted in exchange.permuted(n_permutations, seed=seed, chunk=20):
+            found = of_tested(np.stack([tested(row) for row in exchange.values[permuted]]))
+            reached += np.nan_to_num(np.abs(found)).max(axis=1).tolist()
+    p, limit = _judged(np.abs(score), reached, exchange, n_permutations)
+    unseen = np.full(len(score), np.nan)
+    if heldout.sum() >= MIN_CLIPS:
+        unseen = _correlations(codes[heldout])(measured[heldout][None])[0]
+    return Found(score, p, limit, exchange.level, len(set(groups)), exchange.why_not, unseen=unseen, r=r)
 
 
-def _stacked(has_it: list[NDArray], rows: tuple[NDArray, NDArray]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """(permutations, 1, clips) 0/1 of both parts."""
-    table = np.stack(has_it).astype(np.float32)[:, None]
-    return table[:, :, rows[0]], table[:, :, rows[1]]
-
-
-def _too_few(has_it: NDArray, groups: NDArray, rows: tuple[NDArray, NDArray]) -> str | None:
-    for part, name in zip(rows, ("training", "held-out"), strict=True):
-        n, n_groups = int(has_it[part].sum()), len(set(groups[part][has_it[part]]))
-        if n < MIN_POSITIVES or n_groups < MIN_GROUPS:
-            return (
-                f"fewer than {counted(MIN_POSITIVES, f'{name} clip')} from {counted(MIN_GROUPS, 'group')} have it "
-                f"({counted(n, 'clip')} from {counted(n_groups, 'group')})"
-            )
-    known = np.concatenate(rows)
-    if all(len(set(has_it[known][groups[known] == group])) == 1 for group in set(groups[known])):
-        return "it never varies within a group, so it cannot be separated from the group"
-    return None
+def _judged(score: Floats, reached: list[float], exchange: Exchange, n: int) -> tuple[Floats, float]:
+    """(p a feature, the critical score); NaN where nothing can be tested."""
+    if not reached:
+        return np.full(len(score), np.nan), float("nan")
+    is_exact = exchange.is_exact(n)
+    p = np.where(np.isnan(score), np.nan, p_values(score, reached, is_exact=is_exact))
+    return p, critical(reached, is_exact=is_exact)
 
 
 def _correlations(values_cf: NDArray[np.float64]) -> Callable[[NDArray[np.float64]], Floats]:
-    """A function of (c,) targets that gives Pearson's r with every column, NaN where a column does not vary."""
+    """A function of (n, c) targets that gives Pearson's r with every column, (n, f); NaN where one does not vary."""
     centred = values_cf - values_cf.mean(axis=0)
     spread = np.sqrt((centred**2).sum(axis=0))
     varies = spread > 1e-9 * np.maximum(np.abs(values_cf).max(axis=0), 1e-12) * np.sqrt(len(values_cf))
+    unit = np.where(varies, centred / np.where(varies, spread, 1.0), np.nan)
 
-    def r(target_c: NDArray[np.float64]) -> Floats:
-        off = target_c - target_c.mean()
-        scale = float(np.sqrt(off @ off))
-        if scale <= 1e-12:
-            return np.full(values_cf.shape[1], np.nan)
-        return np.where(varies, off @ centred / np.where(varies, spread, 1.0) / scale, np.nan)
+    def r(target_nc: NDArray[np.float64]) -> Floats:
+        off = target_nc - target_nc.mean(axis=1, keepdims=True)
+        scale = np.sqrt((off**2).sum(axis=1, keepdims=True))
+        flat = scale <= 1e-12
+        return np.where(flat, np.nan, off / np.where(flat, 1.0, scale)) @ unit
 
     return r
 
 
-def _centred(values: NDArray[np.float64], groups: NDArray) -> NDArray[np.float64]:
-    _, member = np.unique(groups, return_inverse=True)
+def _centred(values: NDArray[np.float64], member: NDArray) -> NDArray[np.float64]:
+    """The deviations from each group's mean, of (c,) or (c, f) values."""
     flat = values.reshape(len(values), -1)
     sums = np.zeros((member.max() + 1, flat.shape[1]))
     np.add.at(sums, member, flat)

@@ -1,11 +1,14 @@
-"""Rules that give a label by one feature's activation: above a threshold or not, chosen on one part, scored on another.
+"""Rules that give a label by one feature's activation: above a threshold or not.
 
-What automatic labels and the search for features share.
+What automatic labels and the search for features share. The label of a feature and its rule are chosen on training
+clips. The score is out of fold over all groups: threshold and direction are chosen anew without each fold's groups.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import functools
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,11 +20,56 @@ QUANTILES = (0.25, 0.5, 0.75, 0.9)
 
 
 @dataclass(frozen=True, eq=False)
-class Part:
-    """One part's labelled clips: for each threshold, which features are above it (float32 0/1, for matmul)."""
+class Cell:
+    """The labelled clips of one fold (-1: of none) and one part: for each threshold, which features are above it
+    (float32 0/1, for matmul)."""
 
+    rows: NDArray[np.intp]
+    fold: int
+    is_train: bool
     above: list[Single]  # thresholds of (clips, features)
-    n_above: Floats  # (thresholds, features)
+    n_above: Single  # (thresholds, features)
+
+
+@dataclass(frozen=True, eq=False)
+class Counts:
+    """Of rules: clips that have the label, are said to have it, and both; (p, f) each."""
+
+    n_hits: Single
+    n_said: Single
+    n_there: Single
+
+    @property
+    def precision(self) -> Floats:
+        """NaN where a rule never speaks."""
+        return np.where(self.n_said > 0, self.n_hits.astype(np.float64) / np.maximum(self.n_said, 1), np.nan)
+
+    @property
+    def recall(self) -> Floats:
+        """NaN where no clip has the label."""
+        return np.where(self.n_there > 0, self.n_hits.astype(np.float64) / np.maximum(self.n_there, 1), np.nan)
+
+    @property
+    def f1(self) -> Floats:
+        """NaN where no clip has the label."""
+        score = 2.0 * self.n_hits.astype(np.float64) / np.maximum(self.n_there + self.n_said, 1)
+        return np.where(self.n_there > 0, score, np.nan)
+
+
+@dataclass(frozen=True, eq=False)
+class Rules:
+    """The rule of each feature under p labelings: threshold, label and direction as indices, (p, f) each.
+
+    f1_train: what chose it. unseen: this rule on the clips that do not train. all_groups: out of fold, the label as
+    chosen, threshold and direction chosen on the other folds.
+    """
+
+    threshold: NDArray[np.intp]
+    label: NDArray[np.intp]
+    direction: NDArray[np.intp]
+    f1_train: Single
+    unseen: Counts
+    all_groups: Counts
 
 
 def thresholds_of(codes_cf: Single, quantiles: tuple[float, ...]) -> Single:
@@ -50,63 +98,116 @@ def _active_ranked(codes_cf: Single) -> tuple[Single, NDArray[np.intp]]:
     return keys.astype(np.uint32).view(np.float32), ends
 
 
-def part_of(codes_cf: Single, thresholds_tf: Single) -> Part:
-    above = [(codes_cf > threshold).astype(np.float32) for threshold in thresholds_tf]
-    return Part(above, np.array([part.sum(axis=0, dtype=np.float64) for part in above]))
-
-
 def members_of(labels: NDArray, names: NDArray) -> Single:
     """(labels, clips) 0/1."""
     return (names[:, None] == labels[None, :].astype(str)).astype(np.float32)
 
 
-def choose_and_score(
-    train: Part, heldout: Part, member_pkc: Single, member_heldout_pkc: Single
-) -> tuple[tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.intp]], Floats, tuple[Floats, Floats, Floats]]:
-    """Choose each feature's rule on train and score it held out, for a stack of p labelings at once.
+def cells_of(codes_cf: Single, thresholds_tf: Single, folds_c: NDArray, train_c: NDArray[np.bool_]) -> list[Cell]:
+    """The clips by fold and part."""
+    cells = []
+    for fold, is_train in sorted({(int(fold), bool(trains)) for fold, trains in zip(folds_c, train_c, strict=True)}):
+        rows = np.flatnonzero((folds_c == fold) & (train_c == is_train))
+        above = [(codes_cf[rows] > threshold).astype(np.float32) for threshold in thresholds_tf]
+        cells.append(Cell(rows, fold, is_train, above, np.array([part.sum(axis=0) for part in above])))
+    return cells
 
-    Returns (threshold, label, direction as indices, each (p, f)); f1 on train (p, f); (precision, recall, f1) held out,
-    (p, f). Precision is NaN where the rule never fires, recall and f1 where no held-out clip has the label.
+
+def choose_and_score(cells: Sequence[Cell], member_pkc: Single) -> Rules:
+    """Choose each feature's rule on the training cells and score it, for p labelings of k labels at once.
+
+    At ties the lower threshold, the first label and 'above' win. A fold without another that has the label is told
+    nothing.
     """
-    p, k, _ = member_pkc.shape
-    best = np.full((p, train.n_above.shape[1]), -1.0)
-    chosen = np.zeros((3, *best.shape), dtype=np.intp)
-    for t, above in enumerate(train.above):
-        hits = (member_pkc.reshape(p * k, -1) @ above).reshape(p, k, -1).astype(np.float64)
-        n_label = member_pkc.sum(axis=2, dtype=np.float64)[:, :, None]
-        for direction in (0, 1):
-            hits_now = hits if direction == 0 else n_label - hits
-            fires = train.n_above[t] if direction == 0 else len(above) - train.n_above[t]
-            f1 = 2 * hits_now / np.maximum(n_label + fires, 1)
-            label = np.argmax(f1, axis=1)
-            top = np.take_along_axis(f1, label[:, None], axis=1)[:, 0]
+    p = len(member_pkc)
+    tables = [_table(cell, member_pkc) for cell in cells]
+    there = [member_pkc[:, :, cell.rows].sum(axis=2) for cell in cells]
+    train = [at for at, cell in enumerate(cells) if cell.is_train]
+    n_train = sum(len(cells[at].rows) for at in train)
+    hits_tpkf = _sum(tables[at] for at in train)
+    n_above_tf = _sum(cells[at].n_above for at in train)
+    n_there = _sum(there[at] for at in train)[:, :, None]
+    best = np.full((p, hits_tpkf.shape[3]), -1.0, np.float32)
+    threshold, label, direction = (np.zeros(best.shape, np.intp) for _ in range(3))
+    for t, n_above in enumerate(n_above_tf):
+        for way in (0, 1):
+            n_hits, n_said = _turned(hits_tpkf[t], n_above, n_there, n_train, way)
+            f1 = 2 * n_hits / np.maximum(n_there + n_said, 1)
+            first = np.argmax(f1, axis=1)
+            top = np.take_along_axis(f1, first[:, None], axis=1)[:, 0]
             better = top > best
             best = np.where(better, top, best)
-            chosen = np.where(better, np.stack([np.full_like(label, t), label, np.full_like(label, direction)]), chosen)
-    return (chosen[0], chosen[1], chosen[2]), best, _score(heldout, member_heldout_pkc, chosen)
+            for chosen, value in ((threshold, t), (label, first), (direction, way)):
+                np.copyto(chosen, value, where=better)
+    own = [np.take_along_axis(table, label[None, :, None], axis=2)[:, :, 0] for table in tables]  # (t, p, f)
+    own_there = [np.take_along_axis(n, label, axis=1) for n in there]
+    unseen = _counts(cells, own, own_there, [at for at in range(len(cells)) if at not in train], threshold, direction)
+    return Rules(threshold, label, direction, best, unseen, _out_of_fold(cells, own, own_there))
 
 
-def _score(part: Part, member_pkc: Single, chosen: NDArray[np.intp]) -> tuple[Floats, Floats, Floats]:
-    """(precision, recall, f1) of the chosen (threshold, label, direction) on one part, each (p, f)."""
-    p, k, n = member_pkc.shape
-    hits, fires = np.zeros(chosen.shape[1:]), np.zeros(chosen.shape[1:])
-    for t, above in enumerate(part.above):
-        here = chosen[0] == t
-        if here.any():
-            table = (member_pkc.reshape(p * k, n) @ above).reshape(p, k, -1)
-            hits = np.where(here, np.take_along_axis(table, chosen[1][:, None], axis=1)[:, 0], hits)
-            fires = np.where(here, part.n_above[t], fires)
-    n_label = np.take_along_axis(member_pkc.sum(axis=2, dtype=np.float64), chosen[1], axis=1)
-    below = chosen[2] == 1
-    hits, fires = np.where(below, n_label - hits, hits), np.where(below, n - fires, fires)
-    precision = np.where(fires > 0, hits / np.maximum(fires, 1), np.nan)
-    recall = np.where(n_label > 0, hits / np.maximum(n_label, 1), np.nan)
-    return precision, recall, np.where(n_label > 0, 2 * hits / np.maximum(n_label + fires, 1), np.nan)
+def describe(cells: Sequence[Cell], member_pkc: Single) -> Counts:
+    """Of each feature's best rule on all clips, on these clips themselves."""
+    fitted, same = ([replace(cell, is_train=trains) for cell in cells] for trains in (True, False))
+    return choose_and_score([*fitted, *same], member_pkc).unseen
 
 
-def permuted_within(labels: NDArray, groups: NDArray, rng: np.random.Generator) -> NDArray:
-    """The labels shuffled among the clips of each group."""
-    shuffled = np.lexsort((rng.random(len(labels)), groups))
-    permuted = labels.copy()
-    permuted[np.argsort(groups, kind="stable")] = labels[shuffled]
-    return permuted
+def _table(cell: Cell, member_pkc: Single) -> Single:
+    """(t, p, k, f) clips of the cell that are above and have the label."""
+    p, k, _ = member_pkc.shape
+    member = np.ascontiguousarray(member_pkc[:, :, cell.rows]).reshape(p * k, -1)
+    return np.stack([(member @ above).reshape(p, k, -1) for above in cell.above])
+
+
+def _turned(n_hits: Single, n_above: Single, n_there: Single, n: int, way: int) -> tuple[Single, Single]:
+    """(hits, said) of the rule 'above', or of 'not above' where `way` is 1."""
+    return (n_hits, n_above) if way == 0 else (n_there - n_hits, n - n_above)
+
+
+def _counts(
+    cells: Sequence[Cell], own: Sequence[Single], there: Sequence[Single], scored: Sequence[int],
+    threshold: NDArray[np.intp], direction: NDArray[np.intp],
+) -> Counts:  # fmt: skip
+    """Of one rule a feature, over the scored cells together."""
+    if not scored:
+        nothing = np.zeros(threshold.shape, np.float32)
+        return Counts(nothing, nothing, nothing)
+    hits_tpf, n_above_tf = _sum(own[at] for at in scored), _sum(cells[at].n_above for at in scored)
+    n_there, n = _sum(there[at] for at in scored), sum(len(cells[at].rows) for at in scored)
+    n_hits = np.take_along_axis(hits_tpf, threshold[None], axis=0)[0]
+    n_above = np.take_along_axis(n_above_tf, threshold, axis=0)
+    is_below = direction == 1
+    return Counts(np.where(is_below, n_there - n_hits, n_hits), np.where(is_below, n - n_above, n_above), n_there)
+
+
+def _out_of_fold(cells: Sequence[Cell], own: Sequence[Single], there: Sequence[Single]) -> Counts:
+    """Every fold scored by the threshold and direction that are best on the others, all folds together."""
+    folded = [at for at, cell in enumerate(cells) if cell.fold >= 0]
+    shape = there[0].shape
+    n_hits, n_said, n_there = (np.zeros(shape, np.float32) for _ in range(3))
+    for fold in sorted({cells[at].fold for at in folded}):
+        fit = [at for at in folded if cells[at].fold != fold]
+        scored = [at for at in folded if cells[at].fold == fold]
+        fold_there = _sum(there[at] for at in scored)
+        n_there += fold_there
+        if not fit:
+            continue
+        hits_tpf, n_above_tf = _sum(own[at] for at in fit), _sum(cells[at].n_above for at in fit)
+        fit_there, n_fit = _sum(there[at] for at in fit), sum(len(cells[at].rows) for at in fit)
+        best, threshold, way_of = np.full(shape, -1.0, np.float32), np.zeros(shape, np.intp), np.zeros(shape, np.intp)
+        for t, n_above in enumerate(n_above_tf):
+            for way in (0, 1):
+                hits, said = _turned(hits_tpf[t], n_above, fit_there, n_fit, way)
+                f1 = 2 * hits / np.maximum(fit_there + said, 1)
+                better = f1 > best
+                np.copyto(best, f1, where=better)
+                np.copyto(threshold, t, where=better)
+                np.copyto(way_of, way, where=better)
+        counts = _counts(cells, own, there, scored, threshold, way_of)
+        speaks = fit_there > 0
+        n_hits += np.where(speaks, counts.n_hits, 0)
+        n_said += np.where(speaks, counts.n_said, 0)
+    return Counts(n_hits, n_said, n_there)
+
+
+def _sum(parts: Iterable[Single]) -> Single:
+    return functools.reduce(np.add, parts)

@@ -9,13 +9,13 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-from explorer.intervals import MIN_GROUPS_FOR_INTERVAL
 from explorer.label_rules import Floats
+from explorer.permutation import ALPHA, critical, p_values
+from explorer.text import count, number
 
-N_FLIPS, NULL_QUANTILE = 400, 0.95
-MIN_GROUPS = 5
+N_FLIPS = 1024
 
 
 def pairs_of(columns: pd.DataFrame, differing: str, one: str, other: str) -> pd.DataFrame:
@@ -52,49 +52,54 @@ def commonest_pair(columns: pd.DataFrame, differing: str) -> tuple[str, str] | N
 
 @dataclass(frozen=True, eq=False)
 class Changes:
-    """How one part's pairs change, one entry a feature: the mean change over groups, t = mean / (SD / sqrt(groups)),
-    the share of groups that change in the mean's direction. NaN where under MIN_GROUPS groups have pairs.
+    """How pairs change, one entry a feature: the mean change over groups, t = mean / (SD / sqrt(groups)), and the share
+    of groups that change in the mean's direction.
 
-    null_t: the 95th percentile, over random signs of the groups, of the largest |t| of all features.
+    p: the share of the ways to turn whole groups round under which the largest |t| of all features is as high;
+    critical_t: what |t| has to exceed for p <= 0.05. reason: why nothing can be tested, p and critical_t are NaN then.
     """
 
     mean: Floats
     t: Floats
     agreeing: Floats
-    null_t: float
+    p: Floats
+    critical_t: float
     n_pairs: int
     n_groups: int
+    reason: str | None = None
 
 
 def paired_changes(change_pf: ArrayLike, groups_p: ArrayLike, *, n_flips: int = N_FLIPS, seed: int = 0) -> Changes:
-    """Of (p, f) changes of activation, second clip less first, in pairs of these groups (p,).
+    """Of (p, f) changes of activation, second clip less first, in pairs of these groups (p,), at least one.
 
-    The control flips whole groups at random: under no effect the change of a group is as likely the other way round.
+    Under no effect the change of a group is as likely the other way round: all 2^groups ways to turn groups round are
+    gone through where they are no more than `n_flips`, else that many drawn.
     """
     change = np.asarray(change_pf, np.float64)
     names, member = np.unique(np.asarray(groups_p, dtype=object).astype(str), return_inverse=True)
     n_groups = len(names)
-    if n_groups < MIN_GROUPS:
-        nothing = np.full(change.shape[1], np.nan)
-        return Changes(nothing, nothing, nothing, float("nan"), len(change), n_groups)
     sums = np.zeros((n_groups, change.shape[1]))
     np.add.at(sums, member, change)
     by_group = sums / np.bincount(member)[:, None]
-    signs = np.random.default_rng(seed).choice([-1.0, 1.0], (n_flips, n_groups))
-    t = _t_values(np.ones((1, n_groups)), by_group)[0]
-    largest = np.abs(_t_values(signs, by_group)).max(axis=1, initial=0.0)
     mean = by_group.mean(axis=0)
     agreeing = np.where(mean != 0, (np.sign(by_group) == np.sign(mean)).mean(axis=0), np.nan)
-    return Changes(mean, t, agreeing, float(np.quantile(largest, NULL_QUANTILE)), len(change), n_groups)
+    nothing = np.full(change.shape[1], np.nan)
+    t = _t_values(np.ones((1, n_groups)), by_group)[0] if n_groups > 1 else nothing
+    smallest = 2.0 / 2.0**n_groups  # a change and its opposite have the same |t|
+    if smallest > ALPHA:
+        reason = f"cannot be tested: the smallest p that {count(n_groups, 'group')} can reach is {number(smallest)}"
+        return Changes(mean, t, agreeing, nothing, float("nan"), len(change), n_groups, reason)
+    is_exact = 2**n_groups <= n_flips
+    signs = _all_signs(n_groups) if is_exact else np.random.default_rng(seed).choice([-1.0, 1.0], (n_flips, n_groups))
+    largest = np.abs(_t_values(signs, by_group)).max(axis=1, initial=0.0)
+    p = p_values(np.abs(t), largest, is_exact=is_exact)
+    return Changes(mean, t, agreeing, p, critical(largest, is_exact=is_exact), len(change), n_groups)
 
 
-def confirmed(train: Changes, heldout: Changes, quantile_t: Floats) -> NDArray[np.bool_]:
-    """Features whose change beats `null_t` on training groups and holds up on held-out ones: the same sign, and
-    |t| above `quantile_t` (of Student's t for their number of groups)."""
-    if heldout.n_groups < MIN_GROUPS_FOR_INTERVAL:
-        return np.zeros(len(train.t), dtype=bool)
-    found = np.abs(np.nan_to_num(train.t)) > train.null_t
-    return found & (np.sign(train.t) == np.sign(heldout.t)) & (np.abs(np.nan_to_num(heldout.t)) > quantile_t)
+def _all_signs(n_groups: int) -> Floats:
+    """(2^groups, groups) of -1 and 1, every row once."""
+    bits = np.arange(2**n_groups)[:, None] >> np.arange(n_groups) & 1
+    return 1.0 - 2.0 * bits.astype(np.float64)
 
 
 def _t_values(signs_ng: Floats, by_group: Floats) -> Floats:

@@ -46,6 +46,11 @@ class Exchange:
         return 1.0 / self.n_arrangements if math.isfinite(self.n_arrangements) else 0.0
 
     @property
+    def is_within_groups(self) -> bool:
+        """Whether groups keep the values that they have."""
+        return len(set(self._block_u.tolist())) > 1
+
+    @property
     def why_not(self) -> str | None:
         """Why nothing can be tested, in words; None where it can."""
         if self.smallest_p <= ALPHA:

@@ -101,9 +101,14 @@ CREATE TABLE features (
     preactivation_mean DOUBLE,              -- corpus mean of w . x + b: traces are drawn relative to it
     map_x DOUBLE, map_y DOUBLE,             -- NULL for dead features, and where no map was made
     label_name TEXT, label TEXT, label_direction TEXT, label_threshold DOUBLE,
-    label_precision DOUBLE, label_recall DOUBLE, label_f1 DOUBLE, label_f1_train DOUBLE,
-    label_null_f1 DOUBLE,                   -- 95th percentile of the best feature under labels permuted within group
+    label_f1 DOUBLE,                        -- over all groups, out of fold; NULL where no clip has the label
+    label_hits INTEGER, label_said INTEGER, label_there INTEGER, label_groups INTEGER,   -- what it stands on
+    label_p DOUBLE,                         -- share of exchanged labels under which the best feature scores as high
+    label_null_f1 DOUBLE,                   -- what F1 has to exceed for a p of 0.05; NULL where nothing can be tested
     label_is_shown BOOLEAN, label_reason TEXT,
+    label_f1_train DOUBLE,                  -- what the rule was chosen by
+    label_precision DOUBLE, label_recall DOUBLE, label_f1_unseen DOUBLE,   -- of the rule on held-out clips
+    label_unseen_hits INTEGER, label_unseen_said INTEGER, label_unseen_there INTEGER, label_unseen_groups INTEGER,
     disentanglement DOUBLE, effective_factors DOUBLE, best_factor TEXT, best_factor_weight DOUBLE,
     stability DOUBLE, stability_n_seeds INTEGER,   -- mean over the other seeds of the best match's |r|
     PRIMARY KEY (sae_id, feature));
@@ -111,6 +116,9 @@ CREATE TABLE feature_histograms (sae_id TEXT, feature INTEGER, n_zero INTEGER, e
 -- quantiles: 101 values, 0..100 % of the non-zero activations over all clips
 CREATE TABLE feature_attribute_shares (sae_id TEXT, feature INTEGER, column_name TEXT, share DOUBLE);  -- eta squared of activation
 CREATE TABLE feature_label_counts (sae_id TEXT, feature INTEGER, label TEXT, n_active INTEGER, n_clips INTEGER, mean_value DOUBLE);
+CREATE TABLE label_nulls (                  -- what the best of all features reaches by chance, for p values over many SAEs
+    sae_id TEXT, label_name TEXT, labels TEXT[], level TEXT, alpha DOUBLE, is_exact BOOLEAN,
+    reached FLOAT[]);                       -- F1 under each permutation, the same ones in every SAE of the corpus
 CREATE TABLE feature_neighbours (sae_id TEXT, feature INTEGER, kind TEXT, rank INTEGER, other INTEGER, value DOUBLE);
 -- kind: 'decoder' (cosine), 'lift' (co-activation lift)
 CREATE TABLE feature_matches (sae_id TEXT, feature INTEGER, other_sae_id TEXT, other_feature INTEGER, rank INTEGER,

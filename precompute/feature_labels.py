@@ -1,11 +1,13 @@
 """Automatic labels of features: the one label, threshold and direction that fits a feature's activation best.
 
-The rule is chosen on training groups by F1 and scored on held-out groups. It is shown only if it beats what the best
-of all features reaches under labels permuted within their group: the best of 2,048 chance features always looks good.
+Permutation decides whether a label is shown, and no count of clips: the whole procedure is repeated on labels that are
+exchanged where they vary, and a label is shown where the score of the best of all features is beaten. The best of
+2,048 chance features always looks good.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,53 +16,94 @@ from numpy.typing import NDArray
 from explorer.label_rules import (
     DIRECTIONS,
     QUANTILES,
-    Part,
+    Cell,
+    Single,
+    cells_of,
     choose_and_score,
     members_of,
-    part_of,
-    permuted_within,
     thresholds_of,
 )
-from explorer.text import count, number
+from explorer.permutation import ALPHA, Exchange, critical, exchange_of, p_values
+from explorer.text import number
 from precompute.metrics import Array, Floats
 from precompute.probe_result import as_labels, is_known
 
 Mask = NDArray[np.bool_]
+Ints = NDArray[np.int64]
+ROWS_AT_ONCE = 100  # labelings times labels: what one product of matrices takes
 
 
 @dataclass(frozen=True)
 class LabelSettings:
-    """Thresholds: 0 (active at all) and these quantiles of the feature's non-zero training activations."""
+    """Thresholds: 0 (active at all) and these quantiles of the feature's non-zero training activations.
+
+    The seed is the same for all SAEs of a corpus, so that a permutation is the same one in each.
+    """
 
     quantiles: tuple[float, ...] = QUANTILES
     n_permutations: int = 100
-    null_quantile: float = 0.95
-    min_positives: int = 20
-    min_groups: int = 5
+    alpha: float = ALPHA
     seed: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class LabelNull:
+    """What the best of all features reaches by chance for some labels: those that vary within groups, or those that
+    whole groups have. names: these labels. reached: (n,) F1 over all groups. `why_not`: why nothing can be tested."""
+
+    names: tuple[str, ...]
+    exchange: Exchange
+    reached: Floats
+    is_exact: bool
+    alpha: float
+
+    @property
+    def why_not(self) -> str | None:
+        if self.exchange.why_not:
+            return self.exchange.why_not
+        smallest = 1 / len(self.reached) if self.is_exact else 1 / (len(self.reached) + 1)
+        if not len(self.reached) or smallest > self.alpha:
+            return f"cannot be tested: {len(self.reached)} permutations give no p under {number(smallest, 3)}"
+        return None
+
+    @property
+    def critical_f1(self) -> float:
+        """What has to be exceeded; NaN where nothing can be tested."""
+        return float("nan") if self.why_not else critical(self.reached, is_exact=self.is_exact, alpha=self.alpha)
 
 
 @dataclass(frozen=True, eq=False)
 class FeatureLabels:
     """One entry a feature. The rule says `label` where the activation is above (direction 'above': >) `threshold`, or
-    not above it ('below': <=). precision, recall and f1 are held out, f1_train is on the training clips that chose the
-    rule; NaN where undefined. `label` is None for a feature without a rule. `reason` says why a label is not shown.
+    not above it ('below': <=). f1_train chose it. `label` is None for a feature without a rule.
 
-    `null_f1`: the 95th percentile, over permutations, of the best feature's held-out F1 among labels with enough clips
-    to be shown; NaN without permutations or such labels.
+    f1: out of fold over all groups; n_hits, n_said and n_there are the clips it stands on, n_groups the groups that
+    have the label. precision, recall and f1_unseen are of the rule on the held-out clips, which nothing has seen, with
+    the same counts. p: the share of permutations in which the best of all features scores as high. null_f1: what F1 has
+    to exceed, NaN where nothing can be tested. `reason` says why a label is not shown.
     """
 
     label: NDArray[np.object_]
     direction: NDArray[np.object_]
     threshold: Floats
+    f1_train: Floats
+    f1: Floats
+    n_hits: Ints
+    n_said: Ints
+    n_there: Ints
+    n_groups: Ints
     precision: Floats
     recall: Floats
-    f1: Floats
-    f1_train: Floats
+    f1_unseen: Floats
+    n_unseen_hits: Ints
+    n_unseen_said: Ints
+    n_unseen_there: Ints
+    n_unseen_groups: Ints
+    p: Floats
+    null_f1: Floats
     is_shown: Mask
     reason: NDArray[np.object_]
-    null_f1: float
-    n_permutations: int
+    nulls: tuple[LabelNull, ...] = ()
 
 
 def label_features(
@@ -70,145 +113,120 @@ def label_features(
     *,
     train_mask_c: Mask,
     heldout_mask_c: Mask,
+    folds_c: NDArray[np.integer],
     settings: LabelSettings | None = None,
 ) -> FeatureLabels:
-    """Label every feature of `codes_cf` (activations >= 0). Clips whose label is None are left out.
+    """Label every feature of `codes_cf` (activations >= 0). Clips whose label is None, and those in neither part, are
+    left out. folds_c: by group over all clips, -1 for none.
 
-    A label is shown if its held-out F1 is above `null_f1` and it has at least 20 clips from 5 groups in each part. The
-    null distribution repeats the whole procedure (choice, scoring, and which labels may be shown) under labels permuted
-    within each group. Labels that never vary within a group cannot be told from their group, so nothing is shown then.
-    At ties the lower threshold, the first label and 'above' win. Never raises for missing labels, one label or one
-    group: there are reasons instead.
+    Labels that vary within groups are exchanged there, those that whole groups have among groups. Never raises for
+    missing labels, one label or one group: there are reasons instead.
     """
     settings = settings or LabelSettings()
     labels = as_labels(labels_c)
-    known = is_known(labels)
-    train = np.flatnonzero(np.asarray(train_mask_c, bool) & known)
-    heldout = np.flatnonzero(np.asarray(heldout_mask_c, bool) & known)
-    groups = np.asarray(groups_c, dtype=object).astype(str)
+    train, heldout = np.asarray(train_mask_c, bool), np.asarray(heldout_mask_c, bool)
+    rows = np.flatnonzero(is_known(labels) & (train | heldout))
+    labels, train, groups = labels[rows].astype(str), train[rows], np.asarray(groups_c, dtype=object).astype(str)[rows]
     codes = np.asarray(codes_cf, np.float32)
-    names = np.unique(labels[train].astype(str))
-    why = _why_not(names, groups, train, heldout)
-    if why:
+    names = np.unique(labels[train])
+    if why := _why_not(names, labels, train):
         return _nothing(codes.shape[1], why)
+    codes = codes[rows]
     thresholds = thresholds_of(codes[train], settings.quantiles)
-    parts = part_of(codes[train], thresholds), part_of(codes[heldout], thresholds)
-    member = tuple(members_of(labels[rows], names) for rows in (train, heldout))
-    active = codes[train].max(axis=0) > 0
-    rule, f1_train, scores = choose_and_score(*parts, member[0][None], member[1][None])
-    counts = [_n_positive(labels[rows], groups[rows], names) for rows in (train, heldout)]
-    enough = np.array([all(_is_enough(part[i], settings) for part in counts) for i in range(len(names))], dtype=bool)
-    null_f1 = _null(parts, labels, names, groups, (train, heldout), active, enough, settings)
-    t, k, direction = (axis[0] for axis in rule)
-    precision, recall, f1 = (np.where(active, score[0], np.nan) for score in scores)
-    varies = any(len(set(labels[rows][groups[rows] == g])) > 1 for rows in (train, heldout) for g in set(groups[rows]))
-    reasons = _reasons(f1, null_f1, [tuple(part[i] for part in counts) for i in k], active, settings, varies)
+    cells = cells_of(codes, thresholds, np.asarray(folds_c)[rows], train)
+    rules = choose_and_score(cells, members_of(labels, names)[None])
+    active = codes[train].max(axis=0, initial=0) > 0
+    nulls = tuple(_nulls(cells, labels, groups, names, active, settings))
+    label, everyone, unseen = rules.label[0], rules.all_groups, rules.unseen
+    f1 = np.where(active, everyone.f1[0], np.nan)
+    p, critical_f1, reasons = np.ones(len(label)), np.full(len(label), np.nan), np.full(len(label), None, dtype=object)
+    for null in nulls:
+        here = np.isin(names[label], null.names)
+        p[here] = 1.0 if null.why_not else p_values(f1[here], null.reached, is_exact=null.is_exact)
+        critical_f1[here] = null.critical_f1
+        reasons[here] = null.why_not
+    alpha = nulls[0].alpha if nulls else settings.alpha
+    n_groups, n_unseen_groups = (_groups_with(names, labels[part], groups[part]) for part in (slice(None), ~train))
+    reasons[n_groups[label] == 1] = "one group alone has it, so that nothing can be said of others"
+    can_tell = np.array([reason is None for reason in reasons], dtype=bool)
+    is_shown = active & (p <= alpha) & can_tell
+    for i in np.flatnonzero(~is_shown & can_tell):
+        reasons[i] = f"F1 {number(f1[i])}; the best feature reaches {number(critical_f1[i])} on exchanged labels"
+    reasons[~active] = "not active on any labelled training clip"
     return FeatureLabels(
-        label=_or_none(names[k], active),
-        direction=_or_none(np.array(DIRECTIONS)[direction], active),
-        threshold=np.where(active, thresholds[t, np.arange(len(t))].astype(np.float64), np.nan),
-        precision=precision,
-        recall=recall,
+        label=np.array([str(names[k]) if on else None for k, on in zip(label, active, strict=True)], dtype=object),
+        direction=np.array(
+            [DIRECTIONS[way] if on else None for way, on in zip(rules.direction[0], active, strict=True)]
+        ),
+        threshold=np.where(active, thresholds[rules.threshold[0], np.arange(len(label))].astype(np.float64), np.nan),
+        f1_train=np.where(active, rules.f1_train[0].astype(np.float64), np.nan),
         f1=f1,
-        f1_train=np.where(active, f1_train[0], np.nan),
-        is_shown=np.array([reason is None for reason in reasons], dtype=bool),
-        reason=np.array(reasons, dtype=object),
-        null_f1=null_f1,
-        n_permutations=settings.n_permutations,
+        n_hits=_whole(everyone.n_hits),
+        n_said=_whole(everyone.n_said),
+        n_there=_whole(everyone.n_there),
+        n_groups=n_groups[label],
+        precision=np.where(active, unseen.precision[0], np.nan),
+        recall=np.where(active, unseen.recall[0], np.nan),
+        f1_unseen=np.where(active, unseen.f1[0], np.nan),
+        n_unseen_hits=_whole(unseen.n_hits),
+        n_unseen_said=_whole(unseen.n_said),
+        n_unseen_there=_whole(unseen.n_there),
+        n_unseen_groups=n_unseen_groups[label],
+        p=p,
+        null_f1=critical_f1,
+        is_shown=is_shown,
+        reason=reasons,
+        nulls=nulls,
     )
 
 
-def _why_not(names: NDArray, groups: NDArray, train: NDArray[np.intp], heldout: NDArray[np.intp]) -> str | None:
-    if not len(train) or not len(heldout):
-        return f"no labelled clip in the {'training' if not len(train) else 'held-out'} part"
-    if len(names) < 2:
-        return f"only one label in the training part ({names[0]})"
-    shared = sorted(set(groups[train]) & set(groups[heldout]))
-    if shared:
-        return (
-            f"{count(len(shared), 'group')} in both parts, such as {shared[0]}: nothing can be concluded "
-            "about unseen groups"
-        )
+def _why_not(names: NDArray, labels: NDArray, train: Mask) -> str | None:
+    if not train.any():
+        return "no labelled training clip"
+    if len(names) < 2 and len(set(labels)) < 2:
+        return f"only one label ({names[0]})"
     return None
 
 
 def _nothing(n_features: int, reason: str) -> FeatureLabels:
     none, nan = np.full(n_features, None, dtype=object), np.full(n_features, np.nan)
-    why = np.full(n_features, reason, dtype=object)
-    shown = np.zeros(n_features, dtype=bool)
-    return FeatureLabels(none, none, nan, nan, nan, nan, nan, shown, why, float("nan"), 0)
+    zero, why = np.zeros(n_features, np.int64), np.full(n_features, reason, dtype=object)
+    return FeatureLabels(
+        none, none, nan, nan, nan, zero, zero, zero, zero, nan, nan, nan, zero, zero, zero, zero,
+        np.ones(n_features), nan, np.zeros(n_features, dtype=bool), why,
+    )  # fmt: skip
 
 
-def _or_none(names_f: NDArray, active: Mask) -> NDArray[np.object_]:
-    return np.array([str(name) if alive else None for name, alive in zip(names_f, active, strict=True)], dtype=object)
+def _nulls(
+    cells: list[Cell], labels: NDArray, groups: NDArray, names: NDArray, active: Mask, settings: LabelSettings
+) -> Iterator[LabelNull]:
+    """One for the labels that vary where the labels as a whole do, one for those that only whole groups have."""
+    exchange = exchange_of(labels, groups)
+    is_whole = np.array([_is_of_whole_groups(labels == name, groups) for name in names])
+    families = [(names[~is_whole], labels), (names[is_whole], np.where(np.isin(labels, names[is_whole]), labels, "\0"))]
+    if is_whole.all() or not is_whole.any() or not exchange.is_within_groups:
+        families = [(names, labels)]
+    alpha = settings.alpha / len(families)
+    for own, values in families:
+        exchange = exchange_of(values, groups)
+        n = settings.n_permutations if active.any() and not exchange.why_not else 0
+        member_of = (exchange.values[:, None] == own[None]).astype(np.float32).T  # (names, values)
+        reached: list[float] = []
+        for codes in exchange.permuted(n, seed=settings.seed, chunk=max(1, ROWS_AT_ONCE // len(own))) if n else ():
+            member: Single = np.moveaxis(member_of[:, codes], 0, 1)
+            f1 = np.nan_to_num(choose_and_score(cells, np.ascontiguousarray(member)).all_groups.f1)
+            reached += np.where(active, f1, 0.0).max(axis=1).tolist()
+        yield LabelNull(tuple(map(str, own)), exchange, np.array(reached), exchange.is_exact(n), alpha)
 
 
-def _null(
-    parts: tuple[Part, Part],
-    labels: NDArray,
-    names: NDArray,
-    groups: NDArray,
-    rows: tuple[NDArray[np.intp], NDArray[np.intp]],
-    active: Mask,
-    enough_k: Mask,
-    settings: LabelSettings,
-    chunk: int = 10,
-) -> float:
-    """The percentile, over labels permuted within group, of the best feature's held-out F1, usable labels only."""
-    if settings.n_permutations < 1 or not active.any() or not enough_k.any():
-        return float("nan")
-    rng = np.random.default_rng(settings.seed)
-    best: list[float] = []
-    while len(best) < settings.n_permutations:
-        n = min(chunk, settings.n_permutations - len(best))
-        member = [
-            np.stack([members_of(permuted_within(labels[part], groups[part], rng), names) for _ in range(n)])
-            for part in rows
-        ]
-        (_, label, _), _, (_, _, f1) = choose_and_score(*parts, *member)
-        best += np.where(enough_k[label] & active, f1, 0.0).max(axis=1).tolist()
-    return float(np.quantile(best, settings.null_quantile))
+def _is_of_whole_groups(has_it: Mask, groups: NDArray) -> bool:
+    return not set(groups[has_it]) & set(groups[~has_it])
 
 
-def _n_positive(labels: NDArray, groups: NDArray, names: NDArray) -> list[tuple[int, int]]:
-    """(clips, groups) that have each label."""
-    return [(int(np.sum(labels == name)), len(set(groups[labels == name]))) for name in names]
+def _groups_with(names: NDArray, labels: NDArray, groups: NDArray) -> Ints:
+    """(names,) in how many groups each label is found."""
+    return np.array([len(set(groups[labels == name])) for name in names], dtype=np.int64)
 
 
-def _is_enough(count: tuple[int, int], settings: LabelSettings) -> bool:
-    return count[0] >= settings.min_positives and count[1] >= settings.min_groups
-
-
-def _reasons(
-    f1: Floats,
-    null_f1: float,
-    counts: list[tuple[tuple[int, int], ...]],
-    active: Mask,
-    settings: LabelSettings,
-    varies: bool,
-) -> list[str | None]:
-    """Why each feature's label is not shown; None where it is."""
-    reasons: list[str | None] = []
-    for i, parts in enumerate(counts):
-        few = [
-            f"{count(n, 'clip')} from {count(n_groups, 'group')} in the {part} part, fewer than "
-            f"{settings.min_positives} from "
-            f"{settings.min_groups}"
-            for part, (n, n_groups) in zip(("training", "held-out"), parts, strict=True)
-            if not _is_enough((n, n_groups), settings)
-        ]
-        if not active[i]:
-            reasons.append("not active on any labelled training clip")
-        elif few:
-            reasons.append(few[0])
-        elif not varies:
-            reasons.append("the label never varies within a group, so it cannot be separated from the group")
-        elif np.isnan(null_f1):
-            reasons.append("no permutations to compare with")
-        elif f1[i] > null_f1:
-            reasons.append(None)
-        else:
-            reasons.append(
-                f"held-out F1 {number(f1[i])} is not above {number(null_f1)}, the best feature's under permuted labels"
-            )
-    return reasons
+def _whole(n_pf: Single) -> Ints:
+    return n_pf[0].astype(np.int64)

@@ -11,8 +11,8 @@ import pandas as pd
 
 from explorer.sae import SAE, top_k_codes
 from precompute.atlas import feature_map
-from precompute.feature_labels import LabelSettings, label_features
 from precompute.job import Job, is_categorical
+from precompute.label_tables import label_columns, label_nulls, label_sae
 from precompute.matching import coactivation_lift, decoder_neighbours
 from precompute.metrics import Components, eta_squared, fvu, mse, pca_fvu
 from precompute.top_clips import CodeMatrix, histograms, list_clips
@@ -63,11 +63,15 @@ def sae_tables(
     listed = list_clips(
         matrix, analysed.pre_cf, arrays.groups_c, arrays.files_c, n_top=job.config.n_top_clips, seed=int(head["seed"])
     )
+    labels = label_sae(job, codes_cf)
     tables = {
         "saes": pd.DataFrame([{**head, **numbers}]),
         "pca_baselines": baselines.assign(encoder_id=head["encoder_id"], layer=head["layer"]),
         "sae_group_errors": by_group,
-        "features": _features(job, analysed, makes_map=makes_map, seed=int(head["seed"])),
+        "features": pd.concat(
+            [_features(job, analysed, makes_map=makes_map, seed=int(head["seed"])), label_columns(job, labels)], axis=1
+        ),
+        "label_nulls": label_nulls(job, labels),
         "feature_histograms": histograms(codes_cf),
         "feature_attribute_shares": _attribute_shares(job, codes_cf),
         "feature_label_counts": _label_counts(job, codes_cf),
@@ -75,7 +79,9 @@ def sae_tables(
         "listed_clips": listed,
     }
     return {
-        name: rows if name in ("saes", "pca_baselines") else rows.assign(sae_id=sae_id) for name, rows in tables.items()
+        name: rows if name in ("saes", "pca_baselines") else rows.assign(sae_id=sae_id)
+        for name, rows in tables.items()
+        if len(rows.columns)
     }
 
 
@@ -133,7 +139,7 @@ def _features(job: Job, analysed: AnalysedSAE, *, makes_map: bool, seed: int) ->
     live = is_live(codes, job.fit_c)
     method = job.config.feature_map
     xy = feature_map(codes, live, method=method, seed=seed) if makes_map else np.full((len(live), 2), np.nan)
-    frame = pd.DataFrame(
+    return pd.DataFrame(
         {
             "feature": np.arange(codes.shape[1]),
             "n_active": n_active,
@@ -146,39 +152,6 @@ def _features(job: Job, analysed: AnalysedSAE, *, makes_map: bool, seed: int) ->
             "preactivation_mean": analysed.pre_cf.mean(axis=0, dtype=np.float64),
             "map_x": xy[:, 0],
             "map_y": xy[:, 1],
-        }
-    )
-    labels = _labels(job, codes, seed=seed)
-    return frame if labels is None else pd.concat([frame, labels], axis=1)
-
-
-def _labels(job: Job, codes_cf: np.ndarray, *, seed: int) -> pd.DataFrame | None:
-    """Automatic labels from the primary label."""
-    name = job.corpus.label_name
-    if name is None or name not in job.arrays.labels:
-        return None
-    found = label_features(
-        codes_cf,
-        job.arrays.labels[name],
-        job.arrays.groups_c,
-        train_mask_c=job.fit_c,
-        heldout_mask_c=job.score_c,
-        settings=LabelSettings(n_permutations=job.config.label_permutations, seed=seed),
-    )
-    has_rule = np.array([label is not None for label in found.label])
-    return pd.DataFrame(
-        {
-            "label_name": [name if rule else None for rule in has_rule],
-            "label": found.label,
-            "label_direction": found.direction,
-            "label_threshold": found.threshold,
-            "label_precision": found.precision,
-            "label_recall": found.recall,
-            "label_f1": found.f1,
-            "label_f1_train": found.f1_train,
-            "label_null_f1": found.null_f1,
-            "label_is_shown": found.is_shown,
-            "label_reason": found.reason,
         }
     )
 

@@ -29,12 +29,13 @@ Mask = NDArray[np.bool_]
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """Who trains and who is held out: groups, masks and folds (-1: in none) of all clips."""
+    """Who trains and who is held out: groups, masks, and folds (-1: in none) of the training groups and of all."""
 
     groups_c: NDArray
     train_c: Mask
     heldout_c: Mask
     folds_c: NDArray[np.integer]
+    folds_all_c: NDArray[np.integer]
 
 
 @dataclass(frozen=True)
@@ -236,6 +237,7 @@ def _rules(codes_cf: Floats, name: str, values_c: NDArray, split: Split, n_permu
         split.groups_c,
         train_mask_c=split.train_c,
         heldout_mask_c=split.heldout_c,
+        folds_c=split.folds_all_c,
         settings=LabelSettings(n_permutations=max(n_permutations, 20), seed=seed),
     )
     known = is_known(values_c)
@@ -253,14 +255,15 @@ def _rules(codes_cf: Floats, name: str, values_c: NDArray, split: Split, n_permu
             best[value] = int(rows[np.argmax(labels.f1_train[rows])])
     if not best:
         return replace(blank, reason=str(labels.reason[0]) if len(labels.reason) else "no feature")
-    if not np.isfinite(labels.null_f1):
-        return replace(blank, reason="too few clips or groups of any value to compare with permuted ones")
+    control = max((null.critical_f1 for null in labels.nulls if null.why_not is None), default=float("nan"))
+    if not np.isfinite(control):
+        return replace(blank, reason=str(next((null.why_not for null in labels.nulls), "nothing to compare with")))
     scores = [labels.f1[best[value]] if value in best else 0.0 for value in names]
     clearest = max(best, key=lambda value: labels.f1_train[best[value]])
     return replace(
         blank,
         score=float(np.mean(np.nan_to_num(scores))),
-        control=labels.null_f1,
+        control=control,
         feature=best[clearest],
         direction=clearest,
     )

@@ -23,7 +23,7 @@ from precompute.reporting import Stage
 
 PLANTED_STAGE = "planted"
 FACTORS_ID = "factors"
-VERSION = 4
+VERSION = 5
 SETTINGS = LassoSettings(alphas=20, eps=1e-3, n_permutations=20, n_refits=20)  # whatever the preset
 _WHOLE_S = 0.01  # a clip that ends so near its file's end is the whole file
 
@@ -136,7 +136,7 @@ def _key(job: Job, truth: Truth, *, representations: Sequence[str], carried: Seq
 
 def _split(job: Job) -> Split:
     arrays = job.arrays
-    return Split(arrays.groups_c, arrays.train_c, arrays.heldout_c, arrays.fold_group_c)
+    return Split(arrays.groups_c, arrays.train_c, arrays.heldout_c, arrays.fold_group_c, arrays.fold_all_c)
 
 
 def _how(job: Job) -> How:

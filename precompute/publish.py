@@ -45,6 +45,7 @@ UNIQUE = {
     "probe_scalers": ["probe_id"],
     "saes": ["sae_id"],
     "features": ["sae_id", "feature"],
+    "label_nulls": ["sae_id", "label_name", "level"],
     "factor_scores": ["representation_id", "protocol", "factor_index"],
     "lasso_weights": ["representation_id", "protocol", "factor_index", "dim"],
     "lasso_models": ["representation_id", "protocol", "factor_index"],

@@ -39,7 +39,7 @@ def sung(tmp_path_factory: pytest.TempPathFactory) -> Sung:
     places = {singer: place for place, singer in enumerate(PART.singers)}
     folds = np.where(train, [places[singer] % 3 for singer in singers], -1)
     numbers = {name: truth[name].to_numpy(dtype=np.float64) for name in ("f0_st", "gain_db")}
-    return Sung(tuple(root / file for file in truth.index), numbers, Split(singers, train, ~train, folds))
+    return Sung(tuple(root / file for file in truth.index), numbers, Split(singers, train, ~train, folds, folds))
 
 
 def recovered(name: str, sung: Sung) -> dict[str, list[Recovery]]:

@@ -10,8 +10,9 @@ import pytest
 from playwright.sync_api import Browser, expect
 from scipy import stats
 
-from explorer.feature_search import MIN_DESCRIBED, Clips, find_measure, find_value
-from explorer.minimal_pairs import commonest_pair, confirmed, paired_changes, pairs_of
+from explorer.feature_search import Clips, find_measure, find_value
+from explorer.minimal_pairs import commonest_pair, paired_changes, pairs_of
+from explorer.permutation import WHOLE, WITHIN
 from explorer.queries.corpus import fetch_saes
 from explorer.queries.features import FeatureFilter, count_features, fetch_feature_table
 from explorer.queries.search import (
@@ -29,7 +30,8 @@ from tests.test_pages import at, no_trouble, words
 N_GROUPS, N_TRAIN, PER_GROUP, N_FEATURES = 20, 12, 30, 200
 GROUPS = np.repeat([f"singer{number:02d}" for number in range(N_GROUPS)], PER_GROUP)
 NUMBER = np.repeat(np.arange(N_GROUPS), PER_GROUP)
-CLIPS = Clips(GROUPS, NUMBER < N_TRAIN, NUMBER >= N_TRAIN)
+FOLDS = NUMBER % 5
+CLIPS = Clips(GROUPS, NUMBER < N_TRAIN, NUMBER >= N_TRAIN, FOLDS)
 
 
 def codes(seed: int = 0) -> np.ndarray:
@@ -43,70 +45,103 @@ def has_it(seed: int = 1, share: float = 0.2) -> np.ndarray:
     return np.random.default_rng(seed).random(N_GROUPS * PER_GROUP) < share
 
 
-def test_a_feature_that_is_the_value_is_found_and_scored_held_out():
+def test_a_feature_that_is_the_value_is_found():
     value, x = has_it(), codes()
     x[:, 7] = value * 2.0
     x[:, 9] = ~value * 1.0
     found = find_value(x, value, CLIPS)
-    assert found.reason is None and found.null < 0.5
+    assert found.reason is None and found.critical < 0.5 and found.level == WITHIN
     for feature, direction in ((7, "above"), (9, "below")):
-        assert found.score[feature] == found.train[feature] == 1.0
+        assert found.score[feature] == 1.0 and found.p[feature] <= 0.01
         assert found.direction is not None and found.direction[feature] == direction
-    others = np.delete(found.score, [7, 9])
-    assert np.nanmean(others > found.null) < 0.2
+        assert found.n_hits is not None and found.n_said is not None and found.n_there is not None
+        counts = found.n_hits[feature], found.n_said[feature], found.n_there[feature]
+        assert counts == (value.sum(),) * 3 and found.unseen is not None and found.unseen[feature] == 1.0
+    assert (np.delete(found.p, [7, 9]) > 0.05).all()
+    np.testing.assert_array_equal(found.p <= 0.05, found.score > found.critical)
 
 
-def test_among_many_features_of_noise_the_best_does_not_beat_its_control():
-    """Ten draws: the feature that training clips choose is above the 95th percentile about once in twenty."""
-    above = 0
-    for seed in range(10):
-        found = find_value(codes(seed), has_it(seed + 100), CLIPS)
-        above += found.score[int(np.nanargmax(found.train))] > found.null
-    assert above <= 2
+def noise(seed: int, level: str) -> tuple[np.ndarray, np.ndarray]:
+    """Codes that differ by singer, and a value of clips or of singers, or a number that goes with the singer alone."""
+    rng = np.random.default_rng(seed)
+    x = np.maximum(rng.normal(size=(len(GROUPS), 60)) + rng.normal(size=(N_GROUPS, 60))[NUMBER] - 1, 0)
+    of_singers = rng.standard_normal(N_GROUPS)[NUMBER]
+    return x, {"clips": rng.standard_normal(len(GROUPS)), "singers": of_singers,
+               "mostly singers": of_singers + 0.1 * rng.standard_normal(len(GROUPS))}[level]  # fmt: skip
+
+
+@pytest.mark.parametrize("level", ["clips", "singers", "mostly singers"])
+@pytest.mark.parametrize("is_measure", [True, False])
+def test_among_many_features_of_noise_none_is_found(level: str, is_measure: bool):
+    n_false = 0
+    for seed in range(20):
+        x, target = noise(seed, level)
+        found = (
+            find_measure(x, target, CLIPS)
+            if is_measure
+            else find_value(x[:, :30], target > 0, CLIPS, n_permutations=40)
+        )
+        assert found.reason is None
+        n_false += bool((found.p <= 0.05).any())
+    assert n_false <= 4  # 20 at 5 %: more than 4 in 0.3 % of cases
+
+
+def test_a_feature_of_the_group_is_found_for_what_whole_groups_have():
+    x, by_singer = codes(), NUMBER % 2 == 0
+    x[:, 3] = by_singer * (1 + has_it())
+    found = find_value(x, by_singer, CLIPS)
+    assert found.level == WHOLE and found.p[3] <= 0.01 and (np.delete(found.p, 3) > 0.05).all()
+    few = NUMBER < 4
+    part = Clips(GROUPS[few], NUMBER[few] < 3, NUMBER[few] >= 3, NUMBER[few])
+    found = find_value(x[few], by_singer[few], part)
+    assert found.score[3] == 1.0 and np.isnan(found.p).all() and np.isnan(found.critical)
+    assert found.reason == "cannot be tested: the smallest p that exchanging whole groups can reach is 0.17"
 
 
 def test_the_rule_of_one_value_is_by_hand():
-    """Four groups of six; threshold 0 gives 2 hits of 3 on the training part and the same on the other."""
+    """Four groups of six; threshold 0 finds one of two clips in each group, and no false alarm."""
     groups = np.repeat(list("abcd"), 6)
-    part = Clips(groups, np.isin(groups, ["a", "b"]), np.isin(groups, ["c", "d"]))
+    part = Clips(groups, np.isin(groups, ["a", "b"]), np.isin(groups, ["c", "d"]), np.repeat(np.arange(4), 6))
     value = np.tile([True, False, False, False, False, True], 4)
     x = np.zeros((24, 1), np.float32)
-    x[::6, 0] = 1.0  # one of the two, in every group, and no false alarm
+    x[::6, 0] = 1.0
     found = find_value(x, value, part)
-    assert found.precision is not None and found.recall is not None
-    assert (found.precision[0], found.recall[0]) == (1.0, 0.5)
-    assert found.score[0] == pytest.approx(2 / 3) and found.reason is not None and "fewer than 20" in found.reason
+    assert found.precision is not None and found.recall is not None and found.unseen is not None
+    assert (found.precision[0], found.recall[0], found.n_groups) == (1.0, 0.5, 4)
+    assert found.score[0] == found.unseen[0] == pytest.approx(2 / 3)
 
 
 def test_what_cannot_be_said_has_a_reason():
-    by_singer = NUMBER % 3 != 0
-    found = find_value(codes(), by_singer, CLIPS)
-    assert np.isnan(found.null) and found.reason is not None and "never varies within a group" in found.reason
-    nobody = Clips(GROUPS, np.ones(len(GROUPS), bool), np.zeros(len(GROUPS), bool))
-    described = find_value(codes(), has_it(), nobody)
-    assert described.is_described and "fewer than 20 held-out clips" in str(described.reason)
-    np.testing.assert_array_equal(described.train, described.score)  # of all clips: nothing is claimed held out
+    nobody = Clips(GROUPS, np.ones(len(GROUPS), bool), np.zeros(len(GROUPS), bool), FOLDS)
+    found = find_value(codes(), has_it(), nobody)
+    assert found.unseen is not None and np.isnan(found.unseen).all() and np.isfinite(found.critical)
+    every = find_value(codes(), np.ones(len(GROUPS), bool), CLIPS)
+    assert every.reason == "cannot be tested: all clips are alike" and np.isfinite(every.score).any()
     few = has_it() & (np.cumsum(has_it()) <= 3)
-    found = find_value(codes(), few, CLIPS)
-    assert found.is_described and np.nanmax(found.score) > 0, "three clips are described, not scored as 0 held out"
+    alone = find_value(codes(), few, CLIPS)
+    assert np.nanmax(alone.score) > 0.3, "three clips of one singer are described, and not 0 for want of others"
+    assert "no group has it that could be left out" in str(alone.reason) and np.isnan(alone.p).all()
     dead = find_value(np.zeros((len(GROUPS), 3), np.float32), has_it(), CLIPS)
-    assert np.isnan(dead.train).all()
+    assert np.isnan(dead.score).all() and np.isnan(dead.p).all()
 
 
 def test_a_measure_is_found_by_correlation_and_a_group_level_is_chance():
     x, rng = codes().astype(np.float64), np.random.default_rng(3)
     measured = x[:, 4] + 0.1 * rng.standard_normal(len(x))
     found = find_measure(x, measured, CLIPS)
-    assert int(np.nanargmax(np.abs(found.train))) == 4
+    assert int(np.nanargmax(np.abs(found.score))) == 4 and (found.p <= 0.05).sum() == 1
     held = CLIPS.heldout_c
-    assert found.score[4] == pytest.approx(stats.pearsonr(x[held, 4], measured[held]).statistic)
-    assert found.within is not None and found.within[4] > 0.9 and found.null < 0.3
+    assert found.unseen is not None and found.r is not None
+    assert found.unseen[4] == pytest.approx(stats.pearsonr(x[held, 4], measured[held]).statistic)
+    assert found.r[4] == pytest.approx(stats.pearsonr(x[:, 4], measured).statistic)
+    off = [values - pd.Series(values).groupby(GROUPS).transform("mean").to_numpy() for values in (x[:, 4], measured)]
+    assert found.score[4] == pytest.approx(stats.pearsonr(*off).statistic) and found.score[4] > 0.9
     level = np.random.default_rng(5).standard_normal(N_GROUPS)[NUMBER]
     x[:, 11] = level + 5.0
     knows_group = find_measure(x, level + 0.3 * rng.standard_normal(len(x)), CLIPS)
-    assert knows_group.score[11] > 0.8 and knows_group.null > 0.7  # permuting within groups leaves what groups tell
-    few = np.where(np.arange(len(x)) < 10, 1.0, np.nan)
-    assert "fewer than 20 clips" in str(find_measure(x, few, CLIPS).reason)
+    assert knows_group.r is not None and knows_group.r[11] > 0.8 and not knows_group.p[11] <= 0.05
+    constant = find_measure(x, np.where(np.arange(len(x)) < 10, 1.0, np.nan), CLIPS)
+    assert constant.reason == "10 clips have it, with 1 different values" and np.isnan(constant.score).all()
 
 
 def columns() -> pd.DataFrame:
@@ -147,13 +182,15 @@ def test_t_is_that_of_the_groups_means():
     assert (found.n_pairs, found.n_groups) == (48, 12)
 
 
-def test_the_largest_change_of_many_features_of_noise_is_within_its_control():
+@pytest.mark.parametrize("n_groups", [6, 12])
+def test_the_largest_change_of_many_features_of_noise_is_within_its_control(n_groups: int):
     above = 0
-    for seed in range(20):
-        noise = np.random.default_rng(seed).standard_normal((48, 300))
-        found = paired_changes(noise, pair_groups(12), n_flips=100)
-        above += np.abs(found.t).max() > found.null_t
-    assert above <= 4
+    for seed in range(40):
+        noise = np.random.default_rng(seed).standard_normal((4 * n_groups, 300))
+        found = paired_changes(noise, pair_groups(n_groups), n_flips=100)
+        above += bool((found.p <= 0.05).any())
+        np.testing.assert_array_equal(found.p <= 0.05, np.abs(found.t) > found.critical_t)
+    assert above <= 6  # 40 at 5 %: more than 6 in 0.3 % of cases
 
 
 def test_pairs_of_one_group_do_not_count_as_many():
@@ -161,23 +198,22 @@ def test_pairs_of_one_group_do_not_count_as_many():
     change = np.zeros((600, 2))
     change[:100, 0] = 1.0
     found = paired_changes(change, pair_groups(6, each=100))
-    assert abs(found.t[0]) < 1.5 and abs(found.t[0]) <= found.null_t
+    assert abs(found.t[0]) < 1.5 and found.p[0] > 0.05
     assert found.t[1] == 0.0
-    few = paired_changes(change[:400], pair_groups(4, each=100))
-    assert np.isnan(few.t).all() and np.isnan(few.null_t)
 
 
-def test_what_holds_up_does_so_on_groups_that_chose_nothing():
-    rng = np.random.default_rng(2)
-    train, heldout = rng.standard_normal((12, 400)), rng.standard_normal((8, 400))
-    train[:, 0] += 4
-    train[:, 1] += 4  # only there
-    heldout[:, 0] += 4
-    heldout[:, 1] = np.tile([1.0, -1.0], 4)
-    parts = paired_changes(train, pair_groups(12, 1)), paired_changes(heldout, pair_groups(8, 1))
-    held = confirmed(*parts, np.full(400, stats.t.ppf(0.975, 7)))
-    assert held[0] and not held[1] and held.sum() == 1
-    assert not confirmed(parts[0], paired_changes(heldout[:6], pair_groups(6, 1)), np.zeros(400)).any()
+@pytest.mark.parametrize(("n_groups", "smallest"), [(1, "1.00"), (2, "0.50"), (4, "0.12"), (5, "0.06")])
+def test_with_too_few_groups_a_change_is_described(n_groups: int, smallest: str):
+    found = paired_changes(np.ones((4 * n_groups, 2)), pair_groups(n_groups))
+    assert found.mean.tolist() == [1.0, 1.0] and np.isnan(found.p).all() and np.isnan(found.critical_t)
+    assert str(found.reason).endswith(f"can reach is {smallest}")
+
+
+def test_six_groups_that_all_change_are_enough():
+    change = np.random.default_rng(0).standard_normal((24, 50)) * 0.1
+    change[:, 8] += 1.0
+    found = paired_changes(change, pair_groups(6))
+    assert found.p[8] == 2 / 64 and (np.delete(found.p, 8) > 0.05).all()
 
 
 @pytest.fixture
@@ -195,17 +231,17 @@ def test_a_real_store_is_searched_as_its_codes_say(store: Store, sae: dict[str, 
     rows = fetch_features_for_value(store, sae, "technique", "vibrato")
     best = rows.iloc[0]
     value = (table["technique"] == "vibrato").to_numpy()
+    assert best["n_there"] == value.sum() and 0 <= best["n_hits"] <= best["n_said"]
+    assert best["precision"] == pytest.approx(best["n_hits"] / best["n_said"])
+    assert best["recall"] == pytest.approx(best["n_hits"] / value.sum())
     held = (store.query("SELECT split FROM clips ORDER BY clip_index")["split"] == "held-out").to_numpy()
-    assert best["is_described"] == ((value & held).sum() < MIN_DESCRIBED)
-    held = np.ones(len(value), bool) if best["is_described"] else held
     above = x[:, int(best["feature"])] > best["threshold"]
     said = above if best["direction"] == "above" else ~above
-    hits = (said & value & held).sum()
-    assert best["precision"] == pytest.approx(hits / (said & held).sum())
-    assert best["recall"] == pytest.approx(hits / (value & held).sum())
-    assert rows["train"].is_monotonic_decreasing
+    unseen = 2 * (said & value & held).sum() / ((said & held).sum() + (value & held).sum())
+    assert best["unseen"] == pytest.approx(unseen)
+    assert rows["score"].is_monotonic_decreasing
     pitch = fetch_features_for_measure(store, sae, "planted", "f0_st")
-    assert pitch["train"].abs().is_monotonic_decreasing and {"within", "weight"} <= set(pitch)
+    assert pitch["score"].abs().is_monotonic_decreasing and {"r", "weight", "p"} <= set(pitch)
 
 
 def test_filters_narrow_the_table_as_the_columns_say(store: Store, sae: dict[str, object]) -> None:
@@ -247,7 +283,7 @@ def test_the_page_finds_features(tiny_store: Path, sae: dict[str, object], monke
     assert any("belt" in item.value for item in page.markdown)
     measure = at("find", tiny_store, monkeypatch, **link, by="a measure", measure="planted: pitch")
     no_trouble(measure)
-    assert any("r within" in str(item.proto) for item in measure.dataframe) or measure.dataframe
+    assert any("r all clips" in str(item.proto) for item in measure.dataframe) or measure.dataframe
     pairs = at("find", tiny_store, monkeypatch, **link, way="pairs")
     no_trouble(pairs)
     assert "What changes from" in words(pairs) and "pair 1 of" in words(pairs)

@@ -18,7 +18,7 @@ import soundfile as sf
 
 from explorer.sae import load_sae
 from explorer.store import Store, open_store
-from precompute import attribution, feature_tables, lasso_stage, layer_choice, probe_stage, sae_stage
+from precompute import attribution, label_tables, lasso_stage, layer_choice, probe_stage, sae_stage
 from precompute.job import GROUP_FOLDS, HELD_OUT
 from precompute.pipeline import run
 from tests.conftest import tiny_config
@@ -190,12 +190,12 @@ def centre_saes_on_all_clips(patch: pytest.MonkeyPatch) -> None:
 
 
 def choose_labels_on_held_out_clips(patch: pytest.MonkeyPatch) -> None:
-    real = feature_tables.label_features
+    real = label_tables.label_features
 
     def leaky(*data: Any, train_mask_c: np.ndarray, heldout_mask_c: np.ndarray, **options: Any) -> Any:
         return real(*data, train_mask_c=heldout_mask_c, heldout_mask_c=train_mask_c, **options)
 
-    patch.setattr(feature_tables, "label_features", leaky)
+    patch.setattr(label_tables, "label_features", leaky)
 
 
 PLANTED: list[tuple[Leak, list[str], list[str]]] = [  # the leak, the stages it touches, what must be found

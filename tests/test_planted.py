@@ -25,7 +25,7 @@ HOW = How(LassoSettings(alphas=8, eps=0.01, n_permutations=3, count_codes=False)
 def split() -> Split:
     groups = np.repeat([f"singer{number}" for number in range(N_GROUPS)], PER_GROUP).astype(object)
     number = np.repeat(np.arange(N_GROUPS), PER_GROUP)
-    return Split(groups, number < N_TRAIN, number >= N_TRAIN, np.where(number < N_TRAIN, number % 2, -1))
+    return Split(groups, number < N_TRAIN, number >= N_TRAIN, np.where(number < N_TRAIN, number % 2, -1), number % 5)
 
 
 def noise(n_dims: int = 12, seed: int = 0) -> np.ndarray:

@@ -78,7 +78,7 @@ COLOURED_BY = {
     "density": "density",
     "max_value": "largest activation",
     "n_groups_active": "groups where active",
-    "label_f1": "label, F1 held out",
+    "label_f1": "label, F1",
     "stability": "stability over seeds",
     "disentanglement": "disentanglement",
 }

@@ -10,19 +10,23 @@ import pandas as pd
 from explorer.errors import NotInStoreError
 from explorer.store import Store
 
-PLANTED = "planted"
+PLANTED, COLUMN = "planted", "column"
 
 
 def fetch_measures(store: Store) -> pd.DataFrame:
-    """What activations can be drawn against: kind (a factor's group, or PLANTED), name, title, unit, description.
+    """What activations can be drawn against: kind (PLANTED, COLUMN or a factor's group), name, title, unit and text.
 
-    What was planted comes first, where the corpus is a generated one; factors follow by group.
+    What was planted comes first, where the corpus is a generated one; then the corpus's own columns that hold numbers;
+    factors follow by group.
     """
     return store.query(
         f"""SELECT kind, name, title, unit, description FROM (
             SELECT 0 AS place, rowid AS number, '{PLANTED}' AS kind, name, display_name AS title, unit, description
             FROM planted_parameters WHERE kind = 'number'
-            UNION ALL SELECT 1, factor_index, factor_group, name, display_name, unit, description FROM factors)
+            UNION ALL SELECT 1, row_number() OVER (ORDER BY name), '{COLUMN}', name, name, '', 'a column of the corpus'
+            FROM clip_columns WHERE role <> 'group' AND value IS NOT NULL GROUP BY name
+            HAVING bool_and(coalesce(isfinite(try_cast(value AS DOUBLE)), false)) AND count(DISTINCT value) > 2
+            UNION ALL SELECT 2, factor_index, factor_group, name, display_name, unit, description FROM factors)
             ORDER BY place, number"""  # noqa: S608 - fixed
     )
 
@@ -39,6 +43,11 @@ def fetch_against(store: Store, sae: Mapping[str, Any], feature: int, kind: str,
         )
     if kind == PLANTED:
         measured = "SELECT clip_index, value AS measured FROM planted_values WHERE parameter = $name"
+    elif kind == COLUMN:
+        measured = (
+            "SELECT clip_index, min(try_cast(value AS DOUBLE)) AS measured FROM clip_columns "
+            "WHERE name = $name AND role <> 'group' GROUP BY clip_index"
+        )
     else:
         measured = (
             "SELECT clip_index, value AS measured FROM factor_values "

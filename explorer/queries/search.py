@@ -83,17 +83,21 @@ def fetch_codes(store: Store, sae: Mapping[str, Any]) -> NDArray[np.float32]:
 
 
 def fetch_clip_parts(store: Store) -> Clips:
-    """The outer split and the groups of all clips."""
-    rows = store.query("SELECT group_id, split FROM clips ORDER BY clip_index")
+    """The outer split, the groups and the folds over all groups; folds are the two parts in a store that has none."""
+    rows = store.query(
+        "SELECT group_id, split, coalesce(fold_all, CASE WHEN split = 'train' THEN 0 ELSE 1 END)::INTEGER AS fold "
+        "FROM clips ORDER BY clip_index"
+    )
     split = rows["split"].to_numpy()
-    return Clips(rows["group_id"].to_numpy(), split == "train", split == "held-out")
+    return Clips(rows["group_id"].to_numpy(), split == "train", split == "held-out", rows["fold"].to_numpy())
 
 
 def fetch_features_for_value(store: Store, sae: Mapping[str, Any], name: str, value: str) -> pd.DataFrame:
-    """Live features by how well they tell clips whose column `name` is `value`, the best on training clips first.
+    """Live features by how well they tell clips whose column `name` is `value`, the best first.
 
-    feature, label (shown), direction, threshold, train (F1), precision, recall, score (F1), density; null and reason
-    are the same in every row. Raises NotInStoreError for a value that no clip has.
+    feature, label (shown), score (F1 over all groups), p, precision, recall, n_hits, n_said, n_there, unseen (F1 on
+    held-out clips), direction, threshold, density; critical, reason, level and n_groups are the same in every row.
+    Raises NotInStoreError for a value that no clip has.
     """
     values = fetch_attribute_table(store)
     if name not in values or not (values[name] == value).any():
@@ -107,14 +111,15 @@ def fetch_features_for_value(store: Store, sae: Mapping[str, Any], name: str, va
     found = find_value(
         fetch_codes(store, sae),
         (values[name] == value).to_numpy(),
-        Clips(parts.groups_c, parts.train_c & known, parts.heldout_c & known),
+        Clips(parts.groups_c, parts.train_c & known, parts.heldout_c & known, parts.folds_c),
     )
     return _listed(store, str(sae["sae_id"]), found)
 
 
 def fetch_features_for_measure(store: Store, sae: Mapping[str, Any], kind: str, name: str) -> pd.DataFrame:
-    """Live features by |r| with a measure (of `fetch_measures`) on training clips: feature, label, train (r), score (r
-    held out), within (r held out within groups), weight (Lasso; NULL for what is no factor), density, null, reason."""
+    """Live features by |r| with a measure (of `fetch_measures`): feature, label, score (the r that is tested), p, r
+    (over all clips), unseen (r on held-out clips), weight (Lasso; NULL for what is no factor), density, critical,
+    reason, level, n_groups."""
     measured = fetch_against(store, sae, 0, kind, name)["measured"].to_numpy(dtype=np.float64, na_value=np.nan)
     found = find_measure(fetch_codes(store, sae), measured, fetch_clip_parts(store))
     weights = store.query(
@@ -133,15 +138,27 @@ def _listed(store: Store, sae_id: str, found: Found) -> pd.DataFrame:
     )
     columns = {
         name: getattr(found, name)
-        for name in ("train", "score", "direction", "threshold", "precision", "recall", "within")
+        for name in (
+            "score",
+            "p",
+            "unseen",
+            "direction",
+            "threshold",
+            "precision",
+            "recall",
+            "n_hits",
+            "n_said",
+            "n_there",
+            "r",
+        )
     }
     at = features["feature"].to_numpy()
     for name, values in columns.items():
         if values is not None:
             features[name] = values[at]
-    features = features.assign(null=found.null, reason=found.reason, is_described=found.is_described)
-    order = features["train"].abs()
-    live = features[~features["is_dead"].astype(bool) & features["train"].notna()]
+    features = features.assign(critical=found.critical, reason=found.reason, level=found.level, n_groups=found.n_groups)
+    order = features["score"].abs()
+    live = features[~features["is_dead"].astype(bool) & features["score"].notna()]
     return live.loc[order[live.index].sort_values(ascending=False, kind="stable").index].reset_index(drop=True)
 
 

@@ -190,7 +190,7 @@ def _columns() -> dict[str, Any]:
     return {
         "feature": column.NumberColumn("Feature", format="%d", width=70),
         "label": column.TextColumn("Label", width=110, help="Shown only where it beats permuted labels"),
-        "label_f1": column.NumberColumn("F1", help="On held-out groups", width=55),
+        "label_f1": column.NumberColumn("F1", help="Each group scored by a rule found on the others", width=55),
         "yours": column.TextColumn("Yours", width=110, help="★ bookmarked; your own label"),
         "density": column.NumberColumn("Density", help="Share of clips or frames that is active", width=80),
         "max_value": column.NumberColumn("Largest", width=75),

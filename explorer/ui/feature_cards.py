@@ -18,7 +18,18 @@ from explorer.queries.features import (
     fetch_neighbours,
 )
 from explorer.store import Store
-from explorer.text import count, is_defined, is_false, number, percent, plural_of, series_name, signed, whole
+from explorer.text import (
+    count,
+    is_defined,
+    is_false,
+    number,
+    percent,
+    plural_of,
+    sentence,
+    series_name,
+    signed,
+    whole,
+)
 from explorer.ui.context import is_dark
 from explorer.ui.links import LinkRow, link_card
 from explorer.ui.markup import brief
@@ -208,11 +219,28 @@ def label_rule(row: dict[str, Any], facts: CorpusFacts) -> str:
     """The shown label's rule and how often it is right on held-out clips: beside its false alarms and misses."""
     sign = "at most" if row["label_direction"] == "below" else "above"
     return (
-        f"The rule says {row['label']} where the activation is {sign} {number(row['label_threshold'])}. On held-out "
+        f"The rule says {row['label']} where the activation is {sign} {number(row['label_threshold'])}. On unseen "
         f"{plural_of(facts.group_name)} {percent(row['label_precision'], 0)} of what it says is right (precision) "
-        f"and it says {percent(row['label_recall'], 0)} of what is there (recall). False alarms: said, and another "
+        f"and it finds {percent(row['label_recall'], 0)} of what is there (recall). False alarms: said, and another "
         f"{row['label_name'] or facts.label_name}; misses: there, and not said. Largest activations first."
     )
+
+
+def label_evidence(row: dict[str, Any], facts: CorpusFacts) -> str:
+    """What a label's rule found, in clips and groups: on unseen groups where they have it, else on groups left out."""
+    group = facts.group_name
+    if is_defined(row["label_unseen_there"]) and row["label_unseen_there"]:
+        hits, said, there, n = (
+            int(row[f"label_unseen_{name}"]) for name in ("hits", "said", "there", "groups")
+        )  # fmt: skip
+        whose = f"of {count(n, f'unseen {group}', f'unseen {plural_of(group)}')}"
+    elif is_defined(row["label_there"]):
+        hits, said, there, n = (int(row[f"label_{name}"]) for name in ("hits", "said", "there", "groups"))
+        whose = f"of {count(n, group, plural_of(group))}, each left out in turn"
+    else:
+        return ""
+    alarms = f", {count(said - hits, 'false alarm')}" if said > hits else ""
+    return f"{hits} of {count(there, 'clip')} {whose}{alarms}"
 
 
 def label_sentence(row: dict[str, Any], facts: CorpusFacts) -> tuple[str | None, str]:
@@ -224,10 +252,12 @@ def label_sentence(row: dict[str, Any], facts: CorpusFacts) -> tuple[str | None,
     if row["shown_label"]:
         low = f": {row['label']} where its activation is at most {number(row['label_threshold'])}"
         rule = low if row["label_direction"] == "below" else ""
+        found = label_evidence(row, facts)
         return str(row["shown_label"]), (
-            f"automatic label{rule}, on unseen {plural_of(facts.group_name)} "
-            f"(F1 {number(row['label_f1'])}; chance {number(row['label_null_f1'])})"
+            f"automatic label{rule}{f': {found}' if found else ''} "
+            f"(F1 {number(row['label_f1'])}; chance reaches {number(row['label_null_f1'])})"
         )
-    reason = row["label_reason"]
+    reason, found = row["label_reason"], label_evidence(row, facts) if row["label"] else ""
     none = "no label" if name == "label" else f"no {name} label"
-    return None, f"{none}: {reason}" if reason else none
+    guess = f" Nearest is {row['label']}: {found}." if found else ""
+    return None, f"{none}: {sentence(str(reason))}{guess}" if reason else none

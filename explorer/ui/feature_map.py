@@ -60,9 +60,7 @@ def _places(values: pd.Series, span: float) -> list[float]:
 
 
 def _words(row: dict[Any, Any]) -> str:
-    label = (
-        f"{row['label']}, F1 {number(row['label_f1'])} held out" if isinstance(row["label"], str) else "no label shown"
-    )
+    label = f"{row['label']}, F1 {number(row['label_f1'])}" if isinstance(row["label"], str) else "no label shown"
     return (
         f"{label} · active in {percent(row['density'], 1)}, in {count(row['n_groups_active'], 'group')} · "
         f"largest {number(row['max_value'])}"

@@ -8,6 +8,7 @@ import pandas as pd
 import streamlit as st
 
 from explorer.csv_text import sae_columns
+from explorer.permutation import ALPHA
 from explorer.queries.against import fetch_measures
 from explorer.queries.corpus import CorpusFacts
 from explorer.queries.search import (
@@ -19,7 +20,7 @@ from explorer.queries.search import (
     fetch_measured_elsewhere,
 )
 from explorer.store import Store
-from explorer.text import MISSING, is_defined, number, sentence, series_name, signed
+from explorer.text import MISSING, count, is_defined, number, sentence, series_name, signed
 from explorer.ui.context import cached
 from explorer.ui.explained import how_measured
 from explorer.ui.feature_against import AGAINST
@@ -36,15 +37,16 @@ from explorer.ui.url import get_param, go_to, visit_key
 MEASURE = "measure"
 ROWS = 25
 EXPLAINED = r"""
-**For a value** each feature gets the rule *activation above $t$* (or *at most $t$*) with the best F1 on training clips,
-$t$ being 0 or a quartile or the 9th decile of its activations there. Precision, recall and $F_1 = 2PR / (P + R)$ are of
-that rule on held-out clips. *By chance*: the same search with the value permuted among the clips of each group; shown
-is the 95th percentile of the held-out F1 of the feature that came out best. Where there are too few clips to test
-that, the rule is chosen and scored on all clips: it describes them, and says nothing about others.
+**For a value** each feature gets the rule *activation above $t$* (or *at most $t$*) with the best
+$F_1 = 2PR / (P + R)$, $t$ being 0 or a quartile or the 9th decile of its activations. Every fold of groups is scored by
+the rule that is best on the others, so that all groups count and none scores a rule that it helped to choose.
 
-**For a measure** features are ranked by $|r|$ (Pearson) on training clips; $r$ held out, and $r$ *within* (deviations
-from each group's means), are of held-out clips. *By chance* is the same for values permuted within groups: where the
-measure goes with the group, that alone reaches much.
+**For a measure** $r$ is Pearson's. Where the measure varies within groups, $r$ is of the deviations from group means: a
+feature that only knows the group gets nothing for it.
+
+**By chance**: the same search on values that are exchanged among the clips of each group where they vary there, else
+among whole groups; shown is what the best of all features exceeds in one of twenty such searches. $p$ is the share of
+searches in which the best feature scores as high as this one.
 """
 
 
@@ -67,14 +69,14 @@ def draw_search(store: Store, sae: dict[str, Any], facts: CorpusFacts) -> None:
             rows, said, others = _for_value(store, sae, names[by])
     name_view("Find", said, series_name(sae["encoder_display"], sae["layer"]))
     is_measure = by == MEASURE
-    if rows.empty or rows["train"].isna().all():
+    if rows.empty or rows["score"].isna().all():
         why = sentence(str(rows["reason"].iloc[0])) if len(rows) else "All features of this SAE are dead."
         empty_state(f"No feature of this SAE could be scored for {said}.", why)
     else:
         st.write(as_written(f"{_verdict(rows, said, is_measure=is_measure)} {elsewhere_words(others)}".strip()))
-    score = "Lasso weight or R²" if is_measure else "F1 on held-out groups"
+    score = "Lasso weight or R²" if is_measure else "F1"
     draw_elsewhere(others, said, score=score, view={"view": AGAINST} if is_measure else {})
-    if rows.empty or rows["train"].isna().all():
+    if rows.empty or rows["score"].isna().all():
         return
     chosen = _table(rows.head(ROWS), sae, said, is_measure=is_measure)
     how_measured(EXPLAINED)
@@ -112,7 +114,7 @@ def _measure_rows(store: Store, sae_id: str, kind: str, name: str) -> pd.DataFra
     return fetch_features_for_measure(store, _sae(store, sae_id), kind, name)
 
 
-_SCORES = ("score", "within", "train", "precision", "recall", "threshold")
+_SCORES = ("score", "p", "unseen", "r", "precision", "recall", "threshold")
 
 
 def _sae(store: Store, sae_id: str) -> dict[str, Any]:
@@ -120,58 +122,60 @@ def _sae(store: Store, sae_id: str) -> dict[str, Any]:
 
 
 def _verdict(rows: pd.DataFrame, said: str, *, is_measure: bool) -> str:
-    """What the table shows: how many features beat chance held out, among those ranked highest on training clips."""
-    what = "|r|" if is_measure else "F1"
-    null, reason, best = rows["null"].iloc[0], rows["reason"].iloc[0], rows.iloc[0]
-    if rows["is_described"].iloc[0]:
-        return (
-            f"Over all clips feature {best['feature']} goes with {said} best ({what} {number(abs(best['score']))}). "
-            f"Not tested: {reason}."
-        )
-    if not is_defined(null):
-        return f"No chance level for {said}: {reason}."
-    top = rows.head(ROWS)
-    n_above = int((top["score"].abs() > null).sum())
-    if not abs(best["score"]) > null:
-        return (
-            f"The feature that goes with {said} best on training clips, {best['feature']}, reaches {what} "
-            f"{number(abs(best['score']))} held out; the best by chance reaches {number(null)}. It does not stand out."
-        )
+    """How well the best feature goes with it, and how many do beyond chance."""
+    best, limit = rows.iloc[0], rows["critical"].iloc[0]
+    what = "r" if is_measure else "F1"
+    how = f"{what} {number(best['score'])}" if is_measure else f"{_found(best)}; F1 {number(best['score'])}"
+    if not is_defined(limit):
+        return f"Feature {best['feature']} goes with {said} best: {how}. It {rows['reason'].iloc[0]}."
+    chance = f"chance reaches {number(limit)}"
+    n_beyond = int((rows["p"] <= ALPHA).sum())
+    if not n_beyond:
+        return f"No feature goes with {said} beyond chance. Nearest is feature {best['feature']}: {how} ({chance})."
     backwards = f" It goes the other way round: active where there is little {said}."
     return (
-        f"Feature {best['feature']} goes with {said} best on training clips: {what} {number(abs(best['score']))} held "
-        f"out; the best by chance reaches {number(null)}. {n_above} of the first {len(top)} are above that."
-        f"{backwards if is_measure and best['train'] < 0 else ''}"
+        f"{count(n_beyond, 'feature')} {'goes' if n_beyond == 1 else 'go'} with {said} beyond chance. Best is feature "
+        f"{best['feature']}: {how} ({chance}).{backwards if is_measure and best['score'] < 0 else ''}"
     )
+
+
+def _found(row: pd.Series) -> str:
+    """'15 of 16 clips, 1 false alarm', by rules found without their groups."""
+    alarms = int(row["n_said"]) - int(row["n_hits"])
+    words = f", {count(alarms, 'false alarm')}" if alarms else ""
+    return f"{row['n_hits']} of {count(row['n_there'], 'clip')} of {count(row['n_groups'], 'group')}{words}"
 
 
 def _table(rows: pd.DataFrame, sae: dict[str, Any], said: str, *, is_measure: bool) -> int | None:
     """The ranked features; a click on one of the cells opens the feature. Returns the row that is to be heard."""
     column = st.column_config
-    is_described = bool(rows["is_described"].iloc[0])
-    scored = "all clips" if is_described else "held out"
     columns: dict[str, Any] = {
         "feature": column.NumberColumn("Feature", format="%d", width=75),
         "label": column.TextColumn("Label", width=110, help="Its automatic label, where that is shown"),
-        "score": column.NumberColumn(f"{'r' if is_measure else 'F1'} {scored}"),
+        "score": column.NumberColumn(
+            "r" if is_measure else "F1",
+            help="Within groups where it varies there" if is_measure else "Each group scored by rules of the others",
+        ),
+        "p": column.NumberColumn("p", help="Corrected for the number of features"),
     }
     if is_measure:
         columns |= {
-            "within": column.NumberColumn("r within", help="Of deviations from group means"),
-            "train": column.NumberColumn("r train"),
+            "r": column.NumberColumn("r all clips"),
+            "unseen": column.NumberColumn("r unseen", help="On held-out groups, which the SAE has not seen"),
         }
         if rows["weight"].notna().any():
             columns["weight"] = column.NumberColumn("Lasso weight")
     else:
         columns |= {
+            "found": column.TextColumn("Found", width=75, help="Clips that it finds, of those that have it"),
             "precision": column.NumberColumn("Precision"),
-            "recall": column.NumberColumn("Recall"),
-            "train": column.NumberColumn("F1 train", help="What it is ranked by"),
+            "unseen": column.NumberColumn("F1 unseen", help="On held-out groups, which the SAE has not seen"),
             "direction": column.TextColumn("Rule", width=75, help="above: active means yes; below: silent means yes"),
             "threshold": column.NumberColumn("Threshold"),
         }
-    if is_described:
-        columns.pop("train")  # the same numbers
+        rows = rows.assign(
+            found=[f"{hits} of {there}" for hits, there in zip(rows["n_hits"], rows["n_there"], strict=True)]
+        )
     columns = {name: of for name, of in columns.items() if name == "feature" or rows[name].notna().any()}
     columns["density"] = column.NumberColumn("Density")
     event = st.dataframe(

@@ -10,7 +10,8 @@ import streamlit as st
 
 from explorer.csv_text import sae_columns
 from explorer.figures.theme import on_picture
-from explorer.minimal_pairs import confirmed, paired_changes
+from explorer.minimal_pairs import paired_changes
+from explorer.permutation import ALPHA
 from explorer.queries.corpus import CorpusFacts, fetch_clips_by_index, fetch_saes
 from explorer.queries.features import fetch_activation
 from explorer.queries.labels import shown_label
@@ -40,10 +41,9 @@ EXPLAINED = r"""
 Two clips are a minimal pair when every attribute of the corpus is the same but one. The change of a feature in a pair
 is its activation on the second clip less that on the first; it is 0 where the feature is not active. Changes are
 averaged within groups first, since pairs of one group are not independent; with the $G$ groups' means $\bar d_g$,
-$t = \bar d / (s_d / \sqrt{G})$. Features are ranked by $|t|$ on training groups. *By chance*: the 95th percentile of
-the largest $|t|$ of all features when the sign of each group's changes is drawn at random, so that the best of many
-features is not taken for a finding. **Holds up**: above that on training groups, and on held-out groups the same sign
-with $|t|$ above the 97.5 % point of Student's $t$ (at least 8 groups).
+$t = \bar d / (s_d / \sqrt{G})$. *By chance*: whole groups are turned round, in all $2^G$ ways where they are not too
+many, and the largest $|t|$ of all features is noted each time, so that the best of many features is not taken for a
+finding. $p$ is the share of ways in which it is as high as the feature's; with under 6 groups none can be under 0.05.
 """
 
 
@@ -149,30 +149,25 @@ def _choose_pair(pairs: pd.DataFrame, facts: CorpusFacts) -> int:
 
 
 def _changes(store: Store, sae_id: str, differing: str, one: str, other: str) -> pd.DataFrame:
-    """Live features by their change, the largest |t| on training groups first; null_t, n_train and n_heldout (groups)
-    are the same in every row."""
-    from scipy import stats
-
+    """Live features by their change over all groups, the largest |t| first (the largest change where there is no t):
+    feature, label, change, t, p, agreeing, and change_unseen of held-out groups. critical_t, reason, n_groups and
+    n_unseen (groups) are the same in every row."""
     pairs = _pairs_within(store, differing, one, other)
     change = _change_of_pairs(store, sae_id, pairs)
-    train, heldout = (
-        paired_changes(change[(pairs["split"] == part).to_numpy()], pairs[pairs["split"] == part]["group_id"])
-        for part in ("train", "held-out")
-    )
-    limit = float(stats.t.ppf(0.975, max(heldout.n_groups - 1, 1)))
+    found = paired_changes(change, pairs["group_id"])
+    is_unseen = (pairs["split"] == "held-out").to_numpy()
+    unseen = paired_changes(change[is_unseen], pairs[is_unseen]["group_id"]) if is_unseen.any() else None
     features = store.query(
         f"SELECT f.feature, f.is_dead, {shown_label('f')} AS label FROM features f WHERE sae_id = ? ORDER BY feature",  # noqa: S608
         [sae_id],
     )
     at = features["feature"].to_numpy()
     rows = features.assign(
-        change=train.mean[at], t=train.t[at], change_heldout=heldout.mean[at], t_heldout=heldout.t[at],
-        agreeing=heldout.agreeing[at], holds=confirmed(train, heldout, np.full(len(train.t), limit))[at],
-        null_t=train.null_t, n_train=train.n_groups, n_heldout=heldout.n_groups,
+        change=found.mean[at], t=found.t[at], p=found.p[at], agreeing=found.agreeing[at],
+        change_unseen=np.nan if unseen is None else unseen.mean[at], critical_t=found.critical_t, reason=found.reason,
+        n_groups=found.n_groups, n_unseen=0 if unseen is None else unseen.n_groups,
     )  # fmt: skip
-    order = "t"
-    if not np.isfinite(train.null_t):  # nothing is tested: what changes is described
-        rows, order = rows.assign(change=change.mean(axis=0)[at], holds=None), "change"
+    order = "t" if np.isfinite(found.t).any() else "change"
     rows = rows[~rows["is_dead"].astype(bool)].drop(columns="is_dead")
     return rows.loc[rows[order].abs().sort_values(ascending=False, kind="stable").index].reset_index(drop=True)
 
@@ -202,17 +197,19 @@ def _pairs_to_hear(store: Store, sae_id: str, differing: str, one: str, other: s
 
 
 def _sentence(rows: pd.DataFrame) -> str:
-    null_t, n_train, n_heldout = (rows[name].iloc[0] for name in ("null_t", "n_train", "n_heldout"))
-    if not np.isfinite(null_t):
-        return f"Pairs of {count(n_train, 'training group')}: too few to say what changes beyond chance."
-    n_above, n_holds = int((rows["t"].abs() > null_t).sum()), int(rows["holds"].sum())
-    change = "changes" if n_above == 1 else "change"
-    if not n_above:
-        return f"No feature of {len(rows)} changes beyond chance (|t| {number(null_t)})."
-    return (
-        f"{count(n_above, 'feature')} {change} with it (of {len(rows)}, beyond |t| {number(null_t)}); "
-        f"{n_holds} of them also on {count(n_heldout, 'unseen group')}."
-    )
+    first = rows.iloc[0]
+    if isinstance(first["reason"], str):
+        return f"Feature {first['feature']} changes most ({signed(first['change'])}). It {first['reason']}."
+    chance = f"|t| {number(first['critical_t'])}"
+    beyond = rows[rows["p"] <= ALPHA]
+    if beyond.empty:
+        return f"No feature of {len(rows)} changes beyond chance ({chance}, {count(first['n_groups'], 'group')})."
+    words = f"{count(len(beyond), 'feature')} of {len(rows)} {'changes' if len(beyond) == 1 else 'change'} with it "
+    words += f"(over {count(first['n_groups'], 'group')}, beyond {chance})"
+    if not first["n_unseen"]:
+        return f"{words}."
+    n_alike = int((np.sign(beyond["change"]) == np.sign(beyond["change_unseen"])).sum())
+    return f"{words}; {n_alike} the same way on the {count(first['n_unseen'], 'unseen group')}."
 
 
 def _table(rows: pd.DataFrame, sae: dict[str, Any], name: str) -> int:
@@ -220,18 +217,15 @@ def _table(rows: pd.DataFrame, sae: dict[str, Any], name: str) -> int:
     column = st.column_config
     columns = {
         "feature": column.NumberColumn("Feature", format="%d", width=65),
-        "holds": column.CheckboxColumn("Holds up", width=70, help="On held-out groups too, beyond chance"),
         "label": column.TextColumn("Label", width=80),
-        "change": column.NumberColumn(
-            "Change", width=66, help="Mean over training groups, or over all pairs where nothing is tested"
-        ),
-        "t": column.NumberColumn("t", width=54, help="Over training groups: what it is ranked by"),
-        "change_heldout": column.NumberColumn("Held out", width=70, help="Mean over held-out groups"),
-        "t_heldout": column.NumberColumn("t", width=54, help="Over held-out groups"),
-        "agreeing": column.NumberColumn("Agree", width=62, help="Held-out groups that change that way"),
+        "change": column.NumberColumn("Change", width=66, help="Mean over all groups"),
+        "t": column.NumberColumn("t", width=54, help="Over all groups: what it is ranked by"),
+        "p": column.NumberColumn("p", width=54, help="Corrected for the number of features"),
+        "agreeing": column.NumberColumn("Agree", width=62, help="Groups that change that way"),
+        "change_unseen": column.NumberColumn("Unseen", width=70, help="Mean over held-out groups"),
     }
-    written = {"feature": str, "change": signed, "t": one_decimal_signed, "change_heldout": signed,
-               "t_heldout": one_decimal_signed, "agreeing": percent}  # fmt: skip
+    written = {"feature": str, "change": signed, "t": one_decimal_signed, "p": number, "change_unseen": signed,
+               "agreeing": percent}  # fmt: skip
     top = rows.head(ROWS)
     columns = {key: of for key, of in columns.items() if top[key].notna().any()}
     event = st.dataframe(
