@@ -15,8 +15,8 @@ def main() -> None:
     sae = choose_sae(store)
     page_header(
         "Find",
-        "Features that go with something you name, and features that change when one thing changes. Chosen on training "
-        "clips, scored on held-out ones, next to what chance reaches.",
+        "Features that go with something you name, and features that change when one thing changes. Every group "
+        "counts, next to what the best of all features reaches by chance.",
         encoder_ids=[str(sae["encoder_id"])],
     )
     way = choose_one("Look for", WAYS, "way")

@@ -95,8 +95,29 @@ def test_the_sentence_under_a_label_says_its_rule(hand: Store) -> None:
     facts = fetch_corpus(hand)
     label, sentence = label_sentence(resolve_feature(hand, SAE, 0), facts)
     assert label == "not clean"
-    assert "automatic label: clean where its activation is at most 0.25, on unseen singers (F1 0.90; chance" in sentence
+    assert sentence == (
+        "automatic label: clean where its activation is at most 0.25 · 4 of 4 clips of 2 unseen singers, 1 false alarm "
+        "(F1 0.90; chance reaches 0.50)"
+    )
     label, sentence = label_sentence(resolve_feature(hand, SAE, 1), facts)
     assert label == "vibrato"
     assert "at most" not in sentence
     assert label_sentence(resolve_feature(hand, SAE, 2), facts)[0] is None
+
+
+def test_what_a_label_stands_on_is_said_in_clips_and_groups(hand: Store) -> None:
+    facts, row = fetch_corpus(hand), resolve_feature(hand, SAE, 1)
+    nowhere_unseen = {**row, "label_unseen_there": 0, "label_unseen_hits": 0, "label_unseen_said": 1}
+    assert (
+        "14 of 15 clips of 4 singers, each left out in turn, 2 false alarms" in label_sentence(nowhere_unseen, facts)[1]
+    )
+    exact = {**row, "label_unseen_said": 4, "label_unseen_groups": 1}
+    assert "4 of 4 clips of 1 unseen singer (F1" in label_sentence(exact, facts)[1]
+    older = {**row, **{name: None for name in row if name.startswith("label_unseen")}, "label_there": None}
+    assert label_sentence(older, facts)[1] == "automatic label (F1 0.90; chance reaches 0.50)"
+    hidden = {**row, "shown_label": None, "label_is_shown": False, "label_reason": "F1 0.30; the best reaches 0.50"}
+    assert label_sentence(hidden, facts) == (
+        None,
+        "no technique label: F1 0.30; the best reaches 0.50. Nearest is vibrato: 4 of 4 clips of 2 unseen singers, "
+        "1 false alarm.",
+    )

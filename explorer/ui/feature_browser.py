@@ -44,7 +44,7 @@ SORT_NAMES = {
     "density": "density",
     "largest": "largest activation",
     "mean": "mean when active",
-    "f1": "label, F1 held out",
+    "f1": "label, F1",
     "factor": "weight in best factor",
     "disentanglement": "disentanglement",
     "stability": "stability",
@@ -125,7 +125,7 @@ def _narrow() -> dict[str, Any]:
     n_groups = fetch_corpus(get_store()).n_groups
     with st.popover("More filters", icon=":material/tune:"):
         low, high = choose_range("Density (%)", "density", 0, 100)
-        f1 = choose_least("Label's F1 held out, at least", "f1", 1.0, 0.05)
+        f1 = choose_least("Label's F1, at least", "f1", 1.0, 0.05)
         least = int(choose_least("Active in groups, at least", "groups", n_groups, 1))
         group = choose_from("Best factor is of", groups, "factorgroup")
     return {

@@ -230,9 +230,7 @@ def label_evidence(row: dict[str, Any], facts: CorpusFacts) -> str:
     """What a label's rule found, in clips and groups: on unseen groups where they have it, else on groups left out."""
     group = facts.group_name
     if is_defined(row["label_unseen_there"]) and row["label_unseen_there"]:
-        hits, said, there, n = (
-            int(row[f"label_unseen_{name}"]) for name in ("hits", "said", "there", "groups")
-        )  # fmt: skip
+        hits, said, there, n = (int(row[f"label_unseen_{name}"]) for name in ("hits", "said", "there", "groups"))
         whose = f"of {count(n, f'unseen {group}', f'unseen {plural_of(group)}')}"
     elif is_defined(row["label_there"]):
         hits, said, there, n = (int(row[f"label_{name}"]) for name in ("hits", "said", "there", "groups"))
@@ -254,7 +252,7 @@ def label_sentence(row: dict[str, Any], facts: CorpusFacts) -> tuple[str | None,
         rule = low if row["label_direction"] == "below" else ""
         found = label_evidence(row, facts)
         return str(row["shown_label"]), (
-            f"automatic label{rule}{f': {found}' if found else ''} "
+            f"automatic label{rule}{f' · {found}' if found else ''} "
             f"(F1 {number(row['label_f1'])}; chance reaches {number(row['label_null_f1'])})"
         )
     reason, found = row["label_reason"], label_evidence(row, facts) if row["label"] else ""
