@@ -203,11 +203,13 @@ def test_ctrl_c_has_its_own_code(say: Say, monkeypatch: pytest.MonkeyPatch) -> N
         return []
 
     monkeypatch.setattr(commands, "list_things", stopped)
+    at_start = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
     before = signal.getsignal(signal.SIGTERM)
     for expected in (EXIT_INTERRUPTED, 143, 129):
         code, _, err = say("list", "presets")
         assert code == expected and "goes on from here" in err and err.count("\n") == 1
     assert signal.getsignal(signal.SIGTERM) == before
+    signal.signal(signal.SIGINT, at_start)
 
 
 def test_the_store_is_no_place_for_its_own_recordings(
