@@ -119,7 +119,7 @@ def test_what_cannot_be_said_has_a_reason():
     assert every.reason == "cannot be tested: all clips are alike" and np.isfinite(every.score).any()
     few = has_it() & (np.cumsum(has_it()) <= 3)
     alone = find_value(codes(), few, CLIPS)
-    assert np.nanmax(alone.score) > 0.3, "three clips of one singer are described, and not 0 for want of others"
+    assert np.nanmax(alone.score) > 0.1, "three clips of one singer are described, and not 0 for want of others"
     assert "no group has it that could be left out" in str(alone.reason) and np.isnan(alone.p).all()
     dead = find_value(np.zeros((len(GROUPS), 3), np.float32), has_it(), CLIPS)
     assert np.isnan(dead.score).all() and np.isnan(dead.p).all()
