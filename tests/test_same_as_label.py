@@ -5,8 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
+from explorer.queries.search import fetch_attribute_table, fetch_attributes
 from explorer.same_as_label import same_as_label
+from explorer.store import SCHEMA_VERSION, new_generation, open_store
 from precompute.datasets import read_corpus
 from tests.test_datasets import sound
 
@@ -37,3 +40,21 @@ def test_a_corpus_names_such_a_column(tmp_path: Path) -> None:
     (tmp_path / "metadata.csv").write_text("\n".join(rows))
     corpus = read_corpus("folder", tmp_path)
     assert any("label under another name, not used as an attribute: target" in note for note in corpus.note.split("; "))
+
+
+def test_find_and_pairs_leave_such_a_column_out(tmp_path: Path) -> None:
+    kinds = {"label": ["dog", "dog", "rain", "rain"], "target": ["0", "0", "10", "10"], "take": ["A", "B", "A", "B"]}
+    rows = [
+        {"clip_index": i, "role": "label" if name == "label" else "attribute", "name": name, "value": values[i]}
+        for name, values in kinds.items()
+        for i in range(4)
+    ]
+    rows += [{"clip_index": i, "role": "group", "name": "singer", "value": f"g{i % 2}"} for i in range(4)]
+    with new_generation(tmp_path / "named") as writer:
+        writer.insert("meta", pd.DataFrame([{"key": "schema_version", "value": str(SCHEMA_VERSION)}]))
+        clips = [{"clip_index": i, "clip_id": f"c{i}", "group_id": f"g{i % 2}", "split": "train"} for i in range(4)]
+        writer.insert("clips", pd.DataFrame(clips))
+        writer.insert("clip_columns", pd.DataFrame(rows))
+    store = open_store(tmp_path / "named")
+    assert list(fetch_attributes(store)["name"]) == ["label", "take", "singer"]
+    assert list(fetch_attribute_table(store)) == ["label", "take", "singer"]

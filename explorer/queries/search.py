@@ -16,6 +16,7 @@ from explorer.queries.against import fetch_against
 from explorer.queries.factors import predicted
 from explorer.queries.labels import shown_label
 from explorer.queries.names import NAMED_ENCODERS
+from explorer.same_as_label import same_as_label
 from explorer.store import Store, command
 from explorer.text import count
 
@@ -25,13 +26,24 @@ MOST_CODES = 2**28  # activations of one SAE that are read at once, 1 GB
 
 
 def fetch_attributes(store: Store) -> pd.DataFrame:
-    """name, role and n_values of every column of the clips that several share: the label first, groups last."""
-    return store.query(
+    """name, role and n_values of every column of the clips that several share: the label first, groups last.
+
+    A column that is the label under another name, such as its number, is left out.
+    """
+    rows = store.query(
         "SELECT name, min(role) AS role, count(DISTINCT value)::INTEGER AS n_values FROM clip_columns "
         "WHERE value IS NOT NULL GROUP BY name HAVING n_values BETWEEN 2 AND ? "
         "ORDER BY array_position(['label', 'attribute', 'group'], min(role)), name",
         [MAX_VALUES],
     )
+    labels = rows[rows["role"] == "label"]
+    alike = rows[(rows["role"] == "attribute") & rows["n_values"].isin(labels["n_values"])]
+    if alike.empty:
+        return rows
+    table = _columns(store, [*labels["name"], *alike["name"]])
+    values = {str(name): list(table[name]) for name in alike["name"]}
+    again = {name for label in labels["name"] for name in same_as_label(values, list(table[label]))}
+    return rows[~rows["name"].isin(again)].reset_index(drop=True)
 
 
 def fetch_attribute_values(store: Store, name: str) -> pd.DataFrame:
@@ -46,10 +58,14 @@ def fetch_attribute_values(store: Store, name: str) -> pd.DataFrame:
 
 def fetch_attribute_table(store: Store) -> pd.DataFrame:
     """A row a clip (index: clip_index), a column an attribute as text, missing as None: of `fetch_attributes` all."""
+    return _columns(store, list(fetch_attributes(store)["name"]))
+
+
+def _columns(store: Store, names: list[str]) -> pd.DataFrame:
     rows = store.query("SELECT DISTINCT clip_index, name, value FROM clip_columns WHERE value IS NOT NULL")
     wide = rows.pivot_table(index="clip_index", columns="name", values="value", aggfunc="first")
     n_clips = int(store.query("SELECT count(*) AS n FROM clips")["n"].iloc[0])
-    return wide.reindex(index=range(n_clips), columns=list(fetch_attributes(store)["name"]))
+    return wide.reindex(index=range(n_clips), columns=names)
 
 
 def fetch_codes(store: Store, sae: Mapping[str, Any]) -> NDArray[np.float32]:
