@@ -116,7 +116,7 @@ def _protocols(store: Store, sae_id: str) -> pd.DataFrame:
 
 
 def _chosen_factor(scores: pd.DataFrame) -> dict[str, Any]:
-    """The factor of the address by name, else the best one, those above permuted targets first."""
+    """The factor of the address by name, else the best one, predicted ones first."""
     asked = get_param("factor")
     if asked is not None:
         rows = scores[scores["name"] == asked]

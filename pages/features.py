@@ -131,6 +131,8 @@ def _draw_numbers(row: dict[str, Any], sae: dict[str, Any], facts: CorpusFacts) 
     ]
     if is_defined(row["disentanglement"]):
         cards.append((number(row["disentanglement"]), "disentanglement"))
+    if is_defined(row["effective_factors"]):
+        cards.append((number(row["effective_factors"], 1), "effective factors"))
     if row["stability"] is not None:
         cards.append(
             (

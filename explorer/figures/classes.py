@@ -169,7 +169,7 @@ def _cell_words(row: dict[str, object] | None, group: str, series: str) -> str:
     return (
         f"{group} from {series} (dense states): median R² {number(row['r2_median'])} over "
         f"{count(row['n_scored'], 'factor')}, {row['n_undefined']} undefined<br>"
-        f"{best} · {row['n_above']} above permuted targets<br>"
+        f"{best} · {row['n_above']} predicted<br>"
         f"{count(row['n_clips'], 'clip')} of {count(row['n_groups'], 'group')}"
     )
 
