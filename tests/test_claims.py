@@ -300,6 +300,23 @@ def test_factors_are_predictable_by_what_their_test_says() -> None:
     assert test(recovered(60, 0.001, n_groups=5)).verdict == UNSAID
 
 
+def test_what_the_store_says_of_its_factors_is_what_is_counted(tmp_path: Path) -> None:
+    """The test of the store, not the R2 beside a permuted one; R2 and n over all groups where they are there."""
+    tables = mixed_tables()
+    tables["factor_scores"] = tables["factor_scores"].assign(
+        is_predicted=tables["factor_scores"]["factor_index"] == 3, r2_p=0.001, r2_all=0.4, n_all_clips=200,
+        n_all_groups=20,
+    )  # fmt: skip
+    opened = open_store(write_tables(tmp_path / "tested", tables))
+    recovery = claims.fetch_recovery(opened)
+    row = recovery[recovery["kind"] == "codes"].iloc[0]
+    assert (row["n_above"], row["p_above"], row["r2_median"], row["is_tested"]) == (1, (0.001,), 0.4, True)
+    assert (row["n_clips"], row["n_groups"]) == (200, 20)
+    claim = claims.claim_factors_recoverable(recovery)
+    assert claim.verdict == MIXED and "Scored on 200 clips of 20 groups" in claim.sentence
+    opened.close()
+
+
 def test_the_best_of_many_saes_must_be_sure_for_all_of_them() -> None:
     """On noise each SAE has a factor at 5 % in one of twenty stores: of twenty SAEs there is always one."""
     many = pd.concat([recovered(0, 0.0)] * 19 + [recovered(1, 0.04)], ignore_index=True)

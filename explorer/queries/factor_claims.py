@@ -79,8 +79,9 @@ def _recovered(rows: pd.DataFrame) -> dict[str, object]:
     empty = pd.Series(np.nan, index=rows.index)
     said = rows.get("is_predicted", empty)
     is_tested = bool(said.notna().any())
-    r2, floor = rows["r2"].astype(float), rows["r2_permuted"].astype(float)
-    above = (said.fillna(False).astype(bool) if is_tested else (r2 > 0) & (r2 > floor)) & r2.notna()
+    heldout, floor = rows["r2"].astype(float), rows["r2_permuted"].astype(float)
+    r2 = rows.get("r2_all", empty).astype(float).fillna(heldout)
+    above = (said.fillna(False).astype(bool) if is_tested else (heldout > 0) & (heldout > floor)) & r2.notna()
     best = r2[above].idxmax() if above.any() else None
     untested = rows.get("untested", empty).notna()
     names = {name: [c for c in (name, f"n_all_{name[2:]}") if c in rows] for name in ("n_clips", "n_groups")}
