@@ -24,6 +24,7 @@ from explorer.queries.factor_claims import (
     has_in_sample,
     is_paper,
 )
+from explorer.queries.factors import predicted
 from explorer.queries.labels import shown_label
 from explorer.queries.names import NAMED_ENCODERS
 from explorer.queries.selection import TESTED_ON, newest_recipe, one_protocol, tested_groups, trained, why_unscored
@@ -300,7 +301,7 @@ def fetch_first_looks(store: Store, limit: int = 6) -> pd.DataFrame:
                SELECT f.sae_id, f.feature, 'factor', g.display_name, f.best_factor_weight, s.r2
                FROM asked f JOIN factors g ON f.best_factor IN (g.name, g.display_name)
                JOIN factor_scores s ON s.representation_id = f.sae_id AND s.factor_index = g.factor_index
-                    AND s.protocol = 'held-out' AND s.r2 > 0 AND s.r2 > s.r2_permuted
+                    AND s.protocol = 'held-out' AND {predicted("s")}
                WHERE f.best_factor_weight IS NOT NULL AND f.n_groups_active >= 2),
            one AS (
                SELECT *, row_number() OVER (PARTITION BY sae_id, why, label ORDER BY abs(score) DESC, feature) AS place

@@ -59,7 +59,7 @@ def fetch_recovery(store: Store) -> pd.DataFrame:
     n_scored, n_undefined, n_above (predicted: as the store's test says; where it has none, R2 above 0 and above
     r2_permuted), p_above (their p values, NaN where there is no test), is_tested, n_untestable, n_over_070, r2_median
     and floor_median (of r2_permuted, at least 0), r2_top10, r2_best and best_factor among the predicted, n_clips,
-    n_groups.
+    n_groups. R2 is out of fold over all groups where the store has it, else of the held-out ones.
     """
     rows = store.query(
         f"""SELECT r.kind, r.encoder_id, e.display_name, e.is_trained, r.layer, r.n_dims, t.sparsity,
