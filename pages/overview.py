@@ -6,10 +6,11 @@ import pandas as pd
 import streamlit as st
 
 from explorer.intervals import MIN_GROUPS_FOR_INTERVAL
-from explorer.queries.claims import fetch_claims, fetch_first_looks
+from explorer.queries.claims import fetch_claims
 from explorer.queries.corpus import CorpusFacts, fetch_corpus, fetch_encoders, fetch_saes
 from explorer.queries.curves import fetch_probe_choices
 from explorer.queries.first_hearing import fetch_first_hearing
+from explorer.queries.first_looks import fetch_first_looks
 from explorer.queries.runs import fetch_diagnostics, fetch_runs
 from explorer.store import Store
 from explorer.text import count, is_defined, number, sentence, series_name, whole
@@ -155,7 +156,7 @@ def _first_looks(store: Store) -> None:
     for row in rows.to_dict("records"):
         name = series_name(row["display_name"], row["layer"])
         if row["why"] == "label":
-            words = f"{name} · feature {row['feature']}: {row['label']} · F1 {number(row['score'])} held out"
+            words = f"{name} · feature {row['feature']}: {row['label']} · F1 {number(row['score'])}"
         else:
             words = (
                 f"{name} · feature {row['feature']}: {row['label']} · Lasso weight {number(row['score'])}, "

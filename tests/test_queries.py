@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from explorer.queries import claims, compare, curves, factors, runs
+from explorer.queries import claims, compare, curves, factors, first_looks, runs
 from explorer.store import SCHEMA_VERSION, Store, new_generation, open_store
 from precompute.artefacts import Bundle
 from precompute.lasso_stage import _add_tables
@@ -371,7 +371,7 @@ FETCHES: tuple[Callable[[Store], pd.DataFrame], ...] = (
     runs.fetch_generation_sizes,
     runs.fetch_diagnostics,
     claims.fetch_recovery,
-    claims.fetch_first_looks,
+    first_looks.fetch_first_looks,
 )
 
 

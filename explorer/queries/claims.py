@@ -24,9 +24,6 @@ from explorer.queries.factor_claims import (
     has_in_sample,
     is_paper,
 )
-from explorer.queries.factors import predicted
-from explorer.queries.labels import shown_label
-from explorer.queries.names import NAMED_ENCODERS
 from explorer.queries.selection import TESTED_ON, newest_recipe, one_protocol, tested_groups, trained, why_unscored
 from explorer.store import Store
 from explorer.text import capitalised, commonest, count, number, series_name, signed
@@ -281,41 +278,3 @@ def _size(rows: pd.DataFrame) -> str:
 def _under(points: pd.DataFrame) -> str:
     """The protocol, where it is not held-out."""
     return ", protocol paper" if is_paper(points) else ""
-
-
-def fetch_first_looks(store: Store, limit: int = 6) -> pd.DataFrame:
-    """Features worth hearing first, of reference SAEs: those whose label holds up held out (by F1), else those with
-    the largest weight on a factor that beats permuted targets.
-
-    display_name, layer, sae_id, feature, why ('label' or 'factor'), label (or the factor's name), score, r2.
-    At most three of one SAE and one for each label of it; one of each label before a second of any.
-    """
-    return store.query(
-        f"""WITH asked AS (
-               SELECT * FROM features WHERE sae_id IN (SELECT sae_id FROM saes WHERE is_reference)),
-           found AS (
-               SELECT f.sae_id, f.feature, 'label' AS why, {shown_label("f")} AS label, f.label_f1 AS score,
-                    NULL::DOUBLE AS r2
-               FROM asked f WHERE f.label_is_shown AND f.label_f1 IS NOT NULL
-               UNION ALL
-               SELECT f.sae_id, f.feature, 'factor', g.display_name, f.best_factor_weight, s.r2
-               FROM asked f JOIN factors g ON f.best_factor IN (g.name, g.display_name)
-               JOIN factor_scores s ON s.representation_id = f.sae_id AND s.factor_index = g.factor_index
-                    AND s.protocol = 'held-out' AND {predicted("s")}
-               WHERE f.best_factor_weight IS NOT NULL AND f.n_groups_active >= 2),
-           one AS (
-               SELECT *, row_number() OVER (PARTITION BY sae_id, why, label ORDER BY abs(score) DESC, feature) AS place
-               FROM found),
-           few AS (
-               SELECT *, row_number() OVER (PARTITION BY sae_id ORDER BY why = 'label' DESC,
-                                            coalesce(r2, 1) * abs(score) DESC, feature) AS turn
-               FROM one WHERE place = 1)
-           SELECT e.display_name, t.layer, few.* EXCLUDE (place, turn)
-           FROM few JOIN saes t USING (sae_id) JOIN {NAMED_ENCODERS} e USING (encoder_id)
-           WHERE turn <= 3
-           ORDER BY coalesce(e.is_trained, true) DESC, why = 'label' DESC,
-                    row_number() OVER (PARTITION BY coalesce(e.is_trained, true), why, label
-                                       ORDER BY coalesce(r2, 1) * abs(score) DESC, sae_id, feature),
-                    coalesce(r2, 1) * abs(score) DESC, sae_id, feature LIMIT $limit""",  # noqa: S608 - the names are code
-        {"limit": limit},
-    )
