@@ -92,7 +92,7 @@ CREATE TABLE saes (
     weights_file TEXT, codes_by_feature_file TEXT, codes_by_clip_file TEXT, traces_file TEXT);
 CREATE TABLE sae_group_errors (              -- of scored clips: squared error of the SAE and of PCA with k components,
     sae_id TEXT, group_id TEXT, n_clips INTEGER, sse DOUBLE, sse_pca_k DOUBLE, sst DOUBLE);   -- squared deviation from the training mean
-CREATE TABLE sae_curves (sae_id TEXT, epoch INTEGER, loss DOUBLE, dead_fraction DOUBLE, valid_loss DOUBLE);   -- active on no training clip of that epoch
+CREATE TABLE sae_curves (sae_id TEXT, epoch INTEGER, loss DOUBLE, dead_fraction DOUBLE);   -- active on no training clip of that epoch
 
 CREATE TABLE features (
     sae_id TEXT, feature INTEGER, n_active INTEGER, density DOUBLE, mean_active DOUBLE, max_value DOUBLE,

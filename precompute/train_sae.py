@@ -38,27 +38,20 @@ class TrainSettings:
 
 @dataclass(frozen=True)
 class CurvePoint:
-    """One epoch: the mean loss (share of the input's variance that is left), the share of features silent in it, and
-    the loss on clips that were kept apart, where there were some."""
+    """One epoch: the mean loss (share of the input's variance that is left) and the share of features silent in it."""
 
     epoch: int
     loss: float
     dead_fraction: float
-    valid_loss: float | None = None
 
 
 Progress = Callable[[int, int], None]
 
 
 def train_sound(
-    train_cd: np.ndarray,
-    settings: TrainSettings,
-    device: str = "cpu",
-    progress: Progress | None = None,
-    *,
-    valid_cd: np.ndarray | None = None,
+    train_cd: np.ndarray, settings: TrainSettings, device: str = "cpu", progress: Progress | None = None
 ) -> tuple[SAE, list[CurvePoint]]:
-    """Fit a TopK SAE on (n, d) states. With `valid_cd` the weights are those of the epoch that reconstructs these best.
+    """Fit a TopK SAE on (n, d) states.
 
     The input is centred and scaled to unit mean variance by one number (so the map stays affine), the encoder starts as
     the decoder's transpose times a number, decoder rows keep unit length, and features that fall silent learn from the
@@ -81,8 +74,6 @@ def train_sound(
     rest = -(-STEPS_BETWEEN // n_batches)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: _rate(step, n_steps))
     silent_for = torch.zeros(settings.n_features, device=device)
-    valid = None if valid_cd is None else torch.from_numpy(space.inside(valid_cd)).to(device)
-    best, best_loss = None, float("inf")
     curve: list[CurvePoint] = []
     for epoch in range(settings.epochs):
         fired = torch.zeros(settings.n_features, dtype=torch.bool, device=device)
@@ -107,10 +98,7 @@ def train_sound(
                 w_dec.copy_(torch.nn.functional.normalize(w_dec, dim=1))
             losses.append(float(error.detach().square().mean()))
         silent_for = torch.where(fired, torch.zeros_like(silent_for), silent_for + 1)
-        valid_loss = None if valid is None else _loss(valid, w_enc, b_enc, w_dec, b_dec, settings.k)
-        curve.append(CurvePoint(epoch, float(np.mean(losses)), float((~fired).float().mean()), valid_loss))
-        if valid_loss is not None and valid_loss < best_loss:
-            best_loss, best = valid_loss, [tensor.detach().clone() for tensor in (w_enc, b_enc, w_dec, b_dec)]
+        curve.append(CurvePoint(epoch, float(np.mean(losses)), float((~fired).float().mean())))
         silent = torch.nonzero(silent_for >= SILENT_AFTER_EPOCHS).flatten()
         is_late = epoch >= GIVE_UNTIL * settings.epochs and len(silent) > FEW_SILENT * settings.n_features
         if len(silent) and not is_late and epoch % rest == 0:
@@ -118,17 +106,8 @@ def train_sound(
             _give_clips(silent, looked_at - b_dec, w_enc, b_enc, settings.k)
         if progress is not None:
             progress(epoch + 1, settings.epochs)
-    kept = best or (w_enc, b_enc, w_dec, b_dec)
-    arrays = [tensor.detach().cpu().numpy().astype(np.float64) for tensor in kept]
+    arrays = [tensor.detach().cpu().numpy().astype(np.float64) for tensor in (w_enc, b_enc, w_dec, b_dec)]
     return space.sae(*arrays, k=settings.k), curve
-
-
-@torch.no_grad()
-def _loss(
-    states: torch.Tensor, w_enc: torch.Tensor, b_enc: torch.Tensor, w_dec: torch.Tensor, b_dec: torch.Tensor, k: int
-) -> float:
-    values, indices = torch.topk(torch.relu((states - b_dec) @ w_enc + b_enc), k, dim=1)
-    return float((states - _decode(values, indices, w_dec) - b_dec).square().mean())
 
 
 @torch.no_grad()

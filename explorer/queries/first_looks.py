@@ -19,8 +19,8 @@ def fetch_joint_limits(store: Store) -> dict[str, float]:
     (Westfall and Young 1993). Empty for a store whose nulls were not kept.
     """
     rows = store.query(
-        "SELECT n.label_name, n.labels, n.level, n.alpha, n.is_exact, n.reached FROM label_nulls n JOIN saes USING (sae_id) "
-        "WHERE is_reference AND len(n.reached) > 0 ORDER BY sae_id"
+        "SELECT n.* FROM label_nulls n JOIN saes USING (sae_id) WHERE is_reference AND len(n.reached) > 0 "
+        "ORDER BY sae_id"
     )
     limits: dict[str, float] = {}
     for (_, _, is_exact, alpha, _), part in rows.assign(n=rows["reached"].map(len)).groupby(
