@@ -129,6 +129,9 @@ def test_chance_is_of_the_metric_that_is_shown() -> None:
     same = layer_curves(rows, NO_GROUPS, False, attributes=attributes.assign(accuracy=0.25)).layout.annotations
     assert [note.text for note in same] == ["chance, knowing only singer: 0.25"]
     assert sorted(str(note.text) for note in levels) == ["chance: 0.25", "knowing only singer: 0.33"]
+    near = layer_curves(rows, NO_GROUPS, False, attributes=attributes.assign(accuracy=0.27)).layout
+    assert [note.text for note in near.annotations if note.text] == ["chance, knowing only singer: 0.25 to 0.27"]
+    assert len(near.shapes) == 2
     many = pd.concat([attributes.assign(attribute=name) for name in "abcde"])
     levels = layer_curves(rows, NO_GROUPS, False, attributes=many).layout.annotations
     assert "knowing only a, b, c and 2 more: 0.33" in [note.text for note in levels]

@@ -15,6 +15,7 @@ METRICS = {"accuracy": "accuracy", "balanced_accuracy": "balanced accuracy", "ma
 
 CHANCE = "chance"
 N_NAMED = 3  # attributes named at one level of a figure
+WORDS_HIGH = 0.03  # how high a line of words stands over a level, in units of accuracy
 
 
 def chance_level(probes: pd.DataFrame, metric: str) -> float | None:
@@ -196,12 +197,25 @@ def _add_levels(fig: go.Figure, probes: pd.DataFrame, attributes: pd.DataFrame |
             value = rows[metric].mean()
             if is_defined(value):
                 levels.append((float(value), shown(shortened(attribute))))
-    for value in dict.fromkeys(round(value, 2) for value, _ in levels):  # one line of words where two would overlap
-        here = [(exact, words) for exact, words in levels if round(exact, 2) == value]
-        is_chance = here[0] == (chance, CHANCE)
-        text = f"{_level_words([words for _, words in here], is_chance)}: {number(value)}"
-        dash = "dot" if is_chance else "dash"
-        _level(fig, here[0][0], text, palette(dark).muted, dash)
+    for here in _near(levels):  # one line of words where two would overlap
+        names = sorted((words for _, words in here), key=lambda words: words != CHANCE)
+        low, high = number(here[0][0]), number(here[-1][0])
+        text = f"{_level_words(names, names[0] == CHANCE)}: {low if low == high else f'{low} to {high}'}"
+        for at, value in enumerate(dict.fromkeys(round(value, 2) for value, _ in here)):
+            exact, words = next(level for level in here if round(level[0], 2) == value)
+            is_top = at == len({round(level[0], 2) for level in here}) - 1
+            _level(fig, exact, text if is_top else "", palette(dark).muted, "dot" if words == CHANCE else "dash")
+
+
+def _near(levels: list[tuple[float, str]]) -> list[list[tuple[float, str]]]:
+    """The levels from low to high, those together whose words would stand on each other."""
+    groups: list[list[tuple[float, str]]] = []
+    for level in sorted(levels, key=lambda level: level[0]):
+        if groups and level[0] - groups[-1][0][0] < WORDS_HIGH:
+            groups[-1].append(level)
+        else:
+            groups.append([level])
+    return groups
 
 
 def _level_words(names: list[str], is_chance: bool) -> str:
