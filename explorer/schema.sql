@@ -89,6 +89,7 @@ CREATE TABLE saes (
     effective_codes DOUBLE, effective_codes_fixed DOUBLE,
     disentanglement DOUBLE, n_predicted INTEGER,               -- over the n_predicted factors predicted; NULL under 2
     disentanglement_fixed DOUBLE, effective_factors_fixed DOUBLE,   -- over the fixed 10, which SAEs share
+    share_returning DOUBLE, returns_above_r DOUBLE,            -- of features that vary, those that most other seeds have too
     weights_file TEXT, codes_by_feature_file TEXT, codes_by_clip_file TEXT, traces_file TEXT);
 CREATE TABLE sae_group_errors (              -- of scored clips: squared error of the SAE and of PCA with k components,
     sae_id TEXT, group_id TEXT, n_clips INTEGER, sse DOUBLE, sse_pca_k DOUBLE, sst DOUBLE);   -- squared deviation from the training mean
@@ -110,7 +111,8 @@ CREATE TABLE features (
     label_precision DOUBLE, label_recall DOUBLE, label_f1_unseen DOUBLE,   -- of the rule on held-out clips
     label_unseen_hits INTEGER, label_unseen_said INTEGER, label_unseen_there INTEGER, label_unseen_groups INTEGER,
     disentanglement DOUBLE, effective_factors DOUBLE, best_factor TEXT, best_factor_weight DOUBLE,
-    stability DOUBLE, stability_n_seeds INTEGER,   -- mean over the other seeds of the best match's |r|
+    stability DOUBLE, stability_cosine DOUBLE,     -- mean over the other seeds: held-out r and decoder cosine of its partner
+    n_returns INTEGER, stability_n_seeds INTEGER,  -- in how many of the other seeds it returns: r above returns_above_r
     PRIMARY KEY (sae_id, feature));
 CREATE TABLE feature_histograms (sae_id TEXT, feature INTEGER, n_zero INTEGER, edges FLOAT[], counts INTEGER[], quantiles FLOAT[]);
 -- quantiles: 101 values, 0..100 % of the non-zero activations over all clips

@@ -137,10 +137,18 @@ def _draw_numbers(row: dict[str, Any], sae: dict[str, Any], facts: CorpusFacts) 
         cards.append(
             (
                 number(row["stability"]),
-                f"stability over {count(row['stability_n_seeds'], 'more seed')}",
+                _returns(row),
             )
         )
     stat_cards(cards)
+
+
+def _returns(row: dict[str, Any]) -> str:
+    """In how many other starts a feature returns; of older stores, over how many its best match was averaged."""
+    if not is_defined(row["n_returns"]):
+        return f"stability over {count(row['stability_n_seeds'], 'more seed')}"
+    cosine = f", decoder cosine {number(row['stability_cosine'])}" if is_defined(row["stability_cosine"]) else ""
+    return f"r of its partner: returns in {row['n_returns']} of {count(row['stability_n_seeds'], 'other seed')}{cosine}"
 
 
 def _draw_view(

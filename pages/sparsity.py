@@ -35,7 +35,8 @@ _TABLE = {
     "fvu_heldout": "FVU held out", "pca_k_fvu_heldout": "PCA-k FVU",
     "mse_heldout": "MSE held out", "accuracy": "Accuracy", "dense_accuracy": "Dense accuracy",
     "informativeness": "R² top 10", "completeness": "Completeness", "effective_codes": "Effective codes",
-    "l0_mean": "l0", "n_live": "Live", "n_dead": "Dead", "n_dense": "Dense", "open": "Open",
+    "l0_mean": "l0", "n_live": "Live", "n_dead": "Dead", "n_dense": "Dense", "share_returning": "Returning",
+    "open": "Open",
 }  # fmt: skip
 
 

@@ -94,9 +94,17 @@ def analyse_saes(work: EncoderAtWork, states: States, trained: Sequence[TrainedS
     """Tables, codes and traces of every SAE; their codes over the corpus, in the order of `trained`."""
 
     def analyse_one(item: TrainedSAE) -> tuple[Bundle, Dictionary]:
-        codes_cf = item.load().encode(states.pooled_cld[:, item.layer]).dense()
+        sae = item.load()
+        codes_cf = sae.encode(states.pooled_cld[:, item.layer]).dense()
         dictionary = Dictionary(
-            item.sae_id, work.encoder_id, item.layer, item.sparsity, item.seed, item.is_reference, codes_cf
+            item.sae_id,
+            work.encoder_id,
+            item.layer,
+            item.sparsity,
+            item.seed,
+            item.is_reference,
+            codes_cf,
+            sae.w_dec_fd,
         )
         return analyse(work, item, states, stage), dictionary
 

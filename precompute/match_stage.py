@@ -11,17 +11,19 @@ import pandas as pd
 
 from precompute.artefacts import Bundle, key_of
 from precompute.job import Job
-from precompute.matching import match_features, stability
+from precompute.matching import match_features
 from precompute.reporting import Stage
+from precompute.stability import stability
 
 MATCH_STAGE, STABILITY_STAGE = "matches", "stability"
 VERSION = 1
+STABILITY_VERSION = 2
 N_MATCHES = 3
 
 
 @dataclass(frozen=True, eq=False)
 class Dictionary:
-    """One SAE's codes over the corpus, and what it belongs to."""
+    """One SAE's codes over the corpus, its decoder where it is at hand (None else), and what it belongs to."""
 
     sae_id: str
     encoder_id: str
@@ -30,6 +32,7 @@ class Dictionary:
     seed: int
     is_reference: bool
     codes_cf: np.ndarray
+    w_dec_fd: np.ndarray | None = None
 
 
 def match_references(job: Job, references: Sequence[Dictionary], earlier: Sequence[Dictionary] = ()) -> None:
@@ -84,14 +87,26 @@ def _matches(job: Job, a: Dictionary, b: Dictionary, n: int) -> pd.DataFrame:
 
 
 def _stability(job: Job, members: Sequence[Dictionary], stage: Stage) -> None:
-    key = key_of(version=VERSION, members=[item.sae_id for item in members], corpus=job.corpus.corpus_id)
+    key = key_of(version=STABILITY_VERSION, members=[item.sae_id for item in members], corpus=job.corpus.corpus_id)
     job.keep(stage, STABILITY_STAGE, key, partial(_add_stability, job, members))
 
 
 def _add_stability(job: Job, members: Sequence[Dictionary], bundle: Bundle) -> None:
-    frames = []
-    for row, item in enumerate(members):
-        stability_f, n_seeds = stability([other.codes_cf for other in members], job.fit_c, job.score_c, reference=row)
-        values = {"sae_id": item.sae_id, "feature": np.arange(len(stability_f)), "stability": stability_f}
-        frames.append(pd.DataFrame({**values, "stability_n_seeds": n_seeds}))
+    codes, decoders = [item.codes_cf for item in members], [item.w_dec_fd for item in members]
+    found = stability(codes, decoders, job.fit_c, job.score_c)
+    frames = [
+        pd.DataFrame(
+            {
+                "sae_id": item.sae_id,
+                "feature": np.arange(len(one.r)),
+                "stability": one.r,
+                "stability_cosine": one.cosine,
+                "n_returns": pd.array(one.n_returns, "Int64"),
+                "stability_n_seeds": one.n_others,
+            }
+        )
+        for item, one in zip(members, found, strict=True)
+    ]
     bundle.add_table("feature_stability", pd.concat(frames, ignore_index=True))
+    shares = [(item.sae_id, one.share, one.limit) for item, one in zip(members, found, strict=True)]
+    bundle.add_table("sae_stability", pd.DataFrame(shares, columns=["sae_id", "share_returning", "returns_above_r"]))

@@ -1,4 +1,4 @@
-"""Features against features: matches on shared clips, stability over seeds, co-activation, decoder neighbours.
+"""Features against features: matches on shared clips, co-activation, decoder neighbours.
 
 Dictionaries of different encoders have no common axes, so they are matched by activation: the best correlation on the
 training clips, reported on the held-out ones. All products run in chunks of features.
@@ -6,7 +6,6 @@ training clips, reported on the held-out ones. All products run in chunks of fea
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -45,10 +44,10 @@ def match_features(
     held-out clips.
     """
     train, heldout = np.asarray(train_mask_c, bool), np.asarray(heldout_mask_c, bool)
-    a_train, a_varies = _unit_columns(codes_a_cf, train)
-    b_train, b_varies = _unit_columns(codes_b_cf, train)
-    a_held, a_held_varies = _unit_columns(codes_a_cf, heldout)
-    b_held, b_held_varies = _unit_columns(codes_b_cf, heldout)
+    a_train, a_varies = unit_columns(codes_a_cf, train)
+    b_train, b_varies = unit_columns(codes_b_cf, train)
+    a_held, a_held_varies = unit_columns(codes_a_cf, heldout)
+    b_held, b_held_varies = unit_columns(codes_b_cf, heldout)
     n_top = min(n_top, b_train.shape[1])
     others, rs, helds = [], [], []
     for start in range(0, a_train.shape[1], CHUNK):
@@ -62,25 +61,6 @@ def match_features(
         rs.append(picked)
         helds.append(held)
     return Matches(np.concatenate(others), _clip(np.concatenate(rs)), _clip(np.concatenate(helds)))
-
-
-def stability(
-    codes_by_seed: Sequence[Array], train_mask_c: Mask, heldout_mask_c: Mask, reference: int = 0
-) -> tuple[Floats, int]:
-    """(per feature of the reference seed: mean over the other seeds of its best match's held-out |r|; number of those).
-
-    The match is chosen on the training clips; no match, or one constant over the held-out clips, counts as 0 for that
-    seed. NaN for a feature that is itself constant over the training or held-out clips, and everywhere for one seed.
-    """
-    codes = codes_by_seed[reference]
-    others = [other for i, other in enumerate(codes_by_seed) if i != reference]
-    _, varies = _unit_columns(codes, np.asarray(heldout_mask_c, bool))
-    _, varies_train = _unit_columns(codes, np.asarray(train_mask_c, bool))
-    if not others:
-        return np.full(codes.shape[1], np.nan), 0
-    scores = [match_features(codes, other, train_mask_c, heldout_mask_c, n_top=1).r_heldout[:, 0] for other in others]
-    mean = np.mean(np.abs(np.nan_to_num(np.array(scores), nan=0.0)), axis=0)
-    return np.where(varies & varies_train, mean, np.nan), len(others)
 
 
 def coactivation_lift(codes_cf: Array, n_top: int = 5, *, min_joint: int = 10, max_density: float = 0.5) -> Neighbours:
@@ -124,7 +104,7 @@ def decoder_neighbours(w_dec_fd: Array, is_live_f: Mask, n_top: int = 5) -> Neig
     return Neighbours(np.concatenate(others), np.concatenate(values))
 
 
-def _unit_columns(codes_cf: Array, rows: Mask) -> tuple[Floats, Mask]:
+def unit_columns(codes_cf: Array, rows: Mask) -> tuple[Floats, Mask]:
     """(the rows' columns centred and of length 1, 0 where constant; which columns vary)."""
     values = np.asarray(codes_cf)[rows].astype(np.float64)
     if not len(values):

@@ -53,6 +53,7 @@ UNIQUE = {
     "factor_predictions": ["representation_id", "protocol", "factor_index", "clip_index"],
     "feature_matches": ["sae_id", "feature", "other_sae_id", "rank"],
     "feature_stability": ["sae_id", "feature"],
+    "sae_stability": ["sae_id"],
     "feature_histograms": ["sae_id", "feature"],
     "feature_attribute_shares": ["sae_id", "feature", "column_name"],
     "feature_label_counts": ["sae_id", "feature", "label"],
@@ -63,7 +64,7 @@ UNIQUE = {
     "sae_curves": ["sae_id", "epoch"],
     "sae_group_errors": ["sae_id", "group_id"],
 }
-NOT_TABLES = {"feature_stability"}
+NOT_TABLES = {"feature_stability", "sae_stability"}
 CONTENT = ("codes-", "traces-")  # parquet files that are published as they are
 
 

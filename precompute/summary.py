@@ -13,6 +13,7 @@ from precompute.diagnostics import diagnose
 from precompute.metrics import disentanglement, effective_numbers
 
 N_FACTORS = 10
+_OF_STABILITY = ("stability", "stability_cosine", "n_returns", "stability_n_seeds")
 _OWNER = ["representation_id", "protocol"]
 _OF_WEIGHTS = ("disentanglement", "disentanglement_fixed", "effective_factors_fixed", "n_predicted")
 Tables = dict[str, pd.DataFrame]
@@ -27,6 +28,8 @@ def finish_tables(tables: Tables, runs: Sequence[dict[str, Any]]) -> None:
         weights = tables.get("lasso_weights")
         predicted = weights_of_predicted(weights, scores)
         tables["saes"] = describe_weights(average_factors(tables["saes"], scores), weights, scores)
+        if "sae_stability" in tables:
+            tables["saes"] = tables["saes"].merge(tables["sae_stability"], on="sae_id", how="left")
         tables["features"] = describe_features(tables["features"], tables.get("feature_stability"), predicted, scores)
         tables["diagnostics"] = diagnose(tables)
     for record in runs:
@@ -140,7 +143,7 @@ def describe_features(
 
     `weights`: those that `weights_of_predicted` left; a feature without any has no best factor.
     """
-    features = features.drop(columns=["stability", "stability_n_seeds"], errors="ignore")
+    features = features.drop(columns=list(_OF_STABILITY), errors="ignore")
     if stability is not None:
         features = features.merge(stability, on=["sae_id", "feature"], how="left")
     if weights is None or scores is None:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from precompute import matching
-from precompute.matching import coactivation_lift, decoder_neighbours, match_features, stability
+from precompute.matching import coactivation_lift, decoder_neighbours, match_features
 
 
 @pytest.fixture(params=[512, 7])
@@ -67,21 +67,6 @@ def test_a_match_that_sleeps_held_out_has_no_r_there():
     assert np.isnan(found.r_heldout[3, 0])
     none = match_features(a, b, TRAIN, np.zeros(200, bool))
     assert np.isnan(none.r_heldout).all()
-
-
-def test_stability_is_the_mean_over_the_other_seeds():
-    a, shuffled, other = codes(), codes()[:, ::-1], codes(seed=9)
-    a[:, 2] = 0
-    value, n = stability([a, shuffled, other], TRAIN, ~TRAIN)
-    best = match_features(a, other, TRAIN, ~TRAIN, n_top=1).r_heldout[:, 0]
-    assert n == 2
-    assert np.isnan(value[2])
-    live = np.arange(20) != 2
-    np.testing.assert_allclose(value[live], (1 + np.abs(best[live])) / 2, atol=1e-9)
-    assert stability([a], TRAIN, ~TRAIN)[1] == 0
-    assert np.isnan(stability([a], TRAIN, ~TRAIN)[0]).all()
-    asleep = stability([codes(), np.zeros((200, 4))], TRAIN, ~TRAIN)[0]
-    np.testing.assert_array_equal(asleep, 0)  # live, and found in no other seed
 
 
 def test_lift_equals_a_loop_and_ignores_rare_pairs_and_always_on_features(chunk):

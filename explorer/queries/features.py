@@ -36,7 +36,7 @@ class FeatureFilter:
 
     only: these features alone (None: all). also: those that `text` finds besides, by what a reader wrote about them.
     density: lowest and highest share of clips, 0 to 1. min_f1: of a shown label, held out. min_groups: in which it is
-    ever active. factor_group: of its best factor ('': any).
+    ever active. min_returns: in how many other seeds it returns. factor_group: of its best factor ('': any).
     """
 
     sort: str = "density"
@@ -49,6 +49,7 @@ class FeatureFilter:
     min_f1: float = 0.0
     min_groups: int = 0
     factor_group: str = ""
+    min_returns: int = 0
 
 
 def _where(chosen: FeatureFilter) -> tuple[str, list[object]]:
@@ -69,6 +70,9 @@ def _where(chosen: FeatureFilter) -> tuple[str, list[object]]:
     if chosen.min_groups > 0:
         clauses.append("f.n_groups_active >= ?")
         values.append(chosen.min_groups)
+    if chosen.min_returns > 0:
+        clauses.append("f.n_returns >= ?")
+        values.append(chosen.min_returns)
     if chosen.factor_group:
         clauses.append("g.factor_group = ?")
         values.append(chosen.factor_group)
@@ -82,6 +86,14 @@ def _where(chosen: FeatureFilter) -> tuple[str, list[object]]:
         )
         values += [*[chosen.text.strip()] * 3, list(chosen.also)]
     return " AND ".join(clauses), values
+
+
+def fetch_n_other_seeds(store: Store, sae_id: str) -> int:
+    """With how many other seeds the SAE's features were compared; 0 where they were not."""
+    rows = store.query(
+        "SELECT max(stability_n_seeds) AS n FROM features WHERE sae_id = ? AND n_returns IS NOT NULL", [sae_id]
+    )
+    return int(rows["n"].fillna(0).iloc[0])
 
 
 def count_features(store: Store, sae_id: str, chosen: FeatureFilter) -> int:

@@ -18,9 +18,10 @@ from explorer.queries.features import (
     fetch_feature_map,
     fetch_feature_table,
     fetch_live_feature_at,
+    fetch_n_other_seeds,
 )
 from explorer.store import Store
-from explorer.text import LONGEST_NAME, MISSING, count, number, signed, whole
+from explorer.text import LONGEST_NAME, MISSING, count, is_defined, number, percent, signed, whole
 from explorer.ui.context import cached, get_store, is_dark
 from explorer.ui.feature_map import feature_map
 from explorer.ui.markup import brief
@@ -89,6 +90,8 @@ def sae_sentence(sae: dict[str, Any]) -> str:
         f"{whole(sae['n_live'])} of {count(sae['n_features'], 'feature')} used; "
         f"{number(sae['l0_mean'], 1)} per {sae['level']}",
     ]
+    if is_defined(sae["share_returning"]):
+        parts.append(f"{percent(sae['share_returning'])} return when trained again")
     return " · ".join(parts)
 
 
@@ -98,7 +101,7 @@ def _choose_filter(sae: dict[str, Any], mine: pd.DataFrame) -> FeatureFilter:
         labels = choose_from("Labels", LABEL_NAMES, "labels", width=150)
         text = write_text("Search", "q", width=190, placeholder="label, factor, note")
         dense = choose_switch("with dense", "dense", default=True)
-        narrowed = _narrow()
+        narrowed = _narrow(sae)
         jump = st.number_input(
             "Open feature", 0, int(sae["n_features"]) - 1, value=None, key=f"jump-{sae['sae_id']}", width=130,
             placeholder="number",
@@ -119,7 +122,7 @@ def _choose_filter(sae: dict[str, Any], mine: pd.DataFrame) -> FeatureFilter:
     )
 
 
-def _narrow() -> dict[str, Any]:
+def _narrow(sae: dict[str, Any]) -> dict[str, Any]:
     """More conditions on the table, in a panel; each is part of the link. Returns arguments of FeatureFilter."""
     groups = ["any", *cached(fetch_factor_groups, get_store())["factor_group"]]
     n_groups = fetch_corpus(get_store()).n_groups
@@ -128,11 +131,14 @@ def _narrow() -> dict[str, Any]:
         f1 = choose_least("Label's F1, at least", "f1", 1.0, 0.05)
         least = int(choose_least("Active in groups, at least", "groups", n_groups, 1))
         group = choose_from("Best factor is of", groups, "factorgroup")
+        n_seeds = cached(fetch_n_other_seeds, get_store(), str(sae["sae_id"]))
+        returns = int(choose_least("Returns in other seeds, at least", "returns", n_seeds, 1)) if n_seeds else 0
     return {
         "density": (low / 100, high / 100),
         "min_f1": f1,
         "min_groups": least,
         "factor_group": "" if group == "any" else group,
+        "min_returns": returns,
     }
 
 
