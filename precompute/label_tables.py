@@ -68,7 +68,7 @@ def label_nulls(job: Job, found: FeatureLabels | None) -> pd.DataFrame:
         [
             (name, list(null.names), null.exchange.level, null.alpha, null.is_exact, null.reached.astype("f4"))
             for null in (found.nulls if found is not None else ())
-            if null.why_not is None
+            if len(null.reached)
         ],
         columns=["label_name", "labels", "level", "alpha", "is_exact", "reached"],
     )
