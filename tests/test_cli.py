@@ -203,13 +203,15 @@ def test_ctrl_c_has_its_own_code(say: Say, monkeypatch: pytest.MonkeyPatch) -> N
         return []
 
     monkeypatch.setattr(commands, "list_things", stopped)
-    at_start = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
+    usual = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL, signal.SIGHUP: signal.SIG_DFL}
+    at_start = {number: signal.signal(number, handler) for number, handler in usual.items()}  # nohup and & ignore some
     before = signal.getsignal(signal.SIGTERM)
     for expected in (EXIT_INTERRUPTED, 143, 129):
         code, _, err = say("list", "presets")
         assert code == expected and "goes on from here" in err and err.count("\n") == 1
     assert signal.getsignal(signal.SIGTERM) == before
-    signal.signal(signal.SIGINT, at_start)
+    for number, handler in at_start.items():
+        signal.signal(number, handler)
 
 
 def test_the_store_is_no_place_for_its_own_recordings(

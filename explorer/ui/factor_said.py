@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from html import escape
 from typing import Any
 
 import pandas as pd
@@ -20,11 +21,12 @@ def draw_summary(scores: pd.DataFrame, sae: dict[str, Any], protocol: str) -> No
     n_found, untested = int(found.sum()), int((scored & scores["untested"].notna()).sum())
     of, ranked = count(scored.sum(), "scored factor"), int(scores["transform"].notna().sum())
     if protocol == "paper":
-        st.write(f"**{n_found} of {of} beat shuffled factors, in sample.**")
+        answer = f"{n_found} of {of} beat shuffled factors, in sample."
     elif untested == scored.sum() > 0:
-        st.write(f"**Whether the {of} are predictable on unseen groups cannot be tested here.**")
+        answer = f"Whether the {of} are predictable on unseen groups cannot be tested here."
     else:
-        st.write(f"**{n_found} of {of} are predictable on unseen groups from this SAE's codes.**")
+        answer = f"{n_found} of {of} are predictable on unseen groups from this SAE's codes."
+    st.html(f"<p><strong>{escape(answer)}</strong></p>")
     passing = (scores["r2_shown"] >= R2_THRESHOLD) & (scores["completeness"] >= COMPLETENESS_THRESHOLD)
     words = [
         f"{sae_title(sae)} · {protocol} ({scored_on(protocol)}).",
