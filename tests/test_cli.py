@@ -203,7 +203,11 @@ def test_ctrl_c_has_its_own_code(say: Say, monkeypatch: pytest.MonkeyPatch) -> N
         return []
 
     monkeypatch.setattr(commands, "list_things", stopped)
-    usual = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL, signal.SIGHUP: signal.SIG_DFL}
+    usual: dict[int, Any] = {
+        signal.SIGINT: signal.default_int_handler,
+        signal.SIGTERM: signal.SIG_DFL,
+        signal.SIGHUP: signal.SIG_DFL,
+    }
     at_start = {number: signal.signal(number, handler) for number, handler in usual.items()}  # nohup and & ignore some
     before = signal.getsignal(signal.SIGTERM)
     for expected in (EXIT_INTERRUPTED, 143, 129):
