@@ -198,7 +198,11 @@ def claim_completeness_rises(points: pd.DataFrame, factors: pd.DataFrame) -> Cla
     verdict = together(verdicts)
     words = counted(verdicts, "series")
     prefix = f"Only {IN_SAMPLE}. " if is_paper(points) else ""
-    words = f"{words}, from the lowest to the highest sparsity, on one fixed set of factors, with D = live features"
+    n_saes, n_factors = count(table["sae_id"].nunique(), "SAE"), count(table["factor_index"].nunique(), "factor")
+    words = (
+        f"{words}, from the lowest to the highest sparsity, over {n_factors} fixed beforehand, with D = live features"
+    )
+    words = f"{words} ({n_saes}, up to {count(table['n_groups'].max(), 'group')})"
     sentence = f"because it {words}." if verdict == UNSAID else f"{words[:1].upper()}{words[1:]}."
     ends = pd.concat([rows[rows["sparsity"].isin([rows["sparsity"].min(), rows["sparsity"].max()])] for rows in series])
     ends = ends.drop_duplicates("sae_id")
