@@ -129,6 +129,13 @@ def test_live_gives_what_the_store_holds(tiny_store: Path, tiny_sources: Path, s
             np.testing.assert_allclose(points, reading.trace(row.feature), atol=0.75 * trace["step"] + 1e-5)
 
 
+def rounded(value: object) -> object:
+    """The numbers of a list to 4 decimals, as its text is compared; anything else as it is."""
+    if not isinstance(value, np.ndarray):
+        return value
+    return (np.round(value, 4) if value.dtype.kind == "f" else value).tolist()
+
+
 def snapshot(folder: Path) -> dict[str, pd.DataFrame]:
     """Every table without what may differ between two runs of the same work."""
     opened = open_store(folder)
@@ -136,7 +143,7 @@ def snapshot(folder: Path) -> dict[str, pd.DataFrame]:
     tables = {}
     for name in sorted(set(names) - {"meta", "run_timings"}):
         rows = opened.query(f'SELECT * FROM "{name}"').drop(columns=VOLATILE.get(name, []))
-        text = rows.map(lambda value: np.round(value, 4).tolist() if isinstance(value, np.ndarray) else value)
+        text = rows.map(rounded)
         text = text.apply(lambda column: column.round(4) if column.dtype.kind == "f" else column).astype(str)
         tables[name] = text.sort_values(list(text.columns)).reset_index(drop=True)
     opened.close()
