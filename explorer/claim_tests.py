@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import itertools
-
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from explorer.intervals import MIN_GROUPS_FOR_INTERVAL, Estimate, ratio_interval, ratio_of, t_interval, t_quantile
-from explorer.permutation import critical
+from explorer.permutation import critical, sign_flips
 
 N_FLIPS = 1024
 MAX_DEAD = 0.20  # of an SAE's features; more is a warning
@@ -32,8 +30,8 @@ def above_last_layer(accuracy_gl: ArrayLike, n_g: ArrayLike, level: float = 0.95
         return difference(accuracy[np.arange(len(n)), chosen], accuracy[:, -1], n, level)
     gained_gl = (accuracy[:, :-1] - accuracy[:, -1:]) * n[:, None]
     value, error = _best_of(gained_gl[None], n)
-    is_exact = 2 ** len(n) <= N_FLIPS
-    values, errors = _best_of(_flips(len(n), is_exact)[:, :, None] * gained_gl, n)
+    signs, is_exact = sign_flips(len(n), N_FLIPS)
+    values, errors = _best_of(signs[:, :, None] * gained_gl, n)
     with np.errstate(divide="ignore", invalid="ignore"):
         null = np.where(errors > 0, values / errors, np.where(values > 0, np.inf, 0.0))
     reach = critical(null, is_exact=is_exact, alpha=(1 - level) / 2)
@@ -41,13 +39,6 @@ def above_last_layer(accuracy_gl: ArrayLike, n_g: ArrayLike, level: float = 0.95
         return Estimate(float(value[0]), float("nan"), float("nan"), len(n))
     half = max(reach, t_quantile(level, len(n) - 1)) * float(error[0])
     return Estimate(float(value[0]), float(value[0]) - half, float(value[0]) + half, len(n))
-
-
-def _flips(n_groups: int, is_exact: bool) -> Floats:
-    """(ways, groups) of 1 and -1: all of them, or N_FLIPS drawn at random."""
-    if is_exact:
-        return np.array(list(itertools.product((1.0, -1.0), repeat=n_groups)))
-    return np.random.default_rng(0).choice((1.0, -1.0), size=(N_FLIPS, n_groups))
 
 
 def _best_of(gained_bgl: Floats, n_g: Floats) -> tuple[Floats, Floats]:

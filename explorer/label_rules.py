@@ -119,7 +119,6 @@ def choose_and_score(cells: Sequence[Cell], member_pkc: Single) -> Rules:
     At ties the lower threshold, the first label and 'above' win. A fold without another that has the label is told
     nothing.
     """
-    p = len(member_pkc)
     tables = [_table(cell, member_pkc) for cell in cells]
     there = [member_pkc[:, :, cell.rows].sum(axis=2) for cell in cells]
     train = [at for at, cell in enumerate(cells) if cell.is_train]
@@ -127,18 +126,7 @@ def choose_and_score(cells: Sequence[Cell], member_pkc: Single) -> Rules:
     hits_tpkf = _sum(tables[at] for at in train)
     n_above_tf = _sum(cells[at].n_above for at in train)
     n_there = _sum(there[at] for at in train)[:, :, None]
-    best = np.full((p, hits_tpkf.shape[3]), -1.0, np.float32)
-    threshold, label, direction = (np.zeros(best.shape, np.intp) for _ in range(3))
-    for t, n_above in enumerate(n_above_tf):
-        for way in (0, 1):
-            n_hits, n_said = _turned(hits_tpkf[t], n_above, n_there, n_train, way)
-            f1 = 2 * n_hits / np.maximum(n_there + n_said, 1)
-            first = np.argmax(f1, axis=1)
-            top = np.take_along_axis(f1, first[:, None], axis=1)[:, 0]
-            better = top > best
-            best = np.where(better, top, best)
-            for chosen, value in ((threshold, t), (label, first), (direction, way)):
-                np.copyto(chosen, value, where=better)
+    best, threshold, label, direction = _best_rule(hits_tpkf, n_above_tf, n_there, n_train)
     own = [np.take_along_axis(table, label[None, :, None], axis=2)[:, :, 0] for table in tables]  # (t, p, f)
     own_there = [np.take_along_axis(n, label, axis=1) for n in there]
     unseen = _counts(cells, own, own_there, [at for at in range(len(cells)) if at not in train], threshold, direction)
@@ -149,6 +137,25 @@ def describe(cells: Sequence[Cell], member_pkc: Single) -> Counts:
     """Of each feature's best rule on all clips, on these clips themselves."""
     fitted, same = ([replace(cell, is_train=trains) for cell in cells] for trains in (True, False))
     return choose_and_score([*fitted, *same], member_pkc).unseen
+
+
+def _best_rule(
+    hits_tpkf: Single, n_above_tf: Single, n_there: Single, n: int
+) -> tuple[Single, NDArray[np.intp], NDArray[np.intp], NDArray[np.intp]]:
+    """(F1, threshold, label, direction) of the best rule of each feature on n clips, (p, f) each. n_there: how many of
+    them have each label, to be broadcast to (p, k, f)."""
+    best = np.full((hits_tpkf.shape[1], hits_tpkf.shape[3]), -1.0, np.float32)
+    threshold, label, direction = (np.zeros(best.shape, np.intp) for _ in range(3))
+    for t, n_above in enumerate(n_above_tf):
+        for way in (0, 1):
+            n_hits, n_said = _turned(hits_tpkf[t], n_above, n_there, n, way)
+            f1 = 2 * n_hits / np.maximum(n_there + n_said, 1)
+            first = np.argmax(f1, axis=1)
+            top = np.take_along_axis(f1, first[:, None], axis=1)[:, 0]
+            better = top > best
+            for chosen, value in ((best, top), (threshold, t), (label, first), (direction, way)):
+                np.copyto(chosen, value, where=better)
+    return best, threshold, label, direction
 
 
 def _table(cell: Cell, member_pkc: Single) -> Single:
@@ -193,16 +200,8 @@ def _out_of_fold(cells: Sequence[Cell], own: Sequence[Single], there: Sequence[S
             continue
         hits_tpf, n_above_tf = _sum(own[at] for at in fit), _sum(cells[at].n_above for at in fit)
         fit_there, n_fit = _sum(there[at] for at in fit), sum(len(cells[at].rows) for at in fit)
-        best, threshold, way_of = np.full(shape, -1.0, np.float32), np.zeros(shape, np.intp), np.zeros(shape, np.intp)
-        for t, n_above in enumerate(n_above_tf):
-            for way in (0, 1):
-                hits, said = _turned(hits_tpf[t], n_above, fit_there, n_fit, way)
-                f1 = 2 * hits / np.maximum(fit_there + said, 1)
-                better = f1 > best
-                np.copyto(best, f1, where=better)
-                np.copyto(threshold, t, where=better)
-                np.copyto(way_of, way, where=better)
-        counts = _counts(cells, own, there, scored, threshold, way_of)
+        _, threshold, _, direction = _best_rule(hits_tpf[:, :, None], n_above_tf, fit_there[:, None], n_fit)
+        counts = _counts(cells, own, there, scored, threshold, direction)
         speaks = fit_there > 0
         n_hits += np.where(speaks, counts.n_hits, 0)
         n_said += np.where(speaks, counts.n_said, 0)

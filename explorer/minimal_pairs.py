@@ -12,7 +12,7 @@ import pandas as pd
 from numpy.typing import ArrayLike
 
 from explorer.label_rules import Floats
-from explorer.permutation import ALPHA, critical, p_values
+from explorer.permutation import ALPHA, critical, p_values, sign_flips
 from explorer.text import count, number
 
 N_FLIPS = 1024
@@ -89,17 +89,10 @@ def paired_changes(change_pf: ArrayLike, groups_p: ArrayLike, *, n_flips: int = 
     if smallest > ALPHA:
         reason = f"cannot be tested: the smallest p that {count(n_groups, 'group')} can reach is {number(smallest)}"
         return Changes(mean, t, agreeing, nothing, float("nan"), len(change), n_groups, reason)
-    is_exact = 2**n_groups <= n_flips
-    signs = _all_signs(n_groups) if is_exact else np.random.default_rng(seed).choice([-1.0, 1.0], (n_flips, n_groups))
+    signs, is_exact = sign_flips(n_groups, n_flips, seed=seed)
     largest = np.abs(_t_values(signs, by_group)).max(axis=1, initial=0.0)
     p = p_values(np.abs(t), largest, is_exact=is_exact)
     return Changes(mean, t, agreeing, p, critical(largest, is_exact=is_exact), len(change), n_groups)
-
-
-def _all_signs(n_groups: int) -> Floats:
-    """(2^groups, groups) of -1 and 1, every row once."""
-    bits = np.arange(2**n_groups)[:, None] >> np.arange(n_groups) & 1
-    return 1.0 - 2.0 * bits.astype(np.float64)
 
 
 def _t_values(signs_ng: Floats, by_group: Floats) -> Floats:

@@ -127,6 +127,14 @@ def critical(null: ArrayLike, *, is_exact: bool, alpha: float = ALPHA) -> float:
     return float(reached[fits][0]) if fits.any() else float("nan")
 
 
+def sign_flips(n_units: int, n: int, *, seed: int = 0) -> tuple[Floats, bool]:
+    """((ways, units) of 1 and -1, whether these are all ways to turn units round): all where they are no more than `n`,
+    else `n` drawn at random."""
+    if 2**n_units <= n:
+        return np.array(list(itertools.product((1.0, -1.0), repeat=n_units))), True
+    return np.random.default_rng(seed).choice((1.0, -1.0), size=(n, n_units)), False
+
+
 def _n_arrangements(code: Codes, block: Codes) -> float:
     """The product over blocks of n! / prod n_k!; infinite from 1e15 on."""
     total = 0.0
