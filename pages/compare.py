@@ -12,6 +12,7 @@ from explorer.errors import NotInStoreError
 from explorer.factor_words import are_predicted
 from explorer.figures.compare import factor_pairs, match_scatter
 from explorer.figures.curves import layer_curves
+from explorer.measures import are_acoustic, kinds_counted
 from explorer.naming import sae_names, sae_title
 from explorer.queries.compare import MIN_ACTIVE, fetch_factor_pairs, fetch_match_partners, fetch_matched_pairs
 from explorer.queries.corpus import fetch_corpus, fetch_saes, record, resolve_feature, resolve_sae
@@ -258,7 +259,7 @@ def _factors(store: Store, a: dict[str, Any], b: dict[str, Any]) -> None:
         n_a, n_b = int(pairs["r2_a"].notna().sum()), int(pairs["r2_b"].notna().sum())
         empty_state(
             f"No factor has a {r2_words(protocol)} from both A and B.",
-            f"Of {count(len(pairs), 'factor')}, {n_a} have one from A and {n_b} from B; the Factors page says why.",
+            f"Of {kinds_counted(pairs['factor_group'])}, {n_a} have one from A and {n_b} from B; the Factors page says why.",
         )
         return
     sound = both[are_predicted(both, "_a") | are_predicted(both, "_b")]
@@ -268,9 +269,9 @@ def _factors(store: Store, a: dict[str, Any], b: dict[str, Any]) -> None:
     picked = chart(
         kept_figure(factor_pairs, pairs, is_dark(), name_a=sae_title(a), name_b=sae_title(b)), "compare-factors", pairs,
         f"factors_{a['sae_id']}_{b['sae_id']}",
-            about=_both(a, b), title=f"{capitalised(r2_words(protocol))} of each acoustic factor",
+            about=_both(a, b), title=f"{capitalised(r2_words(protocol))} of each {'acoustic factor' if are_acoustic(pairs).all() else 'measure'}",
         caption=f"{protocol.capitalize()}{in_sample}, {' and '.join(count(n, 'clip') for n in clips)}. Of "
-        f"{count(len(sound), 'factor')} that are predicted from A or B, {higher} are higher from A. "
+        f"{kinds_counted(sound['factor_group'])} predicted from A or B, {higher} are higher from A. "
         f"Hollow: {len(both) - len(sound)} not predictable from either. Not drawn: {len(pairs) - len(both)} undefined "
         "in one of them. Click one for what predicts it in A.", selectable=True,
     )  # fmt: skip

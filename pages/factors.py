@@ -19,6 +19,7 @@ from explorer.figures.factors import (
     top_features,
 )
 from explorer.figures.theme import encoder_color
+from explorer.measures import COLUMN, are_acoustic, kinds_counted
 from explorer.naming import sae_names, sae_title
 from explorer.queries.corpus import fetch_saes, resolve_clip
 from explorer.queries.factors import (
@@ -65,7 +66,7 @@ def main() -> None:
     store = get_store()
     page_header(
         "Factors",
-        "Acoustic factors that a sparse linear model predicts from the codes: how well, through how many features.",
+        "What a sparse linear model predicts from the codes, acoustic factors first: how well, through how many features.",
         store=store,
     )
     sae = choose_sae(store)
@@ -116,7 +117,7 @@ def _protocols(store: Store, sae_id: str) -> pd.DataFrame:
 
 
 def _chosen_factor(scores: pd.DataFrame) -> dict[str, Any]:
-    """The factor of the address by name, else the best one, predicted ones first."""
+    """The factor of the address by name, else the best acoustic one, predicted ones first."""
     asked = get_param("factor")
     if asked is not None:
         rows = scores[scores["name"] == asked]
@@ -127,7 +128,8 @@ def _chosen_factor(scores: pd.DataFrame) -> dict[str, Any]:
             f"The link asks for factor {asked!r}, which was not scored here. One that was is "
             f"{scores['name'].iloc[0]!r}.",
         )
-    ranked = scores.assign(sound=are_predicted(scores)).sort_values(["sound", "r2_shown"], ascending=False)
+    ranked = scores.assign(sound=are_predicted(scores), acoustic=are_acoustic(scores))
+    ranked = ranked.sort_values(["acoustic", "sound", "r2_shown"], ascending=False)
     return ranked.iloc[0].to_dict()
 
 
@@ -141,7 +143,9 @@ def _weights(
     held = scores[scores["factor_index"].isin(weights["factor_index"])]
     if not everything:
         sound = held[are_predicted(held)]
-        held = (sound if len(sound) else held).sort_values("r2_shown", ascending=False).head(N_FACTORS)
+        held = (sound if len(sound) else held).sort_values("r2_shown", ascending=False)
+        extra = held[~are_acoustic(held)].head(N_FACTORS // 2)  # what somebody asked for is there, however low
+        held = pd.concat([extra, held.drop(extra.index).head(N_FACTORS - len(extra))])
     weights = weights[weights["factor_index"].isin(held["factor_index"])]
     features = top_features(weights, N_FEATURES)
     shown = weights[weights["feature"].isin(features)]
@@ -153,7 +157,7 @@ def _weights(
         factors = held.sort_values("r2_shown", ascending=False)["factor_index"].tolist()
     features = kept(cluster_order, shown, features, "feature", "factor_index")
     n_unsound = int((~are_predicted(held)).sum())
-    title = f"Lasso weights: {count(len(factors), 'factor')} (with R²) by the {count(len(features), 'feature')} "
+    title = f"Lasso weights: {kinds_counted(held['factor_group'])} (with R²) by the {count(len(features), 'feature')} "
     title = f"{title}that carry most"
     if n_unsound == len(held):
         title = f"No factor is predicted. {title}"
@@ -192,10 +196,14 @@ def _against_completeness(scores: pd.DataFrame, sae: dict[str, Any], protocol: s
 
 
 def _factor_box(scores: pd.DataFrame, chosen: dict[str, Any]) -> None:
-    names = scores.set_index("name")["display_name"].to_dict()
+    rows = scores.assign(extra=~are_acoustic(scores)).sort_values(["extra", "factor_index"], ascending=[False, True])
+    names = {
+        row["name"]: f"{row['display_name']} · column" if row["factor_group"] == COLUMN else row["display_name"]
+        for row in rows.to_dict("records")
+    }
     st.session_state["so-factor"] = chosen["name"]
     st.selectbox(
-        "Factor", list(names), key="so-factor", format_func=names.__getitem__,
+        "Measure", list(names), key="so-factor", format_func=names.__getitem__,
         on_change=lambda: write_option("factor", st.session_state["so-factor"]), width=360,
     )  # fmt: skip
 
@@ -247,7 +255,7 @@ def _table(store: Store, scores: pd.DataFrame, sae: dict[str, Any], protocol: st
         names_of = row["factors"] if row["n_factors"] <= 6 else "each named in the table"
         example = "for example: " if row["n_reasons"] > 1 else ""
         caption(f"{count(row['n_factors'], 'factor')} undefined, {example}{row['reason']} ({names_of}).")
-    fold = st.expander(f"All {count(len(scores), 'factor')} as a table", key="so-numbers", on_change="rerun")
+    fold = st.expander(f"All {kinds_counted(scores['factor_group'])} as a table", key="so-numbers", on_change="rerun")
     if fold.open:  # a folded table is not sent
         with fold:
             _every_score(scores, f"factors_{sae['sae_id']}_{protocol}", {**sae_columns(sae), "protocol": protocol})
@@ -255,7 +263,7 @@ def _table(store: Store, scores: pd.DataFrame, sae: dict[str, Any], protocol: st
 
 def _every_score(scores: pd.DataFrame, name: str, about: dict[str, object]) -> None:
     names = {
-        "display_name": "Factor", "factor_group": "Group", "unit": "Unit", "r2_shown": "R²",
+        "display_name": "Measure", "factor_group": "Group", "unit": "Unit", "r2_shown": "R²",
         "within_shown": "Within group", "n_shown_clips": "Clips", "n_shown_groups": "Groups", "said": "Can it be told?",
         "r2_p": "p", "tested_by": "Exchanged", "r2": "R² tested", "r2_permuted": "Chance", "r2_train": "R² train",
         "r2_folds": "R² folds", "completeness": "Completeness", "effective_codes": "Effective codes",

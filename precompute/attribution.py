@@ -81,6 +81,7 @@ def fit_factors(
     settings: LassoSettings,
     folds_all_c: NDArray[np.integer] | None = None,
     given_alphas_g: Sequence[float] | None = None,
+    families_g: Sequence[str] | None = None,
     n_jobs: int = 1,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[FactorFit]:
@@ -89,8 +90,9 @@ def fit_factors(
     Returns one FactorFit a factor, in order. A factor has no R2, with a reason, where no training or no held-out clip
     has a value, where values do not vary, come from one group, or a group is in both parts. Columns constant over the
     training clips get weight 0. `folds_c` (-1: in none) are folds of the training groups: they choose alpha in mode
-    'cv'; mode 'given' takes `given_alphas_g` (NaN: no fit). `folds_all_c`: folds of all groups, for r2_all. `n_jobs`
-    threads; the result does not depend on it. `progress` gets (factors done, factors). ValueError for an unknown mode
+    'cv'; mode 'given' takes `given_alphas_g` (NaN: no fit). `folds_all_c`: folds of all groups, for r2_all.
+    `families_g`: p values are corrected within each (None: all factors are one). `n_jobs` threads; the result does not
+    depend on it. `progress` gets (factors done, factors). ValueError for an unknown mode
     or a wrong number of alphas.
     """
     _check(settings, given_alphas_g, np.shape(y_cg)[1])
@@ -120,7 +122,9 @@ def fit_factors(
             fits = with_all_groups(fits, patterns, x, y, groups, folds_all, pool)
     if progress is not None:
         progress(len(fits), y.shape[1])
-    return _tested([fits[g] for g in range(y.shape[1])], groups, settings)
+    families = [""] * y.shape[1] if families_g is None else families_g
+    tested = [_tested([fits[g] for g in members], groups, settings) for members in _alike(families)]
+    return sorted((fit for family in tested for fit in family), key=lambda fit: fit.factor_index)
 
 
 def _check(settings: LassoSettings, given_alphas_g: Sequence[float] | None, n_factors: int) -> None:
@@ -243,8 +247,13 @@ def _scaled(predicted: Floats, target: Target) -> Floats:
     return predicted * target.scale + target.mean
 
 
+def _alike(families_g: Sequence[str]) -> list[list[int]]:
+    """The factors of each family."""
+    return [[g for g, one in enumerate(families_g) if one == family] for family in dict.fromkeys(families_g)]
+
+
 def _tested(fits: Sequence[FactorFit], groups_c: NDArray, settings: LassoSettings) -> list[FactorFit]:
-    """`fits` with their p values, corrected for all that are scored, and what follows from these."""
+    """The fits of one family with their p values, corrected for all that are scored, and what follows from these."""
     scored = [fit for fit in fits if np.isfinite(fit.alpha) and not (fit.reason and math.isnan(fit.r2_all))]
     verdicts = exchange_test(
         [

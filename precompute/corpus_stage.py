@@ -13,12 +13,10 @@ import numpy as np
 import pandas as pd
 
 from explorer.audio import AudioInfo
-from explorer.factors import FACTORS
 from precompute.artefacts import Artefacts, Bundle, key_of
 from precompute.config import RunConfig
 from precompute.datasets import DATASETS, Clip, Corpus, Skipped, SourceFile, corpus_name, read_corpus
 from precompute.factor_worker import preview_name
-from precompute.job import Job
 from precompute.reporting import Reporter
 
 CORPUS_STAGE, NAMES_STAGE = "corpus", "names"
@@ -186,13 +184,6 @@ def _tables(corpus: Corpus, config: RunConfig) -> dict[str, pd.DataFrame]:
             [(item.path, item.reason, item.kind) for item in corpus.skipped], columns=["path", "reason", "kind"]
         ),
     }
-
-
-def keep_factor_names(job: Job) -> None:
-    """What the factors are called and described as."""
-    rows = pd.DataFrame([{"factor_index": i, **dataclasses.asdict(factor)} for i, factor in enumerate(FACTORS)])
-    with job.reporter.stage("names of factors", 0, "tables") as stage:
-        job.keep_rows(stage, NAMES_STAGE, "factors", "factors", rows)
 
 
 def playable_clips(corpus: Corpus, n_clips: int) -> set[int]:

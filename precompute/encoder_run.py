@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-import numpy as np
 import pandas as pd
 
 from precompute.artefacts import Bundle
@@ -29,13 +28,14 @@ from precompute.planted_stage import Truth, find_planted
 from precompute.probe_stage import dense_id, probe_layers
 from precompute.reporting import log
 from precompute.sae_stage import TrainedSAE, analyse, analysis_key, train_saes
+from precompute.targets import Targets
 from precompute.trace_stage import TRACE_STAGE, keep_traces, trace_key
 
 MAX_CODES_BYTES = 2e9  # dense codes of SAEs that are in memory together
 
 
 def process_encoder(
-    work: EncoderAtWork, factors_cg: np.ndarray, truth: Truth | None, on_probed: Callable[[pd.DataFrame], object]
+    work: EncoderAtWork, targets: Targets, truth: Truth | None, on_probed: Callable[[pd.DataFrame], object]
 ) -> tuple[list[Dictionary], pd.DataFrame]:
     """Everything about one encoder. Returns its reference dictionaries and the rows of `layer_choices`. truth: of a
     generated corpus. `on_probed` gets those rows once all layers are probed, before any SAE is trained.
@@ -54,13 +54,13 @@ def process_encoder(
     references = []
     for group in _groups_of_layers(trained, len(job.corpus.clips)):
         dictionaries = analyse_saes(work, states, group)
-        _predict_factors(work, states, group, dictionaries, factors_cg)
+        _predict_factors(work, states, group, dictionaries, targets)
         match_seeds(job, dictionaries)
         references += [item for item in dictionaries if item.is_reference]
     if truth is not None:
         find_planted(work, truth, states, references)
     if config.dense_lasso_all_layers:
-        _predict_from_dense(work, states, [layer for layer in work.layers() if layer not in layers], factors_cg)
+        _predict_from_dense(work, states, [layer for layer in work.layers() if layer not in layers], targets)
     keep_playable_states(work, layers, playable)
     drop_other_frames(work, layers)
     return references, choices
@@ -130,14 +130,14 @@ def _predict_factors(
     states: States,
     trained: list[TrainedSAE],
     dictionaries: list[Dictionary],
-    factors_cg: np.ndarray,
+    targets: Targets,
 ) -> None:
     """Lasso from dense states and from codes. Alphas are cross-validated at the reference sparsity, and taken from
     there for the other sparsities unless the run asks for them everywhere."""
     job, config = work.job, work.job.config
     layers = sorted({item.layer for item in trained})
     codes_of = {item.sae_id: item.codes_cf for item in dictionaries}
-    _predict_from_dense(work, states, layers, factors_cg)
+    _predict_from_dense(work, states, layers, targets)
     with job.reporter.stage(f"Lasso on {work.checkpoint.spec.name}", len(trained), "representations") as stage:
         for layer in layers:
             at_layer = sorted((item for item in trained if item.layer == layer), key=lambda item: not item.is_reference)
@@ -151,7 +151,7 @@ def _predict_factors(
                     job,
                     stage,
                     codes_of[item.sae_id],
-                    factors_cg,
+                    targets,
                     item.sae_id,
                     seed=item.seed,
                     pooling=work.pooling,
@@ -161,11 +161,11 @@ def _predict_factors(
                 reference = bundle if item.is_reference else reference
 
 
-def _predict_from_dense(work: EncoderAtWork, states: States, layers: Sequence[int], factors_cg: np.ndarray) -> None:
+def _predict_from_dense(work: EncoderAtWork, states: States, layers: Sequence[int], targets: Targets) -> None:
     """Lasso from the dense states of some layers."""
     job = work.job
     with job.reporter.stage(f"Lasso on {work.checkpoint.spec.name}", len(layers), "representations") as stage:
         for layer in layers:
             x_cd = states.pooled_cld[:, layer]
             name = dense_id(work.encoder_id, layer)
-            lasso(job, stage, x_cd, factors_cg, name, seed=0, pooling=work.pooling, protocol=job.protocol)
+            lasso(job, stage, x_cd, targets, name, seed=0, pooling=work.pooling, protocol=job.protocol)

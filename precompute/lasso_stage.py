@@ -1,4 +1,4 @@
-"""Acoustic factors predicted by Lasso from codes and from dense states, as the store's tables."""
+"""Acoustic factors and other measures predicted by Lasso from codes and dense states, as the store's tables."""
 
 from __future__ import annotations
 
@@ -13,16 +13,17 @@ from precompute.attribution import fit_factors, fit_factors_paper
 from precompute.factor_fit import NAN, FactorFit, LassoSettings
 from precompute.job import HELD_OUT, PAPER, Job
 from precompute.reporting import Stage
+from precompute.targets import Targets
 
 LASSO_STAGE = "lasso"
-VERSION = 3
+VERSION = 4
 
 
 def lasso(
     job: Job,
     stage: Stage,
     x_cd: np.ndarray,
-    factors_cg: np.ndarray,
+    targets: Targets,
     representation_id: str,
     *,
     seed: int,
@@ -30,17 +31,20 @@ def lasso(
     given: Bundle | None = None,
     protocol: str = HELD_OUT,
 ) -> Bundle:
-    """Fit every factor from one representation, whose states were pooled as `pooling` says.
+    """Fit every target from one representation, whose states were pooled as `pooling` says; under `paper` the factors
+    alone.
 
     `given`: the bundle whose alphas are taken instead of choosing anew.
     """
     config = job.config
+    targets = targets.acoustic if protocol == PAPER else targets
     key = key_of(
         version=VERSION,
         representation=representation_id,
         pooling=pooling,
         seed=seed,
         corpus=job.corpus.corpus_id,
+        added=targets.added,
         settings=[
             config.lasso_folds,
             config.lasso_alphas,
@@ -55,7 +59,7 @@ def lasso(
 
     def make(bundle: Bundle) -> None:
         rows_c = np.flatnonzero(job.score_c) if protocol == PAPER else np.arange(len(x_cd))
-        fits = _fits(job, x_cd, factors_cg, rows_c, seed=seed, given=given, protocol=protocol)
+        fits = _fits(job, x_cd, targets, rows_c, seed=seed, given=given, protocol=protocol)
         bundle.add_facts({"subject": f"{representation_id} {protocol}"})
         _add_tables(bundle, fits, representation_id, protocol, seed, rows_c)
 
@@ -65,7 +69,7 @@ def lasso(
 def _fits(
     job: Job,
     x_cd: np.ndarray,
-    factors_cg: np.ndarray,
+    targets: Targets,
     rows_c: np.ndarray,
     *,
     seed: int,
@@ -76,7 +80,7 @@ def _fits(
     if protocol == PAPER:
         return fit_factors_paper(
             x_cd[rows_c],
-            factors_cg[rows_c],
+            targets.values_cg[rows_c],
             seed,
             groups_c=job.arrays.groups_c[rows_c],
             n_permutations=config.lasso_permutations,
@@ -85,14 +89,15 @@ def _fits(
         )
     return fit_factors(
         x_cd,
-        factors_cg,
+        targets.values_cg,
         job.arrays.groups_c,
         train_mask=job.arrays.train_c,
         heldout_mask=job.arrays.heldout_c,
         folds_c=lasso_folds(job),
         folds_all_c=job.arrays.fold_all_c,
         settings=replace(lasso_settings(job), mode="cv" if given is None else "given", seed=seed),
-        given_alphas_g=None if given is None else _alphas(given, factors_cg.shape[1]),
+        given_alphas_g=None if given is None else _alphas(given, targets.values_cg.shape[1]),
+        families_g=targets.families_g,
         n_jobs=config.workers(),
     )
 

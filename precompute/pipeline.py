@@ -19,7 +19,7 @@ from explorer.store import POINTER
 from explorer.text import count, whole
 from precompute.artefacts import Artefacts, key_of
 from precompute.config import RunConfig
-from precompute.corpus_stage import find_corpus, keep_factor_names
+from precompute.corpus_stage import find_corpus
 from precompute.datasets import Corpus
 from precompute.encoder_choice import choose_encoders
 from precompute.encoder_run import process_encoder
@@ -36,6 +36,7 @@ from precompute.publish import publish
 from precompute.references import dictionaries_of_other_runs
 from precompute.reporting import Reporter, log
 from precompute.run_records import load_runs, save_run
+from precompute.targets import keep_target_names, make_targets
 
 NOT_IDENTITY = ("store", "root", "device", "n_workers", "strict", "offline", "frame_cache_gb", "shard_clips")
 
@@ -70,12 +71,13 @@ def run(config: RunConfig, *, command: str, on_published: Callable[[int], object
         plans = [choice.at(job) for choice in encoders]
         check_space(config.store, estimate(job, plans))
         sittings = Sittings.of(artefacts, job.run_id, reporter)
-        keep_factor_names(job)
+        keep_target_names(job)
         factors_cg = make_factors(job, meanwhile=plans[0].prepare)
         probe_attributes(job)
         truth = read_planted(job)
         if truth is not None:
             keep_planted(job, truth, factors_cg)
+        targets = make_targets(job, factors_cg, None if truth is None else truth.numbers)
         dictionaries: list[Dictionary] = []
         earlier = dictionaries_of_other_runs(
             artefacts, load_runs(artefacts), run_id=job.run_id, protocol=job.protocol, n_clips=len(job.corpus.clips)
@@ -98,7 +100,7 @@ def run(config: RunConfig, *, command: str, on_published: Callable[[int], object
                 publish_now(chosen.to_dict("records"), f"The layers of {plans[0].encoder_id} are", is_finished=False)
 
         for number, work in enumerate(plans, start=1):
-            found, chosen = process_encoder(work, factors_cg, truth, publish_probes)
+            found, chosen = process_encoder(work, targets, truth, publish_probes)
             dictionaries += found
             choices += chosen.to_dict("records")
             work.release()

@@ -23,9 +23,11 @@ def finish_tables(tables: Tables, runs: Sequence[dict[str, Any]]) -> None:
     """Fill in, in place, the columns and tables that follow from the others."""
     scores = None
     if "factor_scores" in tables:
-        scores = tables["factor_scores"] = mark_fixed_set(tables["factor_scores"], tables["representations"])
+        tables["factor_scores"] = mark_fixed_set(tables["factor_scores"], tables["representations"])
+        scores = tables["factor_scores"][_are_acoustic(tables["factor_scores"])]
     if "saes" in tables:
         weights = tables.get("lasso_weights")
+        weights = None if weights is None else weights[_are_acoustic(weights)]
         predicted = weights_of_predicted(weights, scores)
         tables["saes"] = describe_weights(average_factors(tables["saes"], scores), weights, scores)
         if "sae_stability" in tables:
@@ -36,6 +38,11 @@ def finish_tables(tables: Tables, runs: Sequence[dict[str, Any]]) -> None:
         tables.setdefault("layer_choices", pd.DataFrame())
         rows = pd.DataFrame(record.get("layer_choices", []))
         tables["layer_choices"] = pd.concat([tables["layer_choices"], rows], ignore_index=True)
+
+
+def _are_acoustic(rows: pd.DataFrame) -> pd.Series:
+    """Which rows are of acoustic factors: averages are over these, whatever else a corpus has numbers of."""
+    return rows["factor_index"] < len(FACTORS)
 
 
 def is_predicted(scores: pd.DataFrame) -> pd.Series:
@@ -60,7 +67,7 @@ def mark_fixed_set(scores: pd.DataFrame, representations: pd.DataFrame) -> pd.Da
     means above 0 count.
     """
     dense = set(representations.loc[representations["kind"] == "dense", "representation_id"])
-    rows = scores.assign(by=chosen_by(scores))[scores["representation_id"].isin(dense)]
+    rows = scores.assign(by=chosen_by(scores))[scores["representation_id"].isin(dense) & _are_acoustic(scores)]
     for protocol in ("held-out", "paper"):
         mean = rows.loc[rows["protocol"] == protocol].groupby("factor_index")["by"].mean().dropna()
         if len(mean):

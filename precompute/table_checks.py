@@ -14,14 +14,13 @@ import pandas as pd
 from pandas.api.types import infer_dtype, is_bool_dtype, is_numeric_dtype
 
 from explorer.errors import StoreError
-from explorer.factors import FACTORS
 from explorer.store import table_columns
 from explorer.store.names import shown
 
 _NUMBERS = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "FLOAT", "DOUBLE", "BOOLEAN")
 _AS_NUMBERS = ("integer", "floating", "mixed-integer-float", "boolean", "decimal", "empty")
 _PLAIN = (*_AS_NUMBERS, "string", "bytes", "mixed-integer", "datetime64", "datetime", "date")
-_INDICES = {"factor_index": len(FACTORS), "feature": 2**31, "dim": 2**31, "clip_index": 2**31}
+_INDICES = {"factor_index": 2**15, "feature": 2**31, "dim": 2**31, "clip_index": 2**31}
 
 
 def check_table(store: Path, name: str, rows: pd.DataFrame, keys: Sequence[str]) -> None:

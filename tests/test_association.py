@@ -12,7 +12,8 @@ from scipy import stats
 from explorer.association import associate, tuning_curve
 from explorer.errors import NotInStoreError
 from explorer.figures.features import map_colors
-from explorer.queries.against import PLANTED, fetch_against, fetch_measures
+from explorer.measures import PLANTED
+from explorer.queries.against import fetch_against, fetch_measures
 from explorer.queries.corpus import fetch_saes, resolve_feature
 from explorer.queries.features import fetch_feature_map, fetch_label_errors
 from explorer.store import Store

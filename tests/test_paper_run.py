@@ -35,6 +35,7 @@ from precompute.pipeline import open_job, run
 from precompute.probe_stage import probe_layers
 from precompute.reporting import Reporter
 from precompute.sae_stage import LAST_STATE
+from precompute.targets import Targets
 from tests.conftest import tiny_config
 from tests.test_pages import at, no_trouble, words
 
@@ -276,10 +277,10 @@ def test_probes_and_lasso_are_named_by_the_states_they_stand_on(sources: Path, t
         if stage == "probes":
             probe_layers(work, states)
         else:
-            factors_cg = rng.normal(size=(n_clips, 2))
+            targets = Targets(rng.normal(size=(n_clips, 2)), ("factor",) * 2)
             with job.reporter.stage("lasso", 1, "representations") as done:
                 dense_cd = pooled_cld[:, 1]
-                lasso(job, done, dense_cd, factors_cg, "x", seed=0, pooling=work.pooling, protocol=job.protocol)
+                lasso(job, done, dense_cd, targets, "x", seed=0, pooling=work.pooling, protocol=job.protocol)
         return {key for found, key in job.record.bundles if found == stage}
 
     for stage, fault in (

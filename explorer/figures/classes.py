@@ -130,7 +130,7 @@ def dense_factor_groups(rows: pd.DataFrame, dark: bool) -> go.Figure:
         ]
     )
     across = list(dict.fromkeys(rows["series"]))
-    down = sorted(rows["factor_group"].unique())
+    down = list(rows.sort_values(["is_extra", "factor_group"])["factor_group"].unique())
     cells = {(r["factor_group"], r["series"]): r for r in rows.to_dict("records")}
     value = [[cells[g, s]["r2_median"] if (g, s) in cells else None for s in across] for g in down]
     fig = go.Figure(

@@ -16,6 +16,7 @@ from explorer.inference.checkpoints import places_of
 from explorer.inference.models import Models
 from explorer.inference.reading import Reading, read_states
 from explorer.inference.requests import Encoded, EncodeRequest, LayerStates
+from explorer.measures import are_acoustic
 from explorer.pooling import Pooling
 from explorer.prediction import FactorModels, LabelProbe, percentile_among
 from explorer.queries.corpus import resolve_sae
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from explorer.factors import FactorRow
 
 MAX_LIVE_S = 60.0
+NOT_MEASURED = "nothing to measure it by"
 States = Mapping[int, LayerStates]
 Encode = Callable[[Mapping[str, Any], Waveform, Sequence[int], Pooling], States]
 """(row of `encoders`, sound at that encoder's rate, layers, pooling) -> states by layer."""
@@ -124,26 +126,44 @@ def reader_of(store: Store, sae_id: str, encode: Encode) -> Callable[[Waveform],
 
 
 def measure(store: Store, wave: Waveform) -> pd.DataFrame:
-    """The 88 factors of a sound, by openSMILE at the sound's own rate, beside the corpus: see `beside_corpus`."""
+    """The acoustic factors of a sound, by openSMILE at the sound's own rate, beside the corpus: see `beside_corpus`."""
     from explorer.factors import factor_row
 
     return beside_corpus(store, factor_row(wave))
 
 
 def beside_corpus(store: Store, row: FactorRow) -> pd.DataFrame:
-    """`fetch_factor_spread`, with value (NaN where undefined) and reason (why it is, else None) of one sound."""
-    return fetch_factor_spread(store).assign(value=row.values, reason=list(row.reasons))
+    """`fetch_factor_spread`, with value (NaN where undefined) and reason (why it is, else None) of one sound.
+
+    What is no acoustic factor has no value: a new sound comes without the corpus's columns.
+    """
+    table = fetch_factor_spread(store)
+    n_more = int((~are_acoustic(table)).sum())
+    return table.assign(
+        value=[*row.values, *([np.nan] * n_more)],
+        reason=[*row.reasons, *([NOT_MEASURED] * n_more)],
+    )
 
 
 def with_predictions(table: pd.DataFrame, heard: Heard) -> pd.DataFrame:
-    """A table of `measure` with `predicted` (from the code, by its Lasso models) and `r2` (held out); NaN for none."""
+    """A table of `measure` with `predicted` (from the code, by its Lasso models), `r2` (held out) and `is_predicted`
+    (whether that holds on unseen groups); NaN and False for none."""
     models = heard.models
     if models is None:
-        return table.assign(predicted=np.nan, r2=np.nan)
+        return table.assign(predicted=np.nan, r2=np.nan, is_predicted=False)
     found = pd.DataFrame(
-        {"factor_index": models.factor_index_m, "predicted": models.predict(heard.code_f), "r2": models.r2_m}
+        {
+            "factor_index": models.factor_index_m,
+            "predicted": models.predict(heard.code_f),
+            "r2": models.r2_m,
+            "is_predicted": models.is_predicted_m,
+        }
     )
-    return table.merge(found, on="factor_index", how="left")
+    return (
+        table.merge(found, on="factor_index", how="left")
+        .astype({"is_predicted": "boolean"})
+        .fillna({"is_predicted": False})
+    )
 
 
 def own_encoder(store: Store, *, places: Sequence[str] = (), device: str = "auto") -> Encode:

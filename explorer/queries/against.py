@@ -1,4 +1,4 @@
-"""A feature's activation on every clip beside a measure of the clips: an acoustic factor, or what was planted."""
+"""The measures of a store's clips (acoustic factors, columns of numbers, planted values), and a feature beside one."""
 
 from __future__ import annotations
 
@@ -8,9 +8,15 @@ from typing import Any
 import pandas as pd
 
 from explorer.errors import NotInStoreError
+from explorer.measures import COLUMN, PLANTED, are_acoustic, numeric_columns
 from explorer.store import Store
 
-PLANTED, COLUMN = "planted", "column"
+VALUES = """(SELECT clip_index, factor_index, value FROM factor_values
+    UNION ALL SELECT p.clip_index, f.factor_index, p.value FROM planted_values p
+        JOIN factors f ON f.name = 'planted.' || p.parameter WHERE p.value IS NOT NULL
+    UNION ALL SELECT c.clip_index, f.factor_index, min(try_cast(c.value AS DOUBLE)) FROM clip_columns c
+        JOIN factors f ON f.name = 'column.' || c.name WHERE c.role <> 'group' GROUP BY ALL)"""
+"""SQL: what every clip has of every measure that the Lasso predicts: clip_index, factor_index, value."""
 
 
 def fetch_measures(store: Store) -> pd.DataFrame:
@@ -19,16 +25,33 @@ def fetch_measures(store: Store) -> pd.DataFrame:
     What was planted comes first, where the corpus is a generated one; then the corpus's own columns that hold numbers;
     factors follow by group.
     """
-    return store.query(
-        f"""SELECT kind, name, title, unit, description FROM (
-            SELECT 0 AS place, rowid AS number, '{PLANTED}' AS kind, name, display_name AS title, unit, description
-            FROM planted_parameters WHERE kind = 'number'
-            UNION ALL SELECT 1, row_number() OVER (ORDER BY name), '{COLUMN}', name, name, '', 'a column of the corpus'
-            FROM clip_columns WHERE role <> 'group' AND value IS NOT NULL GROUP BY name
-            HAVING bool_and(coalesce(isfinite(try_cast(value AS DOUBLE)), false)) AND count(DISTINCT value) > 2
-            UNION ALL SELECT 2, factor_index, factor_group, name, display_name, unit, description FROM factors)
-            ORDER BY place, number"""  # noqa: S608 - fixed
+    planted = store.query(
+        "SELECT name, display_name AS title, unit, description FROM planted_parameters WHERE kind = 'number' "
+        "ORDER BY rowid"
     )
+    names = fetch_numeric_columns(store)
+    columns = pd.DataFrame({"name": names, "title": names, "unit": "", "description": "a column of the corpus"})
+    factors = store.query(
+        "SELECT factor_group, name, display_name AS title, unit, description FROM factors ORDER BY factor_index"
+    )
+    factors = factors[are_acoustic(factors)].rename(columns={"factor_group": "kind"})
+    parts = [planted.assign(kind=PLANTED), columns.assign(kind=COLUMN), factors]
+    filled = [part for part in parts if len(part)] or [factors]
+    return pd.concat(filled, ignore_index=True)[["kind", "name", "title", "unit", "description"]]
+
+
+def fetch_numeric_columns(store: Store) -> list[str]:
+    """The names of the corpus's own columns that are measures, as `numeric_columns` takes them."""
+    clips = store.query("SELECT clip_index, file_id, group_id, fold_all FROM clips ORDER BY clip_index")
+    rows = store.query(
+        "SELECT DISTINCT clip_index, role, name, value FROM clip_columns WHERE role <> 'group' AND value IS NOT NULL"
+    )
+    columns: dict[str, dict[str, list[object]]] = {"label": {}, "attribute": {}}
+    for (role, name), part in rows.groupby(["role", "name"]):
+        held = part.drop_duplicates("clip_index").set_index("clip_index")["value"].reindex(clips["clip_index"])
+        columns.setdefault(str(role), {})[str(name)] = [None if pd.isna(value) else value for value in held]
+    names = (list(clips[name]) for name in ("group_id", "file_id", "fold_all"))
+    return list(numeric_columns(columns["attribute"], columns["label"], *names))
 
 
 def fetch_against(store: Store, sae: Mapping[str, Any], feature: int, kind: str, name: str) -> pd.DataFrame:

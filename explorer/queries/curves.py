@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from explorer.queries.factors import predicted
+from explorer.queries.factors import acoustic, predicted
 from explorer.queries.names import NAMED_ENCODERS
 from explorer.store import Store
 
@@ -137,11 +137,14 @@ def fetch_confused(store: Store, probe_id: str, true_class: str, predicted_class
 def fetch_dense_factor_groups(store: Store, protocol: str) -> pd.DataFrame:
     """Dense states' R2 by encoder, layer and factor group: median and best over its factors, and how many count.
 
+    Each other measure (is_extra) is a group of its own, under its own name.
+
     n_scored factors have an R2; n_undefined have none (their reasons are on the Factors page); n_above are predicted.
     best_name is the best factor's name; sae_id the reference SAE of that layer, NULL where there is none.
     """
     return store.query(
-        f"""SELECT e.encoder_id, e.name, e.display_name, r.layer, f.factor_group,
+        f"""SELECT e.encoder_id, e.name, e.display_name, r.layer, NOT {acoustic("f")} AS is_extra,
+                  CASE WHEN {acoustic("f")} THEN f.factor_group ELSE f.display_name END AS factor_group,
                   median(s.r2) AS r2_median, max(s.r2) AS r2_best, arg_max(f.display_name, s.r2) AS best_factor,
                   arg_max(f.name, s.r2) AS best_name,
                   any_value((SELECT min(a.sae_id) FROM saes a WHERE a.encoder_id = r.encoder_id AND a.layer = r.layer
@@ -152,7 +155,7 @@ def fetch_dense_factor_groups(store: Store, protocol: str) -> pd.DataFrame:
            FROM factor_scores s JOIN representations r USING (representation_id)
            JOIN {NAMED_ENCODERS} e USING (encoder_id) JOIN factors f USING (factor_index)
            WHERE r.kind = 'dense' AND s.protocol = $protocol
-           GROUP BY ALL ORDER BY e.display_name, e.encoder_id, r.layer, f.factor_group""",  # noqa: S608 - the names are code
+           GROUP BY ALL ORDER BY e.display_name, e.encoder_id, r.layer, is_extra, factor_group""",  # noqa: S608 - the names are code
         {"protocol": protocol},
     )
 
@@ -199,18 +202,19 @@ def fetch_dense_factor_means(store: Store) -> pd.DataFrame:
     undefined factors.
     """
     return store.query(
-        """WITH ranked AS (
+        f"""WITH ranked AS (
                SELECT r.encoder_id, r.layer, r.n_dims, s.*, row_number() OVER (
                           PARTITION BY s.representation_id, s.protocol
                           ORDER BY s.r2 IS NULL, coalesce(s.r2_folds, s.r2) DESC NULLS LAST) AS place
-               FROM factor_scores s JOIN representations r USING (representation_id) WHERE r.kind = 'dense')
+               FROM factor_scores s JOIN representations r USING (representation_id) JOIN factors f USING (factor_index)
+               WHERE r.kind = 'dense' AND {acoustic("f")})
            SELECT encoder_id, layer, protocol, any_value(n_dims) AS n_dims,
                   avg(r2) FILTER (place <= 10) AS informativeness,
                   avg(r2) FILTER (is_fixed_set) AS informativeness_fixed,
                   avg(completeness) FILTER (place <= 10) AS completeness,
                   avg(effective_codes) FILTER (place <= 10) AS effective_codes,
                   avg(effective_codes) FILTER (is_fixed_set) AS effective_codes_fixed
-           FROM ranked GROUP BY encoder_id, layer, protocol ORDER BY encoder_id, layer, protocol"""
+           FROM ranked GROUP BY encoder_id, layer, protocol ORDER BY encoder_id, layer, protocol"""  # noqa: S608
     )
 
 

@@ -10,6 +10,7 @@ import pandas as pd
 from explorer.claim_tests import MAX_DEAD, completeness_over_live, mean_difference
 from explorer.intervals import MIN_GROUPS_FOR_INTERVAL
 from explorer.naming import sae_title, size_name
+from explorer.queries.factors import acoustic
 from explorer.queries.names import NAMED_ENCODERS
 from explorer.store import Store
 from explorer.text import count, number, percent, series_name, signed
@@ -67,7 +68,7 @@ def fetch_recovery(store: Store) -> pd.DataFrame:
                   coalesce(t.is_reference, false) AS is_reference, f.display_name AS factor, s.*
            FROM factor_scores s JOIN representations r USING (representation_id) JOIN factors f USING (factor_index)
            JOIN {NAMED_ENCODERS} e USING (encoder_id) LEFT JOIN saes t ON t.sae_id = s.representation_id
-           WHERE s.protocol = 'held-out' AND r.kind IN ('codes', 'dense')
+           WHERE s.protocol = 'held-out' AND r.kind IN ('codes', 'dense') AND {acoustic("f")}
            ORDER BY e.display_name, r.layer, r.kind, t.sparsity, t.seed, s.factor_index"""  # noqa: S608 - the names are code
     )
     rows = rows.drop(columns=["seed", "protocol"]).rename(columns={"sae_seed": "seed", "sae_protocol": "protocol"})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
+from explorer.measures import COLUMN, PLANTED
 from explorer.queries.labels import shown_label
 from explorer.store import Store
 
@@ -11,6 +12,11 @@ from explorer.store import Store
 def predicted(alias: str) -> str:
     """SQL: whether a row of factor_scores is predicted; for older artefacts and `paper`, above 0 and its limit."""
     return f"coalesce({alias}.is_predicted, {alias}.r2 > 0 AND {alias}.r2 > {alias}.r2_permuted)"
+
+
+def acoustic(alias: str) -> str:
+    """SQL: whether a row of factors is an acoustic factor, and not another measure that the Lasso predicts."""
+    return f"{alias}.factor_group NOT IN ('{COLUMN}', '{PLANTED}')"
 
 
 def fetch_factor_protocols(store: Store, representation_id: str) -> list[str]:
@@ -78,7 +84,7 @@ def fetch_factor_predictions(store: Store, representation_id: str, protocol: str
 
 
 def fetch_factors(store: Store) -> pd.DataFrame:
-    """Every factor of the store: factor_index, name, display_name, unit, factor_group, description."""
+    """Every factor of the store and every other measure that is predicted: factor_index, name, display_name, unit, factor_group, description."""
     return store.query(
         "SELECT factor_index, name, display_name, unit, factor_group, paper_group, description "
         "FROM factors ORDER BY factor_index"

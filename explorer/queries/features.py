@@ -10,7 +10,7 @@ import pandas as pd
 
 from explorer.errors import NotInStoreError
 from explorer.queries.corpus import record
-from explorer.queries.factors import predicted
+from explorer.queries.factors import acoustic, predicted
 from explorer.queries.labels import shown_label
 from explorer.queries.names import NAMED_ENCODERS
 from explorer.store import Store
@@ -127,8 +127,10 @@ def fetch_feature_table(
 
 
 def fetch_factor_groups(store: Store) -> pd.DataFrame:
-    """The groups of the factors, in the factors' order: factor_group."""
-    return store.query("SELECT factor_group FROM factors GROUP BY factor_group ORDER BY min(factor_index)")
+    """The groups of the acoustic factors, in the factors' order: factor_group."""
+    return store.query(
+        f"SELECT factor_group FROM factors g WHERE {acoustic('g')} GROUP BY factor_group ORDER BY min(factor_index)"  # noqa: S608
+    )
 
 
 def fetch_feature_map(store: Store, sae_id: str) -> pd.DataFrame:

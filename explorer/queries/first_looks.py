@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from explorer.permutation import critical
-from explorer.queries.factors import predicted
+from explorer.queries.factors import acoustic, predicted
 from explorer.queries.labels import shown_label
 from explorer.queries.names import NAMED_ENCODERS
 from explorer.store import Store
@@ -52,7 +52,7 @@ def fetch_first_looks(store: Store, limit: int = 6) -> pd.DataFrame:
                WHERE f.label_is_shown AND f.label_f1 > coalesce(limits.f1, 0)
                UNION ALL
                SELECT f.sae_id, f.feature, 'factor', g.display_name, f.best_factor_weight, s.r2
-               FROM asked f JOIN factors g ON f.best_factor IN (g.name, g.display_name)
+               FROM asked f JOIN factors g ON f.best_factor IN (g.name, g.display_name) AND {acoustic("g")}
                JOIN factor_scores s ON s.representation_id = f.sae_id AND s.factor_index = g.factor_index
                     AND s.protocol = 'held-out' AND {predicted("s")}
                WHERE f.best_factor_weight IS NOT NULL AND f.n_groups_active >= 2),

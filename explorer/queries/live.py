@@ -8,7 +8,9 @@ import numpy as np
 import pandas as pd
 
 from explorer.prediction import FactorModels, LabelProbe
+from explorer.queries.against import VALUES
 from explorer.queries.corpus import plain, record
+from explorer.queries.factors import predicted
 from explorer.queries.labels import shown_label
 from explorer.store import Store
 
@@ -83,7 +85,7 @@ def fetch_factor_models(store: Store, representation_id: str) -> FactorModels | 
     if protocol is None:
         return None
     models = store.query(
-        "SELECT m.*, coalesce(s.r2_all, s.r2) AS r2 FROM lasso_models m "
+        f"SELECT m.*, coalesce(s.r2_all, s.r2) AS r2, {predicted('s')} AS is_predicted FROM lasso_models m "  # noqa: S608
         "LEFT JOIN factor_scores s USING (representation_id, protocol, factor_index) "
         "WHERE m.representation_id = ? AND m.protocol = ? ORDER BY m.factor_index",
         [representation_id, protocol],
@@ -104,6 +106,7 @@ def fetch_factor_models(store: Store, representation_id: str) -> FactorModels | 
     return FactorModels(
         factor_index_m=models["factor_index"].to_numpy(np.int64),
         r2_m=models["r2"].to_numpy(np.float64, na_value=np.nan),
+        is_predicted_m=models["is_predicted"].astype("boolean").fillna(False).to_numpy(bool),
         x_mean_f=x_mean,
         x_scale_f=np.asarray(scaler["x_scale"], np.float64),
         weights_mf=weights,
@@ -121,13 +124,13 @@ def _knots(held: Any) -> np.ndarray | None:
 
 
 def fetch_factor_spread(store: Store) -> pd.DataFrame:
-    """The 88 factors and how they lie in the corpus: factor_index, name, display_name, unit, factor_group, n, low,
+    """Every factor, and every other measure that is predicted, and how it lies in the corpus: factor_index, name, display_name, unit, factor_group, n, low,
     median and high (5th, 50th, 95th percentile)."""
     return store.query(
         "SELECT f.factor_index, f.name, f.display_name, f.unit, f.factor_group, count(v.value)::INTEGER AS n, "
         "quantile_cont(v.value, 0.05) AS low, quantile_cont(v.value, 0.5) AS median, "
         "quantile_cont(v.value, 0.95) AS high "
-        "FROM factors f LEFT JOIN factor_values v USING (factor_index) GROUP BY ALL ORDER BY f.factor_index"
+        f"FROM factors f LEFT JOIN {VALUES} v USING (factor_index) GROUP BY ALL ORDER BY f.factor_index"
     )
 
 
@@ -135,7 +138,7 @@ def fetch_factor_histograms(store: Store) -> pd.DataFrame:
     """How each factor is spread over the corpus between its 1st and 99th percentile: factor_index, counts (N_BINS,) and
     edges (N_BINS + 1,). Factors that no clip has are left out."""
     rows = store.query(
-        "SELECT factor_index, list(value) AS held FROM factor_values WHERE isfinite(value) "
+        f"SELECT factor_index, list(value) AS held FROM {VALUES} WHERE isfinite(value) "  # noqa: S608
         "GROUP BY factor_index ORDER BY factor_index"
     )
     parts = [np.histogram(values, N_BINS, tuple(np.quantile(values, (0.01, 0.99)))) for values in rows["held"]]

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from explorer.errors import NotInStoreError, StoreError
 from explorer.feature_search import Clips, Found, find_measure, find_value
+from explorer.measures import COLUMN, PLANTED, measure_name
 from explorer.minimal_pairs import commonest_pair, pairs_of
 from explorer.queries.against import fetch_against
 from explorer.queries.factors import predicted
@@ -134,14 +135,14 @@ def fetch_features_for_value(store: Store, sae: Mapping[str, Any], name: str, va
 
 def fetch_features_for_measure(store: Store, sae: Mapping[str, Any], kind: str, name: str) -> pd.DataFrame:
     """Live features by |r| with a measure (of `fetch_measures`): feature, label, score (the r that is tested), p, r
-    (over all clips), unseen (r on held-out clips), weight (Lasso; NULL for what is no factor), density, critical,
+    (over all clips), unseen (r on held-out clips), weight (Lasso; NULL where it has none), density, critical,
     reason, level, n_groups."""
     measured = fetch_against(store, sae, 0, kind, name)["measured"].to_numpy(dtype=np.float64, na_value=np.nan)
     found = find_measure(fetch_codes(store, sae), measured, fetch_clip_parts(store))
     weights = store.query(
         "SELECT dim AS feature, weight FROM lasso_weights JOIN factors USING (factor_index) "
         "WHERE representation_id = ? AND name = ? AND protocol = 'held-out'",
-        [str(sae["sae_id"]), name],
+        [str(sae["sae_id"]), measure_name(kind, name)],
     )
     return _listed(store, str(sae["sae_id"]), found).merge(weights, on="feature", how="left")
 
@@ -199,22 +200,27 @@ def fetch_elsewhere(store: Store, sae_id: str, name: str, value: str, *, limit: 
     )
 
 
-def fetch_measured_elsewhere(store: Store, sae_id: str, name: str, *, limit: int = 6) -> pd.DataFrame:
+def fetch_measured_elsewhere(store: Store, sae_id: str, kind: str, name: str, *, limit: int = 6) -> pd.DataFrame:
     """Like `fetch_elsewhere`, for a measure: other SAEs' features with which it goes best, by what was stored.
 
     What was planted: single features that find it, score being R2 on unseen singers. A factor: features that it is the
-    best factor of, score being the Lasso weight, in SAEs that predict it.
+    best factor of, score being the Lasso weight, in SAEs that predict it. A column: features that have a Lasso weight
+    for it, in SAEs that predict it.
     """
+    sources = {
+        PLANTED: "SELECT representation_id AS sae_id, feature, score FROM planted_scores "
+        "WHERE kind = 'feature' AND parameter = $name AND is_found AND feature IS NOT NULL",
+        COLUMN: "SELECT w.representation_id AS sae_id, w.dim AS feature, w.weight AS score FROM lasso_weights w "
+        "JOIN predicted USING (representation_id, factor_index) JOIN saes ON sae_id = w.representation_id "
+        "WHERE w.protocol = 'held-out' AND w.weight <> 0",
+    }
+    factor = """SELECT f.sae_id, f.feature, f.best_factor_weight AS score FROM features f
+        JOIN predicted p ON p.representation_id = f.sae_id WHERE f.best_factor = $name AND NOT f.is_dead"""
     return store.query(
-        f"""WITH found AS (
-                SELECT representation_id AS sae_id, feature, score FROM planted_scores
-                WHERE kind = 'feature' AND parameter = $name AND is_found AND feature IS NOT NULL
-                UNION ALL
-                SELECT f.sae_id, f.feature, f.best_factor_weight FROM features f
-                WHERE f.best_factor = $name AND NOT f.is_dead AND EXISTS (
-                    SELECT 1 FROM factor_scores s JOIN factors g USING (factor_index)
-                    WHERE s.representation_id = f.sae_id AND g.name = $name AND s.protocol = 'held-out'
-                      AND {predicted("s")})),
+        f"""WITH predicted AS (
+                SELECT s.representation_id, s.factor_index FROM factor_scores s JOIN factors g USING (factor_index)
+                WHERE g.name = $full_name AND s.protocol = 'held-out' AND {predicted("s")}),
+            found AS ({sources.get(kind, factor)}),
             others AS (SELECT * FROM found WHERE sae_id <> $sae_id)
             SELECT others.*, s.layer, s.n_features, s.k, s.seed, e.name AS encoder_name,
                    e.display_name AS encoder_display, e.is_trained,
@@ -222,7 +228,7 @@ def fetch_measured_elsewhere(store: Store, sae_id: str, name: str, *, limit: int
             FROM others JOIN saes s USING (sae_id) JOIN {NAMED_ENCODERS} e USING (encoder_id)
             QUALIFY row_number() OVER (PARTITION BY sae_id ORDER BY abs(score) DESC, feature) = 1
             ORDER BY abs(score) DESC, sae_id LIMIT {int(limit)}""",  # noqa: S608 - fixed text and a whole number
-        {"name": name, "sae_id": sae_id},
+        {"name": name, "full_name": measure_name(kind, name), "sae_id": sae_id},
     )
 
 

@@ -10,13 +10,17 @@ import streamlit as st
 
 from explorer.factor_words import NOT_PREDICTED, are_predicted, p_words, verdict
 from explorer.figures.factors import COMPLETENESS_THRESHOLD, R2_THRESHOLD
+from explorer.measures import COLUMN, PLANTED, are_acoustic
 from explorer.naming import sae_title
 from explorer.text import count, is_defined, number, or_none_stored, scored_on, sentence
 from explorer.ui.style import caption
 
+N_NAMED = 4
+
 
 def draw_summary(scores: pd.DataFrame, sae: dict[str, Any], protocol: str) -> None:
-    """The answer, then what it stands on."""
+    """The answer for the acoustic factors, then for other measures, then what it stands on."""
+    every, scores = scores, scores[are_acoustic(scores)]
     found, scored = are_predicted(scores), scores["r2_shown"].notna()
     n_found, untested = int(found.sum()), int((scored & scores["untested"].notna()).sum())
     of, ranked = count(scored.sum(), "scored factor"), int(scores["transform"].notna().sum())
@@ -26,7 +30,7 @@ def draw_summary(scores: pd.DataFrame, sae: dict[str, Any], protocol: str) -> No
         answer = f"Whether the {of} are predictable on unseen groups cannot be tested here."
     else:
         answer = f"{n_found} of {of} are predictable on unseen groups from this SAE's codes."
-    st.html(f"<p><strong>{escape(answer)}</strong></p>")
+    st.html(f"<p><strong>{escape(' '.join(part for part in (answer, extra_words(every)) if part))}</strong></p>")
     passing = (scores["r2_shown"] >= R2_THRESHOLD) & (scores["completeness"] >= COMPLETENESS_THRESHOLD)
     words = [
         f"{sae_title(sae)} · {protocol} ({scored_on(protocol)}).",
@@ -39,6 +43,24 @@ def draw_summary(scores: pd.DataFrame, sae: dict[str, Any], protocol: str) -> No
         f"SAE {sae['sae_id']} · run {sae['run_id']}.",
     ]
     caption(" ".join(part for part in words if part))
+
+
+def extra_words(scores: pd.DataFrame) -> str:
+    """What is told of the measures that are no acoustic factors, each with its R2; empty for none."""
+    words = []
+    for kind, named in ((COLUMN, "the corpus's own columns of numbers"), (PLANTED, "the planted values")):
+        rows = scores[scores["factor_group"] == kind]
+        scored, untested = rows["r2_shown"].notna(), rows["untested"].notna()
+        if scored.any() and untested[scored].all():
+            words.append(f"Whether {named} are predictable cannot be tested here.")
+        elif len(rows):
+            found = rows[are_predicted(rows)].sort_values("r2_shown", ascending=False)
+            best = [
+                f"{row['display_name']} {number(row['r2_shown'])}" for row in found.head(N_NAMED).to_dict("records")
+            ]
+            more = f" and {len(found) - N_NAMED} more" if len(found) > N_NAMED else ""
+            words.append(f"Of {named}, {len(found)} of {len(rows)}{f' (R²: {", ".join(best)}{more})' if best else ''}.")
+    return " ".join(words)
 
 
 def _stands_on(scores: pd.DataFrame, protocol: str) -> str:

@@ -102,7 +102,7 @@ def _for_measure(store: Store, sae: dict[str, Any], measures: pd.DataFrame) -> t
     kind, name = kind_and_name(key, measures)
     title = measures[(measures["kind"] == kind) & (measures["name"] == name)]["title"].iloc[0]
     sae_id = str(sae["sae_id"])
-    others = cached(fetch_measured_elsewhere, store, sae_id, name)
+    others = cached(fetch_measured_elsewhere, store, sae_id, kind, name)
     return cached(_measure_rows, store, sae_id, kind, name), str(title), others
 
 

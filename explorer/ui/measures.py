@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pandas as pd
 
-from explorer.queries.against import COLUMN, PLANTED
+from explorer.measures import EXTRA, PLANTED
 
 FACTOR = "factor"
 
 
 def measure_key(kind: str, name: str) -> str:
     """The key of a measure of `fetch_measures`: names of factors are unique, whatever their group."""
-    return f"{kind if kind in (PLANTED, COLUMN) else FACTOR}.{name}"
+    return f"{kind if kind in EXTRA else FACTOR}.{name}"
 
 
 def measure_texts(measures: pd.DataFrame) -> dict[str, str]:

@@ -6,7 +6,8 @@ import pandas as pd
 import streamlit as st
 
 from explorer.figures.planted import planted_map
-from explorer.queries.against import PLANTED, fetch_measures
+from explorer.measures import PLANTED
+from explorer.queries.against import fetch_measures
 from explorer.queries.planted import KINDS, fetch_planted, fetch_planted_baseline
 from explorer.queries.search import fetch_attributes
 from explorer.store import Store

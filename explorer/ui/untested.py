@@ -7,10 +7,11 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
+from explorer.measures import kind_and_own_name, kinds_counted
 from explorer.queries.corpus import fetch_corpus, fetch_saes
 from explorer.queries.search import fetch_features_for_measure
 from explorer.store import Store
-from explorer.text import commonest, count, is_defined, number
+from explorer.text import commonest, is_defined, number
 from explorer.ui.context import cached
 from explorer.ui.markup import as_written
 from explorer.ui.measures import measure_key
@@ -23,14 +24,14 @@ def say_unscored(scores: pd.DataFrame) -> None:
     """One box: no factor was scored, and the commonest reason."""
     why = commonest(scores["reason"])
     empty_state(
-        f"Not tested: none of the {count(len(scores), 'factor')} has a score here. Most often: {why}.",
+        f"Not tested: none of the {kinds_counted(scores['factor_group'])} has a score here. Most often: {why}.",
         "The table below gives the reason for each factor. What follows describes all clips; it tests nothing.",
     )
 
 
 def draw_described(store: Store, sae: dict[str, Any], factor: dict[str, Any]) -> None:
     """The feature that goes with the factor best over all clips, its strongest clips, and the link to the others."""
-    sae_id, kind, name = str(sae["sae_id"]), str(factor["factor_group"]), str(factor["name"])
+    sae_id, (kind, name) = str(sae["sae_id"]), kind_and_own_name(str(factor["factor_group"]), str(factor["name"]))
     rows = cached(_described, store, sae_id, kind, name)
     title = factor["display_name"]
     if rows.empty or not is_defined(rows["score"].iloc[0]):
