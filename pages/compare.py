@@ -259,19 +259,22 @@ def _factors(store: Store, a: dict[str, Any], b: dict[str, Any]) -> None:
         n_a, n_b = int(pairs["r2_a"].notna().sum()), int(pairs["r2_b"].notna().sum())
         empty_state(
             f"No factor has a {r2_words(protocol)} from both A and B.",
-            f"Of {kinds_counted(pairs['factor_group'])}, {n_a} have one from A and {n_b} from B; the Factors page says why.",
+            f"Of {kinds_counted(pairs['factor_group'])}, {n_a} have one from A and {n_b} from B; the Factors page says "
+            "why.",
         )
         return
     sound = both[are_predicted(both, "_a") | are_predicted(both, "_b")]
     higher = int((sound["r2_a"] > sound["r2_b"]).sum())
     clips = [int(n) for n in dict.fromkeys([both["n_clips_a"].max(), both["n_clips_b"].max()]) if is_defined(n)]
     in_sample = ", where noise alone scores well" if protocol == "paper" else ""
+    what = "acoustic factor" if are_acoustic(pairs).all() else "measure"
     picked = chart(
         kept_figure(factor_pairs, pairs, is_dark(), name_a=sae_title(a), name_b=sae_title(b)), "compare-factors", pairs,
         f"factors_{a['sae_id']}_{b['sae_id']}",
-            about=_both(a, b), title=f"{capitalised(r2_words(protocol))} of each {'acoustic factor' if are_acoustic(pairs).all() else 'measure'}",
+            about=_both(a, b), title=f"{capitalised(r2_words(protocol))} of each {what}",
         caption=f"{protocol.capitalize()}{in_sample}, {' and '.join(count(n, 'clip') for n in clips)}. Of "
         f"{kinds_counted(sound['factor_group'])} predicted from A or B, {higher} are higher from A. "
+        f"{'' if are_acoustic(both).all() else 'Diamonds: no acoustic factors. '}"
         f"Hollow: {len(both) - len(sound)} not predictable from either. Not drawn: {len(pairs) - len(both)} undefined "
         "in one of them. Click one for what predicts it in A.", selectable=True,
     )  # fmt: skip

@@ -66,7 +66,7 @@ def main() -> None:
     store = get_store()
     page_header(
         "Factors",
-        "What a sparse linear model predicts from the codes, acoustic factors first: how well, through how many features.",
+        "What a sparse linear model predicts from the codes: acoustic factors, and this corpus's own numbers.",
         store=store,
     )
     sae = choose_sae(store)

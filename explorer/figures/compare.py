@@ -7,13 +7,14 @@ import plotly.graph_objects as go
 
 from explorer.factor_words import are_predicted
 from explorer.figures.theme import base_layout, palette, shown, with_alpha
+from explorer.measures import are_acoustic
 from explorer.text import count, number
 
 
 def factor_pairs(pairs: pd.DataFrame, dark: bool, *, name_a: str, name_b: str) -> go.Figure:
     """R2 of each factor from B against that from A, where both have one. customdata: [factor_index].
 
-    Factors that are predicted from neither are hollow.
+    Those that are predicted from neither are hollow; measures that are no acoustic factors are diamonds.
     """
     colors = palette(dark)
     drawn = pairs[pairs["r2_a"].notna() & pairs["r2_b"].notna()]
@@ -36,7 +37,10 @@ def factor_pairs(pairs: pd.DataFrame, dark: bool, *, name_a: str, name_b: str) -
         marker={
             "size": 9,
             "color": with_alpha(colors.positive, 0.7),
-            "symbol": ["circle" if flag else "circle-open" for flag in sound],
+            "symbol": [
+                f"{'circle' if is_factor else 'diamond'}{'' if flag else '-open'}"
+                for is_factor, flag in zip(are_acoustic(drawn), sound, strict=True)
+            ],
         },
         customdata=[[int(g)] for g in drawn["factor_index"]],
         text=[

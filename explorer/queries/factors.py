@@ -84,7 +84,8 @@ def fetch_factor_predictions(store: Store, representation_id: str, protocol: str
 
 
 def fetch_factors(store: Store) -> pd.DataFrame:
-    """Every factor of the store and every other measure that is predicted: factor_index, name, display_name, unit, factor_group, description."""
+    """Every factor of the store, then every other measure that is predicted: factor_index, name, display_name, unit,
+    factor_group, description."""
     return store.query(
         "SELECT factor_index, name, display_name, unit, factor_group, paper_group, description "
         "FROM factors ORDER BY factor_index"

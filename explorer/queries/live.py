@@ -124,10 +124,10 @@ def _knots(held: Any) -> np.ndarray | None:
 
 
 def fetch_factor_spread(store: Store) -> pd.DataFrame:
-    """Every factor, and every other measure that is predicted, and how it lies in the corpus: factor_index, name, display_name, unit, factor_group, n, low,
-    median and high (5th, 50th, 95th percentile)."""
+    """Every factor and other measure that is predicted, and how it lies in the corpus: factor_index, name,
+    display_name, unit, factor_group, n, low, median and high (5th, 50th, 95th percentile)."""
     return store.query(
-        "SELECT f.factor_index, f.name, f.display_name, f.unit, f.factor_group, count(v.value)::INTEGER AS n, "
+        "SELECT f.factor_index, f.name, f.display_name, f.unit, f.factor_group, count(v.value)::INTEGER AS n, "  # noqa: S608
         "quantile_cont(v.value, 0.05) AS low, quantile_cont(v.value, 0.5) AS median, "
         "quantile_cont(v.value, 0.95) AS high "
         f"FROM factors f LEFT JOIN {VALUES} v USING (factor_index) GROUP BY ALL ORDER BY f.factor_index"

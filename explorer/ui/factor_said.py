@@ -55,12 +55,16 @@ def extra_words(scores: pd.DataFrame) -> str:
             words.append(f"Whether {named} are predictable cannot be tested here.")
         elif len(rows):
             found = rows[are_predicted(rows)].sort_values("r2_shown", ascending=False)
-            best = [
-                f"{row['display_name']} {number(row['r2_shown'])}" for row in found.head(N_NAMED).to_dict("records")
-            ]
-            more = f" and {len(found) - N_NAMED} more" if len(found) > N_NAMED else ""
-            words.append(f"Of {named}, {len(found)} of {len(rows)}{f' (R²: {", ".join(best)}{more})' if best else ''}.")
+            words.append(f"Of {named}, {len(found)} of {len(rows)}{_each_r2(found)}.")
     return " ".join(words)
+
+
+def _each_r2(found: pd.DataFrame) -> str:
+    """' (R²: age 0.97, note 0.81)' of the first N_NAMED; empty for none."""
+    first = found.head(N_NAMED).to_dict("records")
+    best = ", ".join(f"{row['display_name']} {number(row['r2_shown'])}" for row in first)
+    more = f" and {len(found) - N_NAMED} more" if len(found) > N_NAMED else ""
+    return f" (R²: {best}{more})" if best else ""
 
 
 def _stands_on(scores: pd.DataFrame, protocol: str) -> str:

@@ -1,4 +1,4 @@
-"""The 88 acoustic factors of a sound: measured, predicted from its code, and how the corpus lies."""
+"""The measures of a sound: factors as they are, all as the code predicts them, and how the corpus lies."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from explorer.csv_text import sae_columns
 from explorer.figures.live import factor_places
 from explorer.figures.theme import encoder_color
 from explorer.inference import Heard, with_predictions
+from explorer.measures import are_acoustic
 from explorer.queries.live import fetch_factor_histograms
 from explorer.store import Store
 from explorer.text import MISSING, capitalised, count, number, r2_words, scored_on
@@ -17,6 +18,7 @@ from explorer.ui.choices import chart, section
 from explorer.ui.context import cached, is_dark
 from explorer.ui.live_features import heard_name
 from explorer.ui.live_sounds import LiveSound
+from explorer.ui.markup import as_written
 from explorer.ui.style import caption, table_foot
 from explorer.ui.tables import as_read
 from explorer.ui.ticks import keep_ticks, ticked_at_first
@@ -36,10 +38,30 @@ def draw_factors(store: Store, sound: LiveSound, table: pd.DataFrame, seconds: f
         .sort_values(["r2", "factor_index"], ascending=[False, True], na_position="last")
         .merge(cached(fetch_factor_histograms, store), on="factor_index", how="left")
     )
+    if words := extra_words(rows):
+        st.write(as_written(words))
     place = st.container()
     ticked = _table(sound, rows, heard, seconds)
     with place:
         _corpus(sound, rows, heard, ticked)
+
+
+def extra_words(rows: pd.DataFrame) -> str:
+    """What the code predicts of the corpus's own columns and planted values: those that hold on unseen groups with
+    their R2, the others by name. Empty where the corpus has none, or none was fitted."""
+    extra = rows[~are_acoustic(rows) & rows["predicted"].notna()]
+    if extra.empty:
+        return ""
+    is_sure = extra["is_predicted"].astype(bool)
+    sure = [
+        f"{row['display_name']} {number(row['predicted'], unit=str(row['unit'] or ''))} (R² {number(row['r2'])})"
+        for row in extra[is_sure].to_dict("records")
+    ]
+    unsure = ", ".join(extra.loc[~is_sure, "display_name"])
+    words = [f"The code predicts {', '.join(sure)}. R² is over the corpus's unseen groups."] if sure else []
+    if unsure:
+        words.append(f"Not predictable from these codes on unseen groups: {unsure}.")
+    return " ".join(words)
 
 
 def _corpus(sound: LiveSound, rows: pd.DataFrame, heard: Heard, ticked: list[int]) -> None:
