@@ -28,6 +28,11 @@ def kind_and_own_name(factor_group: str, name: str) -> tuple[str, str]:
     return factor_group, name.removeprefix(f"{factor_group}.") if factor_group in EXTRA else name
 
 
+def measure_text(row: Mapping[str, object]) -> str:
+    """What a measure is called where it stands among factors: 'note · column', 'planted pitch', 'loudness mean'."""
+    return f"{row['display_name']}{f' · {COLUMN}' if row['factor_group'] == COLUMN else ''}"
+
+
 def are_acoustic(rows: pd.DataFrame) -> pd.Series:
     """Which rows (with `factor_group`) are acoustic factors, those that all counts and averages are over."""
     return ~rows["factor_group"].isin(EXTRA)

@@ -69,11 +69,13 @@ class LabelProbe(LinearProbe):
 class FactorModels:
     """Lasso models of m factors: y = (weights @ ((x - x_mean) / x_scale) + intercept) * y_scale + y_mean, in the
     factor's unit; of a ranked one, with knots, that is a normal score. r2: over all groups where the store has that;
-    is_predicted: whether the test says that it holds on unseen groups."""
+    is_predicted: whether that
+    holds on unseen groups, is_tested: whether it could be told."""
 
     factor_index_m: NDArray[np.int64]
     r2_m: Floats
     is_predicted_m: NDArray[np.bool_]
+    is_tested_m: NDArray[np.bool_]
     x_mean_f: Floats
     x_scale_f: Floats
     weights_mf: Floats

@@ -19,7 +19,7 @@ from explorer.figures.factors import (
     top_features,
 )
 from explorer.figures.theme import encoder_color
-from explorer.measures import COLUMN, are_acoustic, kinds_counted
+from explorer.measures import are_acoustic, kinds_counted, measure_text
 from explorer.naming import sae_names, sae_title
 from explorer.queries.corpus import fetch_saes, resolve_clip
 from explorer.queries.factors import (
@@ -197,10 +197,7 @@ def _against_completeness(scores: pd.DataFrame, sae: dict[str, Any], protocol: s
 
 def _factor_box(scores: pd.DataFrame, chosen: dict[str, Any]) -> None:
     rows = scores.assign(extra=~are_acoustic(scores)).sort_values(["extra", "factor_index"], ascending=[False, True])
-    names = {
-        row["name"]: f"{row['display_name']} · column" if row["factor_group"] == COLUMN else row["display_name"]
-        for row in rows.to_dict("records")
-    }
+    names = {row["name"]: measure_text(row) for row in rows.to_dict("records")}
     st.session_state["so-factor"] = chosen["name"]
     st.selectbox(
         "Measure", list(names), key="so-factor", format_func=names.__getitem__,

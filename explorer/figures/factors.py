@@ -12,6 +12,7 @@ from scipy.cluster.hierarchy import leaves_list, linkage
 
 from explorer.factor_words import are_predicted, p_words, verdict
 from explorer.figures.theme import base_layout, palette, shown, with_alpha
+from explorer.measures import measure_text
 from explorer.text import count, is_defined, number, percent, shortened, signed
 
 R2_THRESHOLD = 0.7
@@ -104,7 +105,7 @@ def lasso_marks(
     fig.update_yaxes(
         tickvals=list(range(len(factors))),
         ticktext=[
-            f"{shown(shortened(score_of[g]['display_name']))}  {number(score_of[g]['r2_shown'])}"
+            f"{shown(shortened(measure_text(score_of[g])))}  {number(score_of[g]['r2_shown'])}"
             f"{'' if sound[g] else ' †'}"
             for g in factors
         ],

@@ -22,6 +22,7 @@ from explorer.environment import FULL, check_environment, explained_imports
 from explorer.errors import ExplorerError
 from explorer.inference.listening import Heard, check_sound, listen, measure, own_encoder, with_predictions
 from explorer.inference.nearness import nearness_of
+from explorer.measures import are_acoustic
 from explorer.queries.corpus import fetch_saes, plain
 from explorer.recent import last_store
 from explorer.store import Store, open_store
@@ -33,7 +34,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         prog="python -m explorer.inference",
         description="Read a sound with the SAEs of a store; prints JSON.",
         epilog="percentile: the share of corpus clips, in %, that activate a feature less. density: the share that "
-        "activate it at all, in %. Factors: low, median and high are the corpus's 5th, 50th and 95th percentile.",
+        "activate it at all, in %. Factors: low, median and high are the corpus's 5th, 50th and 95th percentile; r2 "
+        "and is_predicted say what a prediction is worth on unseen groups. column.NAME is the corpus's own number.",
     )
     parser.add_argument(
         "file", type=Path, metavar="FILE", help="wav, flac, ogg, mp3, opus or aiff (m4a with the extra)"
@@ -86,11 +88,12 @@ def _answer(options: argparse.Namespace) -> dict[str, Any]:
         started = time.perf_counter()
         table = measure(store, wave)
         answer["seconds"]["factors"] = round(time.perf_counter() - started, 3)
-        answer["factors"] = _records(table[["name", "unit", "value", "reason", "low", "median", "high"]])
+        columns = ["name", "unit", "value", "reason", "low", "median", "high"]
+        answer["factors"] = _records(table.loc[are_acoustic(table), columns])
         for one, printed in zip(heard, answer["saes"], strict=True):
             predicted = with_predictions(table, one)
             printed["predicted_factors"] = _records(
-                predicted[predicted["predicted"].notna()][["name", "predicted", "r2"]]
+                predicted[predicted["predicted"].notna()][["name", "predicted", "r2", "is_predicted"]]
             )
     store.close()
     return answer

@@ -146,24 +146,22 @@ def beside_corpus(store: Store, row: FactorRow) -> pd.DataFrame:
 
 
 def with_predictions(table: pd.DataFrame, heard: Heard) -> pd.DataFrame:
-    """A table of `measure` with `predicted` (from the code, by its Lasso models), `r2` (held out) and `is_predicted`
-    (whether that holds on unseen groups); NaN and False for none."""
+    """A table of `measure` with `predicted` (from the code, by its Lasso models), `r2` (held out), `is_predicted`
+    (whether that holds on unseen groups) and `is_tested` (whether it can be told); NaN and False for none."""
     models = heard.models
     if models is None:
-        return table.assign(predicted=np.nan, r2=np.nan, is_predicted=False)
+        return table.assign(predicted=np.nan, r2=np.nan, is_predicted=False, is_tested=False)
     found = pd.DataFrame(
         {
             "factor_index": models.factor_index_m,
             "predicted": models.predict(heard.code_f),
             "r2": models.r2_m,
             "is_predicted": models.is_predicted_m,
+            "is_tested": models.is_tested_m,
         }
     )
-    return (
-        table.merge(found, on="factor_index", how="left")
-        .astype({"is_predicted": "boolean"})
-        .fillna({"is_predicted": False})
-    )
+    rows = table.merge(found, on="factor_index", how="left")
+    return rows.assign(**{name: rows[name].eq(True) for name in ("is_predicted", "is_tested")})
 
 
 def own_encoder(store: Store, *, places: Sequence[str] = (), device: str = "auto") -> Encode:

@@ -85,7 +85,7 @@ def fetch_factor_models(store: Store, representation_id: str) -> FactorModels | 
     if protocol is None:
         return None
     models = store.query(
-        f"SELECT m.*, coalesce(s.r2_all, s.r2) AS r2, {predicted('s')} AS is_predicted FROM lasso_models m "  # noqa: S608
+        f"SELECT m.*, coalesce(s.r2_all, s.r2) AS r2, {predicted('s')} AS is_predicted, s.untested FROM lasso_models m "  # noqa: S608
         "LEFT JOIN factor_scores s USING (representation_id, protocol, factor_index) "
         "WHERE m.representation_id = ? AND m.protocol = ? ORDER BY m.factor_index",
         [representation_id, protocol],
@@ -106,6 +106,7 @@ def fetch_factor_models(store: Store, representation_id: str) -> FactorModels | 
     return FactorModels(
         factor_index_m=models["factor_index"].to_numpy(np.int64),
         r2_m=models["r2"].to_numpy(np.float64, na_value=np.nan),
+        is_tested_m=models["untested"].isna().to_numpy(),
         is_predicted_m=models["is_predicted"].astype("boolean").fillna(False).to_numpy(bool),
         x_mean_f=x_mean,
         x_scale_f=np.asarray(scaler["x_scale"], np.float64),

@@ -52,7 +52,8 @@ def extra_words(scores: pd.DataFrame) -> str:
         rows = scores[scores["factor_group"] == kind]
         scored, untested = rows["r2_shown"].notna(), rows["untested"].notna()
         if scored.any() and untested[scored].all():
-            words.append(f"Whether {named} are predictable cannot be tested here.")
+            best = rows.sort_values("r2_shown", ascending=False)
+            words.append(f"Whether {named} are predictable cannot be tested here{_each_r2(best)}.")
         elif len(rows):
             found = rows[are_predicted(rows)].sort_values("r2_shown", ascending=False)
             words.append(f"Of {named}, {len(found)} of {len(rows)}{_each_r2(found)}.")

@@ -52,15 +52,17 @@ def extra_words(rows: pd.DataFrame) -> str:
     extra = rows[~are_acoustic(rows) & rows["predicted"].notna()]
     if extra.empty:
         return ""
-    is_sure = extra["is_predicted"].astype(bool)
     sure = [
         f"{row['display_name']} {number(row['predicted'], unit=str(row['unit'] or ''))} (R² {number(row['r2'])})"
-        for row in extra[is_sure].to_dict("records")
+        for row in extra[extra["is_predicted"]].to_dict("records")
     ]
-    unsure = ", ".join(extra.loc[~is_sure, "display_name"])
-    words = [f"The code predicts {', '.join(sure)}. R² is over the corpus's unseen groups."] if sure else []
-    if unsure:
-        words.append(f"Not predictable from these codes on unseen groups: {unsure}.")
+    words = [f"The code predicts {', '.join(sure)}; R² is over groups that the model had not seen."] if sure else []
+    for is_tested, said in (
+        (True, "Not predictable on unseen groups"),
+        (False, "Could not be tested"),
+    ):
+        rest = extra[~extra["is_predicted"] & (extra["is_tested"] == is_tested)]
+        words += [f"{said}: {', '.join(rest['display_name'])}."] if len(rest) else []
     return " ".join(words)
 
 
