@@ -39,7 +39,7 @@ def are_acoustic(rows: pd.DataFrame) -> pd.Series:
 
 
 def kinds_counted(factor_groups: Iterable[object]) -> str:
-    """'28 factors, 2 columns and 1 planted value'; '0 factors' for none."""
+    """'28 factors, 2 columns and 1 planted value'; 'no factors' for none."""
     groups = [str(group) for group in factor_groups]
     n_factors = sum(group not in EXTRA for group in groups)
     extras = [count(groups.count(kind), *_NOUNS[kind]) for kind in EXTRA if kind in groups]

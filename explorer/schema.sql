@@ -46,7 +46,8 @@ CREATE TABLE clip_columns (clip_index INTEGER, role TEXT, name TEXT, value TEXT)
 
 CREATE TABLE factors (
     factor_index INTEGER PRIMARY KEY, name TEXT, display_name TEXT, unit TEXT,
-    factor_group TEXT,                      -- pitch, formants, quality, loudness, rhythm, spectral, mfcc
+    factor_group TEXT,                      -- pitch, formants, quality, loudness, rhythm, spectral, mfcc: the 88 acoustic factors;
+                                            -- 'column', 'planted': other measures, named 'column.age', 'planted.f0_st'
     paper_group TEXT, description TEXT);
 CREATE TABLE factor_values (clip_index INTEGER, factor_index INTEGER, value DOUBLE, reason TEXT);
 
@@ -145,7 +146,7 @@ CREATE TABLE factor_scores (
     r2_train DOUBLE,
     r2_folds DOUBLE,                        -- over the folds of training groups: what choices among factors are made by
     r2_all DOUBLE, r2_all_within DOUBLE, n_all_clips INTEGER, n_all_groups INTEGER,   -- out of fold, over all groups
-    r2_p DOUBLE,                            -- of r2, corrected for all factors of this representation
+    r2_p DOUBLE,                            -- of r2, corrected for all factors (or columns, or planted values) of this representation
     tested_by TEXT,                         -- what was exchanged: 'clips within groups', 'whole groups', 'clips'
     untested TEXT,                          -- why there is no r2_p: 'cannot be tested: ...'
     is_predicted BOOLEAN,                   -- r2_p <= 0.05 and R2 of 0.05 at least; NULL for 'paper' and in older artefacts

@@ -167,7 +167,7 @@ def test_an_undefined_recall_shows_its_reason_and_no_bar() -> None:
 
 def test_dense_factor_groups_print_the_true_number_and_leave_gaps() -> None:
     base = {"display_name": "HuBERT", "best_factor": "F0 mean", "n_scored": 4, "n_undefined": 1, "n_above": 2,
-            "n_clips": 40, "n_groups": 4, "best_name": "F0_mean", "sae_id": "s1"}  # fmt: skip
+            "n_clips": 40, "n_groups": 4, "best_name": "F0_mean", "sae_id": "s1", "is_extra": False}  # fmt: skip
     rows = pd.DataFrame(
         [
             {**base, "layer": 3, "factor_group": "pitch", "r2_median": 0.6, "r2_best": 0.9},
@@ -184,6 +184,9 @@ def test_dense_factor_groups_print_the_true_number_and_leave_gaps() -> None:
     assert heat.text[0][1] == ""
     assert heat.hovertext[0][1] == "mfcc from HuBERT L7: not computed"
     assert list(heat.customdata[1]) == [["s1", "F0_mean"], None], "layers without an SAE lead nowhere"
+    column = {**base, "layer": 3, "factor_group": "age", "r2_median": 0.2, "r2_best": 0.2, "is_extra": True}
+    heat = dense_factor_groups(pd.concat([rows, pd.DataFrame([column])]), True).data[0]
+    assert list(heat.y) == ["mfcc", "pitch", "age"], "a column stands below the groups of factors"
 
 
 # Sparsity ------------------------------------------------------------------------------------------------------------

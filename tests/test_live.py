@@ -70,7 +70,7 @@ def test_a_corpus_clip_is_read(store: Store, tiny_store: Path, monkeypatch: pyte
     assert heard.probe is not None
     assert chances["probability"].iloc[0] == pytest.approx(100 * heard.probe.probabilities(heard.code_f).max(), abs=0.1)
     factors = next(table for table in tables if "predicted" in table)
-    assert len(factors) == 88 and factors["value"].notna().sum() > 60
+    assert len(factors) == 88 + 7 and factors["value"].notna().sum() > 60  # and what was planted
     assert "original recording" in words(page) and "on cpu" in words(page)
     (drawn,) = (figure for figure in charts(page) if any(trace["type"] == "bar" for trace in figure["data"]))
     bars = [trace for trace in drawn["data"] if trace["type"] == "bar"]

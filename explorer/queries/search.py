@@ -228,7 +228,7 @@ def fetch_measured_elsewhere(store: Store, sae_id: str, kind: str, name: str, *,
             FROM others JOIN saes s USING (sae_id) JOIN {NAMED_ENCODERS} e USING (encoder_id)
             QUALIFY row_number() OVER (PARTITION BY sae_id ORDER BY abs(score) DESC, feature) = 1
             ORDER BY abs(score) DESC, sae_id LIMIT {int(limit)}""",  # noqa: S608 - fixed text and a whole number
-        {"name": name, "full_name": measure_name(kind, name), "sae_id": sae_id},
+        {"full_name": measure_name(kind, name), "sae_id": sae_id, **({} if kind == COLUMN else {"name": name})},
     )
 
 
