@@ -81,7 +81,9 @@ CREATE TABLE saes (
     method TEXT,                            -- 'sound' or 'paper'
     protocol TEXT,                          -- 'held-out' or 'paper': whose training part it was fitted on
     seed INTEGER, is_reference BOOLEAN,     -- the one SAE shown first for its encoder and layer
-    run_id TEXT, n_train_clips INTEGER, n_epochs INTEGER, train_seconds DOUBLE,
+    run_id TEXT, n_train_clips INTEGER, n_epochs INTEGER,      -- n_epochs: the most that were allowed
+    n_epochs_trained INTEGER, epochs_reason TEXT,              -- after which its training ended, and why; NULL: 'paper', and before
+    train_seconds DOUBLE,
     mse_train DOUBLE, mse_heldout DOUBLE, fvu_train DOUBLE, fvu_heldout DOUBLE,
     pca_k_fvu_heldout DOUBLE, pca_live_fvu_heldout DOUBLE, pca_k_n INTEGER, pca_live_n INTEGER,
     l0_mean DOUBLE, n_live INTEGER, n_dead INTEGER, n_dense INTEGER, dense_mass DOUBLE,
@@ -95,6 +97,8 @@ CREATE TABLE saes (
 CREATE TABLE sae_group_errors (              -- of scored clips: squared error of the SAE and of PCA with k components,
     sae_id TEXT, group_id TEXT, n_clips INTEGER, sse DOUBLE, sse_pca_k DOUBLE, sst DOUBLE);   -- squared deviation from the training mean
 CREATE TABLE sae_curves (sae_id TEXT, epoch INTEGER, loss DOUBLE, dead_fraction DOUBLE);   -- active on no training clip of that epoch
+CREATE TABLE sae_lengths (                    -- where shorter trainings were tried: FVU of the clips of one fold of the training groups
+    sae_id TEXT, n_epochs INTEGER, fold INTEGER, fvu DOUBLE);   -- after so many epochs on the clips of the other folds
 
 CREATE TABLE features (
     sae_id TEXT, feature INTEGER, n_active INTEGER, density DOUBLE, mean_active DOUBLE, max_value DOUBLE,

@@ -62,6 +62,7 @@ UNIQUE = {
     "layer_choices": ["encoder_id", "layer", "run_id"],
     "pca_baselines": ["encoder_id", "layer", "n_components"],
     "sae_curves": ["sae_id", "epoch"],
+    "sae_lengths": ["sae_id", "n_epochs", "fold"],
     "sae_group_errors": ["sae_id", "group_id"],
 }
 NOT_TABLES = {"feature_stability", "sae_stability"}

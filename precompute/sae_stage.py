@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 
+import numpy as np
 import pandas as pd
 import torch
 
@@ -23,11 +24,13 @@ from precompute.job import Job
 from precompute.probe_stage import add_probe_tables, paper_probe, probe_representation
 from precompute.reporting import Stage
 from precompute.trace_stage import traces_name
-from precompute.train_sae import CurvePoint, TrainSettings, train_paper, train_sound
+from precompute.train_length import VERSION as LENGTH_VERSION
+from precompute.train_length import Fitted, apart, looks, train_to_length
+from precompute.train_sae import TrainSettings, train_paper
 
 TRAIN_STAGE, CODES_STAGE = "saes", "codes"
 TRAIN_VERSION = 2  # a new one gives every SAE another id, and what readers wrote stays with the old
-ANALYSIS_VERSION = 5
+ANALYSIS_VERSION = 6
 LAST_STATE = -1  # among the layers of a joint training: the third SAE, on the last hidden state
 
 
@@ -108,18 +111,15 @@ def _train(
         started = time.monotonic()
         fitted = _fit(work, states, layers, settings)
         seconds = (time.monotonic() - started) / len(layers)
-        for layer, (sae, _) in fitted.items():
+        for layer, one in fitted.items():
             metadata = {
                 "sae_id": ids[layer],
                 "encoder": work.encoder_id,
                 "layer": str(layer),
                 "pooling": work.pooling,
             }
-            named = SAE(sae.w_enc_df, sae.b_enc_f, sae.w_dec_fd, sae.b_dec_d, sae.k, metadata)
-            named.save(bundle.path(weights_name(ids[layer])))
-        curves = [{"sae_id": ids[la], **asdict(point)} for la, (_, curve) in fitted.items() for point in curve]
-        bundle.add_table("sae_curves", pd.DataFrame(curves))
-        bundle.add_facts({"train_seconds": seconds})
+            replace(one.sae, metadata=metadata).save(bundle.path(weights_name(ids[layer])))
+        _keep_training(bundle, {ids[layer]: one for layer, one in fitted.items()}, seconds)
 
     n = len(layers)
     whole = job.keep(stage, TRAIN_STAGE, key_of(ids=list(ids.values())), make, n=n, amount=n)
@@ -128,6 +128,18 @@ def _train(
         TrainedSAE(ids[layer], settings.n_features, layer, settings.k, sparsity, seed, is_reference, whole)
         for layer in layers
     ]
+
+
+def _keep_training(bundle: Bundle, fitted: Mapping[str, Fitted], seconds: float) -> None:
+    """How the SAEs of a bundle were trained, by their id: curves, lengths and time."""
+    curves = [{"sae_id": sae_id, **asdict(point)} for sae_id, one in fitted.items() for point in one.curve]
+    bundle.add_table("sae_curves", pd.DataFrame(curves))
+    lengths = {sae_id: one.length for sae_id, one in fitted.items() if one.length is not None}
+    tried = [{"sae_id": sae_id, **asdict(one)} for sae_id, length in lengths.items() for one in length.tried]
+    if tried:
+        bundle.add_table("sae_lengths", pd.DataFrame(tried))
+    said = {sae_id: {"n_epochs": length.n_epochs, "reason": length.reason} for sae_id, length in lengths.items()}
+    bundle.add_facts({"train_seconds": seconds, "lengths": said})
 
 
 def train_settings(work: EncoderAtWork, sparsity: float, seed: int) -> TrainSettings:
@@ -151,6 +163,9 @@ def sae_ids(work: EncoderAtWork, layers: Sequence[int], settings: TrainSettings)
         "clips": [clip.clip_id for clip, fit in zip(job.corpus.clips, job.fit_c, strict=True) if fit],
         "paper": _paper_identity(work, layers) if job.config.is_paper else None,
     }
+    folds_c = None if job.config.is_paper else _folds(job)
+    if folds_c is not None and looks(len(folds_c), settings):  # elsewhere the folds have no part in the weights
+        identity["length"] = {"version": LENGTH_VERSION, "folds": folds_c.tolist()}
     return {layer: make_sae_id(**identity, layer=layer) for layer in layers}
 
 
@@ -165,13 +180,17 @@ def _paper_identity(work: EncoderAtWork, layers: Sequence[int]) -> dict[str, obj
     }
 
 
-def _fit(
-    work: EncoderAtWork, states: States, layers: Sequence[int], settings: TrainSettings
-) -> dict[int, tuple[SAE, list[CurvePoint]]]:
+def _folds(job: Job) -> np.ndarray | None:
+    """The fold by group of every training clip; None where no groups can be kept apart."""
+    return apart(job.arrays.groups_c[job.fit_c], job.arrays.fold_group_c[job.fit_c])
+
+
+def _fit(work: EncoderAtWork, states: States, layers: Sequence[int], settings: TrainSettings) -> dict[int, Fitted]:
     job = work.job
     if not job.config.is_paper:
         device = "cuda" if _has_cuda(job.config.device) else "cpu"
-        return {la: train_sound(states.pooled_cld[job.fit_c, la], settings, device) for la in layers}
+        folds_c = _folds(job)
+        return {la: train_to_length(states.pooled_cld[job.fit_c, la], folds_c, settings, device) for la in layers}
     valid = job.arrays.paper_split_c == "valid"
     last = work.layers()[-1]
     # The published loop trains one more SAE on the last hidden state, beside the one of that layer where it is chosen.
@@ -182,7 +201,7 @@ def _fit(
         settings,
         last_batch_checkpoint=job.config.faults.last_batch_checkpoint,
     )
-    return {layer: fitted[layer] for layer in layers}
+    return {layer: Fitted(*fitted[layer], length=None) for layer in layers}
 
 
 def _has_cuda(device: str) -> bool:
@@ -224,6 +243,8 @@ def _add_analysis(work: EncoderAtWork, trained: TrainedSAE, states: States, key:
     job, config = work.job, work.job.config
     sae = trained.load()
     analysed = AnalysedSAE.of(sae, states.pooled_cld[:, trained.layer])
+    facts = trained.bundle.facts()
+    length = facts.get("lengths", {}).get(trained.sae_id, {})
     head = {
         "sae_id": trained.sae_id,
         "encoder_id": work.encoder_id,
@@ -241,7 +262,9 @@ def _add_analysis(work: EncoderAtWork, trained: TrainedSAE, states: States, key:
         "run_id": job.run_id,
         "n_train_clips": int(job.fit_c.sum()) * (config.n_crops if config.is_paper else 1),
         "n_epochs": config.epochs,
-        "train_seconds": trained.bundle.facts()["train_seconds"] or None,
+        "n_epochs_trained": length.get("n_epochs"),
+        "epochs_reason": length.get("reason"),
+        "train_seconds": facts["train_seconds"] or None,
         "weights_file": f"files/{trained.weights_name}",
         "codes_by_feature_file": f"files/{codes_name('feature', trained.sae_id, key)}",
         "codes_by_clip_file": f"files/{codes_name('clip', trained.sae_id, key)}",
