@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping
 
 from explorer.errors import EncoderError
-from explorer.text import count, is_defined, number
+from explorer.text import count, is_defined, length_words, number
 
 Fact = str | int | float | bool | None
 _HUB_LICENCES = {"apache-2.0", "bsd-3-clause", "cc-by-4.0", "cc-by-nc-4.0", "cc-by-sa-3.0", "cc0-1.0", "mit"}
@@ -37,6 +37,7 @@ def _front_matter(facts: Mapping[str, Fact]) -> str:
 
 def _about(facts: Mapping[str, Fact]) -> str:
     name = _plain(facts["encoder_display_name"])
+    length = length_words(facts["n_epochs_trained"], facts["n_epochs"], facts["epochs_reason"])
     rows = {
         "Encoder": f"{name} ({_plain(facts['encoder_source'])})",
         "Revision": _plain(facts["encoder_revision"] or "a folder, not a revision of the hub"),
@@ -47,7 +48,8 @@ def _about(facts: Mapping[str, Fact]) -> str:
         "Sample rate": f"{facts['sample_rate_hz']} Hz, mono",
         "Features": f"{facts['n_features']}, {facts['n_dead']} of them dead (active on no training clip)",
         "k": f"{facts['k']}: the k largest of relu(pre) are kept (TopK)",
-        "Method": f"{_plain(facts['method'])}, {count(facts['n_epochs'], 'epoch')}, seed {facts['seed']}",
+        "Method": f"{_plain(facts['method'])}, seed {facts['seed']}",
+        "Length of the training": _plain(length or count(facts["n_epochs"], "epoch")),
         "Trained on": f"{count(facts['n_training_clips'], 'clip')} of {_plain(facts['corpus'])}",
         "FVU on held-out clips": number(facts["fvu_heldout"], 3),
         "Licence of the encoder's weights": _plain(facts["encoder_licence"] or "unknown"),

@@ -22,6 +22,7 @@ from explorer.ui.options import choose_from, choose_one, choose_some
 from explorer.ui.probe_classes import draw_classes
 from explorer.ui.style import caption, download_csv, empty_state, page_header, store_columns
 from explorer.ui.tables import as_read, one_decimal, three_decimals
+from explorer.ui.training import draw_training
 from explorer.ui.url import get_param, go_to, link_to
 from explorer.verdicts import too_few
 
@@ -31,8 +32,8 @@ N_READABLE = 12  # series of a figure
 IN_SAMPLE = "In-sample (protocol paper): scored on the clips it was fitted on, where noise alone scores well."
 _TABLE = {
     "encoder": "Encoder", "layer": "Layer", "sparsity": "Sparsity", "n_features": "D", "k": "k",
-    "seed": "Seed", "n_epochs": "Epochs", "protocol": "Protocol", "fvu_train": "FVU train",
-    "fvu_heldout": "FVU held out", "pca_k_fvu_heldout": "PCA-k FVU",
+    "seed": "Seed", "n_epochs": "Epochs", "n_epochs_trained": "Epochs trained", "protocol": "Protocol",
+    "fvu_train": "FVU train", "fvu_heldout": "FVU held out", "pca_k_fvu_heldout": "PCA-k FVU",
     "mse_heldout": "MSE held out", "accuracy": "Accuracy", "dense_accuracy": "Dense accuracy",
     "informativeness": "R² top 10", "completeness": "Completeness", "effective_codes": "Effective codes",
     "l0_mean": "l0", "n_live": "Live", "n_dead": "Dead", "n_dense": "Dense", "share_returning": "Returning",
@@ -80,6 +81,7 @@ def main() -> None:
                 _draw(points, styles, panel)
     _say_undefined(points, [panel for panel in panels if panel not in drawn])
     _classes(store, points, label)
+    _training(store, points)
     explain(
         "FVU", "probe accuracy", "informativeness", "effective codes", "completeness", "density", "sparsity",
     )  # fmt: skip
@@ -112,6 +114,21 @@ def _classes_of(store: Store, probed: pd.DataFrame) -> None:
         f"{count(row['probe_n_clips'], 'clip')} of {count(row['probe_n_groups'], 'group')}, protocol {row['protocol']}."
     )
     draw_classes(store, str(row["probe_id"]), encoder_color(str(row["name"])))
+
+
+def _training(store: Store, points: pd.DataFrame) -> None:
+    """How one SAE was trained, and where it stopped."""
+    opened = st.expander(
+        "How long an SAE was trained, and why", key="so-training", on_change="rerun",
+        expanded=get_param("trained") is not None,
+    )  # fmt: skip
+    if not opened.open:
+        return
+    with opened:
+        names = sae_names(points, with_encoder=True)
+        first = points.sort_values("is_reference", ascending=False, kind="stable")["sae_id"].iloc[0]
+        chosen = choose_from("SAE", names, "trained", default=str(first), width=360, always=True)
+        draw_training(store, points[points["sae_id"] == chosen].iloc[0])
 
 
 def _of_one_level(points: pd.DataFrame) -> pd.DataFrame:
@@ -221,8 +238,15 @@ def _controlled(column: str, control: str, protocol: str) -> Measure:
 def _heldout_words(points: pd.DataFrame, error: str) -> str:
     words = f"On {count(points['n_heldout_clips'].max(), 'held-out clip')}."
     if error == "fvu":
-        return f"{words} 1: no better than the training mean. Dotted: PCA with k components."
+        return f"{words} 1: no better than the training mean. Dotted: PCA with k components{_pca_words(points)}."
     return f"{words} In the units of the hidden states: not comparable between layers."
+
+
+def _pca_words(points: pd.DataFrame) -> str:
+    """How often PCA reconstructs better, in words that follow 'PCA with k components'."""
+    compared = points.dropna(subset=["fvu_heldout", "pca_k_fvu_heldout"])
+    n_better = int((compared["pca_k_fvu_heldout"] < compared["fvu_heldout"]).sum())
+    return f", better than {n_better} of the {count(len(compared), 'SAE')} shown" if n_better else ""
 
 
 def _probe_words(points: pd.DataFrame) -> str:

@@ -25,8 +25,8 @@ from precompute.probe_stage import add_probe_tables, paper_probe, probe_represen
 from precompute.reporting import Stage
 from precompute.trace_stage import traces_name
 from precompute.train_length import VERSION as LENGTH_VERSION
-from precompute.train_length import Fitted, apart, looks, train_to_length
-from precompute.train_sae import TrainSettings, train_paper
+from precompute.train_length import Length, apart, looks, train_to_length
+from precompute.train_sae import CurvePoint, TrainSettings, train_paper
 
 TRAIN_STAGE, CODES_STAGE = "saes", "codes"
 TRAIN_VERSION = 2  # a new one gives every SAE another id, and what readers wrote stays with the old
@@ -54,6 +54,15 @@ class TrainedSAE:
     @property
     def weights_name(self) -> str:
         return weights_name(self.sae_id)
+
+
+@dataclass(frozen=True, eq=False)
+class _Fitted:
+    """A trained SAE with its curve and length; preset paper has a rule of its own for which epoch it keeps."""
+
+    sae: SAE
+    curve: list[CurvePoint]
+    length: Length | None = None
 
 
 def weights_name(sae_id: str) -> str:
@@ -130,7 +139,7 @@ def _train(
     ]
 
 
-def _keep_training(bundle: Bundle, fitted: Mapping[str, Fitted], seconds: float) -> None:
+def _keep_training(bundle: Bundle, fitted: Mapping[str, _Fitted], seconds: float) -> None:
     """How the SAEs of a bundle were trained, by their id: curves, lengths and time."""
     curves = [{"sae_id": sae_id, **asdict(point)} for sae_id, one in fitted.items() for point in one.curve]
     bundle.add_table("sae_curves", pd.DataFrame(curves))
@@ -185,12 +194,14 @@ def _folds(job: Job) -> np.ndarray | None:
     return apart(job.arrays.groups_c[job.fit_c], job.arrays.fold_group_c[job.fit_c])
 
 
-def _fit(work: EncoderAtWork, states: States, layers: Sequence[int], settings: TrainSettings) -> dict[int, Fitted]:
+def _fit(work: EncoderAtWork, states: States, layers: Sequence[int], settings: TrainSettings) -> dict[int, _Fitted]:
     job = work.job
     if not job.config.is_paper:
         device = "cuda" if _has_cuda(job.config.device) else "cpu"
         folds_c = _folds(job)
-        return {la: train_to_length(states.pooled_cld[job.fit_c, la], folds_c, settings, device) for la in layers}
+        return {
+            la: _Fitted(*train_to_length(states.pooled_cld[job.fit_c, la], folds_c, settings, device)) for la in layers
+        }
     valid = job.arrays.paper_split_c == "valid"
     last = work.layers()[-1]
     # The published loop trains one more SAE on the last hidden state, beside the one of that layer where it is chosen.
@@ -201,7 +212,7 @@ def _fit(work: EncoderAtWork, states: States, layers: Sequence[int], settings: T
         settings,
         last_batch_checkpoint=job.config.faults.last_batch_checkpoint,
     )
-    return {layer: Fitted(*fitted[layer], length=None) for layer in layers}
+    return {layer: _Fitted(*fitted[layer]) for layer in layers}
 
 
 def _has_cuda(device: str) -> bool:

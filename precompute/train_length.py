@@ -46,22 +46,16 @@ class Length:
     tried: tuple[TriedLength, ...] = ()
 
 
-@dataclass(frozen=True, eq=False)
-class Fitted:
-    """A trained SAE, its curve, and its length (None of preset paper, which has a rule of its own)."""
-
-    sae: SAE
-    curve: list[CurvePoint]
-    length: Length | None
-
-
 def train_to_length(
     train_cd: np.ndarray, folds_c: np.ndarray | None, settings: TrainSettings, device: str = "cpu"
-) -> Fitted:
-    """Fit an SAE on (n, d) states for the length that `choose_length` finds; `settings.epochs` is the longest."""
+) -> tuple[SAE, list[CurvePoint], Length]:
+    """Fit an SAE on (n, d) states for the length that `choose_length` finds; `settings.epochs` is the longest.
+
+    Returns the SAE in raw units, the curve of that last fit, and the length.
+    """
     length = choose_length(train_cd, folds_c, settings, device)
     sae, curve = train_sound(train_cd, replace(settings, epochs=length.n_epochs), device)
-    return Fitted(sae, curve, length)
+    return sae, curve, length
 
 
 def looks(n_clips: int, settings: TrainSettings) -> bool:

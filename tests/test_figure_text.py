@@ -8,7 +8,7 @@ import pandas as pd
 import plotly.graph_objects as go
 import pytest
 
-from explorer.figures import classes, compare, curves, factors, sparsity
+from explorer.figures import classes, compare, curves, factors, sparsity, training
 from explorer.figures.theme import shown
 from tests.test_figures import GROUPS, SCORES, WEIGHTS, probe_rows, sae_rows
 
@@ -92,6 +92,6 @@ def test_a_long_class_has_a_short_tick_and_is_whole_on_hover() -> None:
 
 def test_ticks_of_a_logarithmic_axis_are_numbers_as_everywhere() -> None:
     curve = pd.DataFrame({"epoch": [1, 2], "loss": [3e-5, 4e-4], "dead_fraction": [0.0, 0.1]})
-    axis = sparsity.training_curve(curve, False, "#009E73").layout.yaxis
+    axis = training.training_curve(curve, False, "#009E73").layout.yaxis
     assert axis.type == "log" and list(axis.ticktext)[:4] == ["1e−5", "2e−5", "5e−5", "0.0001"]
-    assert not sparsity.training_curve(curve.assign(loss=NAN), False, "#009E73").layout.yaxis.ticktext
+    assert not training.training_curve(curve.assign(loss=NAN), False, "#009E73").layout.yaxis.ticktext

@@ -358,6 +358,7 @@ FETCHES: tuple[Callable[[Store], pd.DataFrame], ...] = (
     lambda s: curves.fetch_sae_points(s, "x"),
     curves.fetch_pca,
     lambda s: curves.fetch_training_curves(s, "x"),
+    lambda s: curves.fetch_lengths(s, "x"),
     lambda s: factors.fetch_factor_scores(s, "x", "held-out"),
     lambda s: factors.fetch_lasso_weights(s, "x", "held-out"),
     lambda s: factors.fetch_factor_predictions(s, "x", "held-out", 0),

@@ -15,7 +15,7 @@ from precompute.train_length import (
     ENOUGH_CLIPS,
     NO_SHORTER_BETTER,
     NOTHING_APART,
-    Fitted,
+    Length,
     apart,
     choose_length,
     clearly_better,
@@ -50,42 +50,42 @@ def folds_of(n: int) -> np.ndarray:
 
 
 @pytest.fixture(scope="module")
-def overfit() -> tuple[np.ndarray, np.ndarray, Fitted]:
+def overfit() -> tuple[np.ndarray, np.ndarray, SAE, Length]:
     """Few clips that have nothing in common, as many unseen ones, and the SAE trained to the length found."""
     train, unseen = states_of(60, rank=None), states_of(200, rank=None, seed=1)
-    return train, unseen, train_to_length(train, folds_of(60), replace(WIDE, k=4))
+    sae, _, length = train_to_length(train, folds_of(60), replace(WIDE, k=4))
+    return train, unseen, sae, length
 
 
-def test_few_clips_are_not_learned_by_heart(overfit: tuple[np.ndarray, np.ndarray, Fitted]) -> None:
-    train, unseen, fitted = overfit
+def test_few_clips_are_not_learned_by_heart(overfit: tuple[np.ndarray, np.ndarray, SAE, Length]) -> None:
+    train, unseen, sae, length = overfit
     whole, _ = train_sound(train, replace(WIDE, k=4))
-    assert fitted.length.n_epochs < WIDE.epochs and fitted.length.reason == BEST_THEN
-    assert len(fitted.curve) == fitted.length.n_epochs
-    assert unseen_fvu(fitted.sae, train, unseen) < 0.9 * unseen_fvu(whole, train, unseen)
+    assert length.n_epochs < WIDE.epochs and length.reason == BEST_THEN
+    assert unseen_fvu(sae, train, unseen) < 0.9 * unseen_fvu(whole, train, unseen)
 
 
 def test_the_sae_is_fitted_on_all_training_clips_for_that_length(
-    overfit: tuple[np.ndarray, np.ndarray, Fitted],
+    overfit: tuple[np.ndarray, np.ndarray, SAE, Length],
 ) -> None:
-    train, _, fitted = overfit
-    again, _ = train_sound(train, replace(WIDE, k=4, epochs=fitted.length.n_epochs))
-    assert same_weights(fitted.sae, again)
-    assert choose_length(train, folds_of(60), replace(WIDE, k=4)) == fitted.length
+    train, _, sae, length = overfit
+    again, _ = train_sound(train, replace(WIDE, k=4, epochs=length.n_epochs))
+    assert same_weights(sae, again)
+    assert choose_length(train, folds_of(60), replace(WIDE, k=4)) == length
 
 
 def test_states_that_gain_from_long_training_keep_it() -> None:
     train = states_of(60, rank=6)
-    fitted = train_to_length(train, folds_of(60), replace(WIDE, k=4))
-    assert fitted.length.n_epochs == WIDE.epochs and fitted.length.reason == NO_SHORTER_BETTER
-    assert {one.n_epochs for one in fitted.length.tried} >= {100, 40, 20, 10, 5}
-    assert same_weights(fitted.sae, train_sound(train, replace(WIDE, k=4))[0])
+    sae, _, length = train_to_length(train, folds_of(60), replace(WIDE, k=4))
+    assert length.n_epochs == WIDE.epochs and length.reason == NO_SHORTER_BETTER
+    assert {one.n_epochs for one in length.tried} >= {100, 40, 20, 10, 5}
+    assert same_weights(sae, train_sound(train, replace(WIDE, k=4))[0])
 
 
 def test_with_as_many_clips_as_features_nothing_is_tried_or_changed() -> None:
     train, settings = states_of(64, rank=None), TrainSettings(4, 64, epochs=10)
-    fitted = train_to_length(train, folds_of(64), settings)
-    assert (fitted.length.n_epochs, fitted.length.reason, fitted.length.tried) == (10, ENOUGH_CLIPS, ())
-    assert same_weights(fitted.sae, train_sound(train, settings)[0])
+    sae, _, length = train_to_length(train, folds_of(64), settings)
+    assert (length.n_epochs, length.reason, length.tried) == (10, ENOUGH_CLIPS, ())
+    assert same_weights(sae, train_sound(train, settings)[0])
 
 
 def test_the_clips_of_a_fold_are_never_in_the_fit_that_they_judge(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -100,9 +100,9 @@ def test_the_clips_of_a_fold_are_never_in_the_fit_that_they_judge(monkeypatch: p
         return real(states, *args)  # type: ignore[arg-type]
 
     monkeypatch.setattr(train_length, "train_sound", watched)
-    fitted = train_to_length(train, folds, replace(WIDE, epochs=20))
-    assert len(fitted.length.tried) == len(seen) - 1
-    for one, clips in zip(fitted.length.tried, seen, strict=False):
+    _, _, length = train_to_length(train, folds, replace(WIDE, epochs=20))
+    assert len(length.tried) == len(seen) - 1
+    for one, clips in zip(length.tried, seen, strict=False):
         assert clips == set(range(40)) - set(np.flatnonzero(folds == one.fold).tolist())
     assert seen[-1] == set(range(40))
 
@@ -133,13 +133,13 @@ def test_without_groups_to_keep_apart_the_whole_length_stays_and_says_so() -> No
 
 @pytest.mark.parametrize("states", [np.ones((12, D_MODEL), np.float32), states_of(2, rank=None), states_of(3, rank=2)])
 def test_degenerate_states_keep_finite_weights(states: np.ndarray) -> None:
-    fitted = train_to_length(states, np.arange(len(states)) % 3, replace(WIDE, epochs=6))
-    assert np.isfinite(fitted.sae.w_enc_df).all() and 1 <= fitted.length.n_epochs <= 6
+    sae, _, length = train_to_length(states, np.arange(len(states)) % 3, replace(WIDE, epochs=6))
+    assert np.isfinite(sae.w_enc_df).all() and 1 <= length.n_epochs <= 6
 
 
 def test_one_clip_trains_for_the_whole_length() -> None:
-    fitted = train_to_length(states_of(1, rank=None), apart(["a"], np.array([0])), replace(WIDE, epochs=3))
-    assert fitted.length.n_epochs == 3 and np.isfinite(fitted.sae.w_enc_df).all()
+    sae, _, length = train_to_length(states_of(1, rank=None), apart(["a"], np.array([0])), replace(WIDE, epochs=3))
+    assert length.n_epochs == 3 and np.isfinite(sae.w_enc_df).all()
 
 
 @pytest.mark.parametrize(

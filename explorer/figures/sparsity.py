@@ -9,7 +9,7 @@ from html import escape
 import pandas as pd
 import plotly.graph_objects as go
 
-from explorer.figures.theme import SHARE_TICKS, base_layout, encoder_color, log_ticks, palette, shown, with_alpha
+from explorer.figures.theme import SHARE_TICKS, base_layout, encoder_color, palette, shown, with_alpha
 from explorer.naming import sae_title
 from explorer.text import count, is_defined, is_false, number, percent, quantity, recipe_name, series_name
 
@@ -276,28 +276,6 @@ def empty_note(fig: go.Figure, text: str, dark: bool) -> go.Figure:
     )
     fig.update_xaxes(visible=False)
     fig.update_yaxes(visible=False)
-    return fig
-
-
-def training_curve(curve: pd.DataFrame, dark: bool, color: str) -> go.Figure:
-    """Loss of one SAE's training by epoch (logarithmic axis); rows: epoch, loss, dead_fraction."""
-    fig = go.Figure()
-    fig.add_scatter(
-        x=curve["epoch"],
-        y=curve["loss"],
-        mode="lines",
-        line={"color": color, "width": 2},
-        text=[
-            f"epoch {epoch}: loss {quantity(loss)}, dead {percent(dead, 1)}"
-            for epoch, loss, dead in zip(curve["epoch"], curve["loss"], curve["dead_fraction"], strict=True)
-        ],
-        hovertemplate="%{text}<extra></extra>",
-        showlegend=False,
-    )
-    base_layout(fig, dark)
-    fig.update_xaxes(title_text="epoch")
-    fig.update_yaxes(title_text="training loss (MSE)", type="log", **log_ticks(curve["loss"]))
-    fig.update_layout(height=240, margin={"t": 10, "b": 36})
     return fig
 
 

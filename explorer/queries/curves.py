@@ -238,3 +238,10 @@ def fetch_training_curves(store: Store, sae_id: str) -> pd.DataFrame:
     return store.query(
         "SELECT epoch, loss, dead_fraction FROM sae_curves WHERE sae_id = $sae ORDER BY epoch", {"sae": sae_id}
     )
+
+
+def fetch_lengths(store: Store, sae_id: str) -> pd.DataFrame:
+    """FVU of the clips of a fold kept apart after each length of training tried for an SAE: n_epochs, fold, fvu."""
+    return store.query(
+        "SELECT n_epochs, fold, fvu FROM sae_lengths WHERE sae_id = $sae ORDER BY n_epochs, fold", {"sae": sae_id}
+    )

@@ -15,7 +15,8 @@ _SQL = """
         e.loader AS encoder_loader, e.fingerprint AS encoder_fingerprint,
         e.weights_sha256 AS encoder_weights_sha256, e.licence AS encoder_licence, e.is_trained, e.is_published,
         e.sample_rate_hz, e.frame_rate_hz, s.layer, e.n_layers, s.level, s.pooling, s.d_model AS d_in, s.n_features,
-        s.k, s.method, s.protocol, s.seed, s.n_epochs, s.n_train_clips AS n_training_clips, s.n_dead, s.fvu_heldout,
+        s.k, s.method, s.protocol, s.seed, s.n_epochs, s.n_epochs_trained, s.epochs_reason,
+        s.n_train_clips AS n_training_clips, s.n_dead, s.fvu_heldout,
         (SELECT value FROM meta WHERE key = 'corpus_name') AS corpus,
         (SELECT value FROM meta WHERE key = 'corpus_id') AS corpus_id
     FROM saes s JOIN encoders e USING (encoder_id) WHERE s.sae_id = ?"""

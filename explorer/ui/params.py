@@ -22,7 +22,7 @@ READ_BY: dict[str, dict[str, tuple[str, ...]]] = {
     },
     "sparsity": {
         "label": (), "protocol": (), "error": (), "over": (), "level": (), "show": (), "classes": (),
-        "true": (*_PROBE, "classes"), "said": (*_PROBE, "classes"),
+        "trained": (), "true": (*_PROBE, "classes"), "said": (*_PROBE, "classes"),
     },
     "features": {
         "feature": ("sae",), "clip": ("sae", "feature"), "view": (), "clips": (), "fold": (), "measure": (),
@@ -41,9 +41,9 @@ READ_BY: dict[str, dict[str, tuple[str, ...]]] = {
 EVERYWHERE = "sae"  # the sidebar's links carry it through pages that show nothing of it
 CROSSING = frozenset((EVERYWHERE, "label", "protocol", "measure"))  # kept from one page to another that reads them
 OPTIONS = frozenset(
-    ("planted", "label", "protocol", "score", "error", "over", "level", "show", "classes", "view", "clips", "fold",
-     "measure", "color", *_FILTERS, "page", "mapcolor", "way", "by", "value", "differ", "one", "other", "order", "all",
-     "sound", "list")
+    ("planted", "label", "protocol", "score", "error", "over", "level", "show", "classes", "trained", "view", "clips",
+     "fold", "measure", "color", *_FILTERS, "page", "mapcolor", "way", "by", "value", "differ", "one", "other", "order",
+     "all", "sound", "list")
 )  # fmt: skip
 """Ways to look, set by a chooser: they replace the browser's history entry. All others make a new one."""
 
