@@ -129,7 +129,11 @@ OPTIONS: Mapping[str, Option] = {
     ),
     "seeds_everywhere": Option(DEPTH, "train every seed at every sparsity, not at the reference one alone", _SWITCH),
     "epochs": Option(
-        DEPTH, "passes of an SAE's training over the clips", "a whole number from 1 to 100000", metavar="N"
+        DEPTH,
+        "most passes of an SAE's training over the clips; fewer where there are fewer training clips than features and "
+        "training groups kept apart are reconstructed better then",
+        "a whole number from 1 to 100000",
+        metavar="N",
     ),
     "batch_size": _at_least(DEPTH, "clips in one step of an SAE's training", 1),
     "learning_rate": Option(DEPTH, "of an SAE's training", "a number above 0", metavar="X"),

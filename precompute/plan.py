@@ -17,6 +17,7 @@ from precompute.job import Job
 from precompute.reporting import clock
 from precompute.sae_stage import CODES_STAGE, TRAIN_STAGE
 from precompute.trace_stage import TRACE_STAGE
+from precompute.train_length import LOOK_COST
 
 SECONDS_OF_FACTORS_PER_S = 0.03  # openSMILE and the preview, one core
 SECONDS_PER_GIGAFLOP = 0.02  # training, one ordinary core, as are the next four
@@ -72,7 +73,8 @@ def estimate(job: Job, works: Sequence[EncoderAtWork], *, timed: bool = False) -
             listed * audio_s / max(1, n_clips) * 60 + 2 * n_clips * mean_k * BYTES_PER_CODE + n_features * d_model * 8
         )
         disk += saes * float(per_sae)
-        gigaflops = saes * config.epochs * n_clips * d_model * n_features * 18 / 1e9
+        trainings = LOOK_COST if n_clips < n_features and not config.is_paper else 1.0
+        gigaflops = saes * trainings * config.epochs * n_clips * d_model * n_features * 18 / 1e9
         sae_s = saes * (SAE_S + SAE_S_PER_CLIP * n_clips)
         core_s = gigaflops * SECONDS_PER_GIGAFLOP + n_all * n_clips * PROBE_S_PER_CLIP + sae_s
         other_s += core_s / config.workers()

@@ -21,6 +21,7 @@ VERSION = 1  # a new one gives every SAE whose length was looked for another id
 SHARES = (0.4, 0.2, 0.1, 0.05)  # of the most epochs: the shorter lengths that are tried
 MAX_FOLDS = 3  # of the folds inside the training groups, so many are kept apart in turn
 MARGIN = 0.02  # by which the mean FVU of a shorter length must be lower; and lower in every fold
+LOOK_COST = 4.5  # trainings of the longest length that it takes in all where shorter ones are tried, about
 
 BEST_THEN = "training groups kept apart were reconstructed best then"
 NO_SHORTER_BETTER = "no shorter training reconstructed training groups kept apart better"

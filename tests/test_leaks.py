@@ -46,6 +46,7 @@ FITTED: dict[str, tuple[int, str]] = {
     ),
     "SAEs": (1, "SELECT sae_id, layer, sparsity, seed, mse_train, fvu_train, pca_k_n, pca_live_n, n_live FROM saes"),
     "curves of SAEs": (2, "SELECT sae_id, epoch, loss, dead_fraction FROM sae_curves"),
+    "lengths of training": (3, "SELECT sae_id, n_epochs, fold, fvu FROM sae_lengths"),
     "PCA": (3, "SELECT encoder_id, layer, n_components, fvu_train FROM pca_baselines"),
     "labels of features": (
         2,

@@ -12,6 +12,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from explorer.store import Store, open_store
+from explorer.text import count, length_words
 from explorer.ui.url import ABOUT_SAES, PAGES, page_file
 from precompute.lock import locked
 from precompute.pipeline import run
@@ -300,6 +301,28 @@ def test_a_new_store_can_be_browsed_before_its_first_sae(
     assert "A run is writing" in said and "1 of 2 encoders" in said
     assert ("No SAE is here yet" in said) == (page in {*ABOUT_SAES, "overview"})
     assert bool(charts(test)) == (page == "layers")
+
+
+def test_sparsity_shows_where_an_sae_stopped_and_why(
+    tiny_store: Path, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folded = at("sparsity", tiny_store, monkeypatch)
+    opened = at("sparsity", tiny_store, monkeypatch, trained="any")
+    no_trouble(opened)
+    assert len(charts(opened)) - len(charts(folded)) == 2
+    chosen = opened.selectbox(key="trained").value
+    row = store.query("SELECT n_epochs_trained, n_epochs, epochs_reason FROM saes WHERE sae_id = ?", [chosen]).iloc[0]
+    assert length_words(row["n_epochs_trained"], row["n_epochs"], row["epochs_reason"]) in words(opened)
+    assert row["epochs_reason"] not in words(folded)
+
+
+def test_sparsity_counts_the_saes_that_pca_beats(
+    tiny_store: Path, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    n = store.query("SELECT count(*) AS n FROM saes WHERE pca_k_fvu_heldout < fvu_heldout")["n"][0]
+    n_all = store.query("SELECT count(*) AS n FROM saes WHERE pca_k_fvu_heldout IS NOT NULL")["n"][0]
+    said = words(at("sparsity", tiny_store, monkeypatch))
+    assert (f"better than {n} of the {count(n_all, 'SAE')} shown" in said) == (n > 0)
 
 
 def test_sparsity_says_which_classes_the_codes_still_tell_when_it_is_opened(

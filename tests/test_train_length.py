@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from explorer.sae import SAE
-from precompute import train_length
+from explorer.store import open_store
+from explorer.text import length_words
+from precompute import sae_stage, train_length
+from precompute.artefacts import Artefacts
+from precompute.config import RunConfig
+from precompute.encoder_choice import choose_encoders
 from precompute.metrics import fvu
+from precompute.pipeline import open_job
+from precompute.reporting import Reporter
 from precompute.train_length import (
     BEST_THEN,
     ENOUGH_CLIPS,
@@ -23,6 +31,7 @@ from precompute.train_length import (
     train_to_length,
 )
 from precompute.train_sae import TrainSettings, train_sound
+from tests.conftest import tiny_config
 
 D_MODEL = 64
 WIDE = TrainSettings(k=16, n_features=256, epochs=100)
@@ -159,3 +168,52 @@ def test_lengths_are_whole_epochs_under_the_longest() -> None:
     assert shorter(100) == [40, 20, 10, 5]
     assert shorter(30) == [12, 6, 3, 2]
     assert shorter(2) == [1] and shorter(1) == []
+
+
+def test_a_run_keeps_what_was_tried_and_where_each_sae_stopped(tiny_store: Path) -> None:
+    store = open_store(tiny_store)
+    saes = store.query(
+        "SELECT sae_id, n_train_clips, n_features, n_epochs, n_epochs_trained, epochs_reason, "
+        "(SELECT count(*) FROM sae_curves c WHERE c.sae_id = s.sae_id) AS n_points FROM saes s"
+    )
+    lengths = store.query("SELECT * FROM sae_lengths")
+    folds = set(store.query("SELECT DISTINCT fold_group FROM clips WHERE split = 'train'")["fold_group"])
+    assert (saes["n_train_clips"] < saes["n_features"]).all() and set(lengths["sae_id"]) == set(saes["sae_id"])
+    assert (saes["n_points"] == saes["n_epochs_trained"]).all()
+    assert set(lengths["fold"]) <= folds and set(lengths["n_epochs"]) <= {15, *shorter(15)}
+    for row in saes.itertuples():
+        is_short = row.n_epochs_trained < row.n_epochs
+        assert row.epochs_reason == (BEST_THEN if is_short else NO_SHORTER_BETTER)
+
+
+@pytest.mark.parametrize(
+    ("n_features", "changes"),
+    [(None, True), (16, False)],  # with more training clips than features the folds have no part in the weights
+)
+def test_an_sae_is_named_by_the_folds_that_chose_its_length(
+    n_features: int | None, changes: bool, tiny_sources: Path, tmp_path: Path
+) -> None:
+    def ids(config: RunConfig, *, shifted: bool) -> dict[int, str]:
+        job = open_job(config, Artefacts(config.store, tmp_path / "scratch"), Reporter())
+        folds_c = np.where(job.arrays.fold_group_c < 0, -1, 4 - job.arrays.fold_group_c)
+        if shifted:
+            job = replace(job, arrays=replace(job.arrays, fold_group_c=folds_c))
+        work = choose_encoders(config, job.artefacts)[0].at(job)
+        return sae_stage.sae_ids(work, (1, 4), sae_stage.train_settings(work, 0.8, 0))
+
+    config = tiny_config(tiny_sources, tmp_path / "store", n_features=n_features)
+    assert (ids(config, shifted=False) != ids(config, shifted=True)) == changes
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ((20, 100, "so"), "Stopped after 20 of 100 epochs: so."),
+        ((100, 100, "so"), "Trained for all 100 epochs: so."),
+        ((1, 1, "so"), "Trained for its one epoch: so."),
+        ((None, 100, None), ""),
+        ((float("nan"), 100, None), ""),
+    ],
+)
+def test_the_length_is_said_in_one_sentence(values: tuple[object, object, object], words: str) -> None:
+    assert length_words(*values) == words
