@@ -35,8 +35,8 @@ NEVER_IMPORTS = (
 )
 # Inside precompute, from the ground up: numbers, stages, the run, commands. Each imports itself and what is below.
 _FLOORS = """
-    splits probes probe_result train_sae train_length lasso attribution factor_fit factor_fit_paper metrics matching feature_labels
-    stability top_clips atlas planted
+    splits probes probe_result train_sae train_length lasso attribution factor_fit factor_fit_paper metrics matching
+    feature_labels stability top_clips atlas planted
     / artefacts manifest shards job memory reporting processes corpus_stage factor_stage factor_worker encode_stage
     hidden_states probe_stage sae_stage feature_tables label_tables trace_stage lasso_stage match_stage planted_stage
     targets
