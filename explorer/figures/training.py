@@ -6,7 +6,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from explorer.figures.theme import base_layout, log_ticks, palette
-from explorer.text import number, percent, quantity
+from explorer.text import count, number, percent, quantity
 
 _HEIGHT, _MARGIN = 240, {"t": 10, "b": 36}
 
@@ -55,7 +55,7 @@ def length_curve(lengths: pd.DataFrame, dark: bool, color: str, *, stopped: int 
             line={"color": color, "width": 1.5},
             marker={"color": color, "size": 7},
             text=[
-                f"fold {fold}, {n} epochs: FVU {number(value, 3)}"
+                f"fold {fold}, {count(n, 'epoch')}: FVU {number(value, 3)}"
                 for n, value in zip(rows["n_epochs"], rows["fvu"], strict=True)
             ],
             hovertemplate="%{text}<extra></extra>",

@@ -9,7 +9,7 @@ from explorer.figures.theme import encoder_color
 from explorer.figures.training import length_curve, training_curve
 from explorer.queries.curves import fetch_lengths, fetch_training_curves
 from explorer.store import Store
-from explorer.text import is_defined, length_words
+from explorer.text import is_defined, length_words, recipe_name
 from explorer.ui.choices import chart
 from explorer.ui.context import cached, is_dark
 from explorer.ui.figure import kept_figure
@@ -25,8 +25,7 @@ def draw_training(store: Store, sae: pd.Series) -> None:
     stopped = int(trained) if is_defined(trained) else None
     most = int(sae["n_epochs"]) if is_defined(sae["n_epochs"]) else None
     words = length_words(trained, sae["n_epochs"], sae.get("epochs_reason"))
-    if words:
-        caption(as_written(words))
+    caption(as_written(words or f"{recipe_name(most)} at most; where its training ended is not stored."))
     if curve.empty:
         empty_state("The training curve of this SAE was not stored.")
         return
