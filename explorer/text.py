@@ -204,7 +204,6 @@ def length_words(n_trained: object, n_epochs: object, reason: object) -> str:
     """How long an SAE was trained and why: 'Stopped after 20 of 100 epochs: ...'; '' where the store does not say."""
     if not (is_defined(n_trained) and is_defined(n_epochs) and is_defined(reason)):
         return ""
-    trained, most = int(n_trained), int(n_epochs)  # type: ignore[call-overload]
-    if trained >= most:
-        return f"Trained for {'its one epoch' if most == 1 else f'all {whole(most)} epochs'}: {reason}."
-    return f"Stopped after {whole(trained)} of {whole(most)} epochs: {reason}."
+    if n_trained == n_epochs:
+        return f"Trained for the whole {count(n_epochs, 'epoch')}: {reason}."
+    return f"Stopped after {number(n_trained, 0)} of {count(n_epochs, 'epoch')}: {reason}."

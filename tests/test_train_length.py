@@ -209,8 +209,8 @@ def test_an_sae_is_named_by_the_folds_that_chose_its_length(
     ("values", "words"),
     [
         ((20, 100, "so"), "Stopped after 20 of 100 epochs: so."),
-        ((100, 100, "so"), "Trained for all 100 epochs: so."),
-        ((1, 1, "so"), "Trained for its one epoch: so."),
+        ((100, 100, "so"), "Trained for the whole 100 epochs: so."),
+        ((1, 1, "so"), "Trained for the whole 1 epoch: so."),
         ((None, 100, None), ""),
         ((float("nan"), 100, None), ""),
     ],
