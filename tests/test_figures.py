@@ -15,7 +15,6 @@ from explorer.figures.curves import chance_level, layer_curves
 from explorer.figures.factors import cluster_order, lasso_marks, predicted_measured, r2_completeness, top_features
 from explorer.figures.sparsity import MEASURES, add_shares, legend_html, series_styles, sparsity_panel
 from explorer.figures.theme import encoder_color
-from explorer.figures.training import length_curve, training_curve
 from explorer.text import MISSING, count, is_false, number, percent, signed
 
 NAN = float("nan")
@@ -257,29 +256,6 @@ def test_the_legend_escapes_names() -> None:
     html = legend_html(styles, list(styles))
     assert "<b>x</b>" not in html
     assert "&lt;b&gt;x&lt;/b&gt; L3" in html
-
-
-def test_training_curve_is_logarithmic_and_says_the_dead_share() -> None:
-    curve = pd.DataFrame({"epoch": [0, 1], "loss": [1.0, 0.1], "dead_fraction": [0.5, NAN]})
-    fig = training_curve(curve, False, "#009E73")
-    assert fig.layout.yaxis.type == "log"
-    assert list(fig.data[0].text) == ["epoch 0: loss 1, dead 50.0 %", "epoch 1: loss 0.1, dead –"]
-    assert not fig.layout.shapes
-
-
-def test_training_curve_shows_where_it_stopped_and_how_far_it_could_have_gone() -> None:
-    curve = pd.DataFrame({"epoch": range(20), "loss": 0.5, "dead_fraction": 0.0})
-    fig = training_curve(curve, False, "#009E73", most=100, stopped=20)
-    assert fig.layout.shapes[0].x0 == 20 and fig.layout.annotations[0].text == "stopped after 20 of 100"
-    assert tuple(fig.layout.xaxis.range) == (0, 100)
-    assert not training_curve(curve, False, "#009E73", most=20, stopped=20).layout.shapes
-
-
-def test_length_curve_has_a_line_for_each_fold() -> None:
-    rows = pd.DataFrame({"n_epochs": [100, 40, 100, 40], "fold": [0, 0, 1, 1], "fvu": [0.5, 0.4, 0.6, 0.45]})
-    fig = length_curve(rows, False, "#009E73", stopped=40)
-    assert [list(line.y) for line in fig.data] == [[0.4, 0.5], [0.45, 0.6]]
-    assert fig.data[0].text[0] == "fold 0, 40 epochs: FVU 0.400" and fig.layout.annotations[0].text == "chosen"
 
 
 # Factors -------------------------------------------------------------------------------------------------------------
