@@ -79,10 +79,17 @@ encoder = load_encoder({json.dumps(_assignment(facts))}{_loader(facts)})
 wave = load_waveform("sound.wav", sample_rate_hz={int(facts["sample_rate_hz"] or 0)})
 states = encoder.hidden_states([wave], [{int(facts["layer"] or 0)}])[{int(facts["layer"] or 0)}].pooled()
 codes = SAE.load_from_disk(".").encode(torch.from_numpy(states))"""
+    note = ""
+    if "without giant" in str(facts["pooling"]):
+        note = (
+            "\n\nIt was trained on means over frames *without giant ones* (few frames far from all others along one "
+            "dimension, see explorer/giants.py). The lines above take the mean of all frames, which is the same for a "
+            "sound without giant frames; `explorer.inference.listen` leaves them out as the training did."
+        )
     return (
         "## How to use it\n\nWith Sonoscope (which loads the encoder as here) and `pip install sae-lens`, "
         f"in the folder of this card:\n\n```python\n{code}\n```\n\nWithout SAELens, "
-        '`explorer.sae.load_sae(Path("."))` reads the same folder.'
+        f'`explorer.sae.load_sae(Path("."))` reads the same folder.{note}'
     )
 
 

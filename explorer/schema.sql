@@ -53,7 +53,7 @@ CREATE TABLE factor_values (clip_index INTEGER, factor_index INTEGER, value DOUB
 
 CREATE TABLE representations (              -- what probes and Lasso predict from
     representation_id TEXT PRIMARY KEY,     -- sae_id, or encoder_id + '.L' + layer for dense pooled states, or 'attribute.NAME'
-    kind TEXT,                              -- 'codes', 'dense', 'attribute'
+    kind TEXT,                              -- 'codes', 'dense', 'attribute'; 'with giants' or 'without giants': pooled the other way
     encoder_id TEXT, layer INTEGER, n_dims INTEGER);
 
 CREATE TABLE probes (
@@ -75,6 +75,13 @@ CREATE TABLE probe_scalers (probe_id TEXT PRIMARY KEY, center FLOAT[], scale FLO
 
 CREATE TABLE layer_choices (encoder_id TEXT, layer INTEGER, is_chosen BOOLEAN, role TEXT, score DOUBLE, reason TEXT, run_id TEXT);
 
+CREATE TABLE layer_frames (                 -- frames of valid sound; giant: see docs/measures.md
+    encoder_id TEXT, layer INTEGER, n_frames BIGINT, n_giant BIGINT, n_clips INTEGER, n_clips_with INTEGER,
+    variance_share DOUBLE, variance_share_train DOUBLE,        -- of the squared distances from the middle, what giant frames hold
+    top_dimension INTEGER, top_dimension_share DOUBLE,         -- the dimension that holds most of them, over all frames
+    median_distance DOUBLE, center FLOAT[]);                   -- of the frames looked at: some of the training clips
+CREATE TABLE giant_spans (encoder_id TEXT, layer INTEGER, clip_index INTEGER, start_s DOUBLE, end_s DOUBLE);
+
 CREATE TABLE saes (
     sae_id TEXT PRIMARY KEY, encoder_id TEXT, layer INTEGER, level TEXT, pooling TEXT,
     n_features INTEGER, d_model INTEGER, k INTEGER, sparsity DOUBLE,   -- nominal: 1 - k / n_features
@@ -86,6 +93,7 @@ CREATE TABLE saes (
     train_seconds DOUBLE,
     mse_train DOUBLE, mse_heldout DOUBLE, fvu_train DOUBLE, fvu_heldout DOUBLE,
     pca_k_fvu_heldout DOUBLE, pca_live_fvu_heldout DOUBLE, pca_k_n INTEGER, pca_live_n INTEGER,
+    fvu_train_other DOUBLE, fvu_heldout_other DOUBLE,          -- of states pooled the other way, with giant frames or without; NULL where there are none
     l0_mean DOUBLE, n_live INTEGER, n_dead INTEGER, n_dense INTEGER, dense_mass DOUBLE,
     informativeness DOUBLE, informativeness_fixed DOUBLE,      -- mean held-out R2: top 10 by r2_folds; the fixed 10
     completeness DOUBLE, completeness_fixed DOUBLE, completeness_d INTEGER,

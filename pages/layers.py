@@ -20,6 +20,7 @@ from explorer.ui.context import cached, get_store, is_dark
 from explorer.ui.explained import explain
 from explorer.ui.figure import kept_figure
 from explorer.ui.history import name_view
+from explorer.ui.layer_giants import draw_giants
 from explorer.ui.layer_probes import dense_protocols, group_spread, why_unscored
 from explorer.ui.options import choose_one
 from explorer.ui.probe_classes import draw_classes
@@ -60,6 +61,7 @@ def main() -> None:
         _curves(store, probes, label, protocol, metric, selected)
     _one_probe(store, probes, selected)
     _factor_groups(store)
+    draw_giants(store, label, protocol)
     explain("probe accuracy", "informativeness")
 
 

@@ -11,6 +11,8 @@ from typing import Any
 from explorer.encoders import ENCODERS
 from explorer.environment import browse_command
 from explorer.errors import ConfigError
+from explorer.giant_words import giants_said
+from explorer.queries.giants import fetch_layer_frames
 from explorer.queries.sae_facts import fetch_sae_facts
 from explorer.sae import export_for_saelens, load_sae
 from explorer.store import ARTEFACTS, POINTER, open_store
@@ -50,6 +52,8 @@ def _report(summary: RunSummary, config: RunConfig) -> list[str]:
     if corpus.note:
         lines.append(f"Note: {corpus.note}")
     lines += skipped_lines(corpus.skipped)
+    frames = fetch_layer_frames(open_store(config.store))
+    lines += [f"{name}: {giants_said(rows)}" for name, rows in frames.groupby("display_name", sort=False)]
     lines += [summary.where_the_time_went, f"Store: {config.store}, generation {summary.generation}. Browse it with:"]
     return [*lines, f"  {browse_command(config.store)}"]
 

@@ -15,7 +15,17 @@ from explorer.encoders.loaders import LAST_LAYERS
 from explorer.errors import ConfigError, nearest
 from explorer.text import count, quantity
 from precompute.option_types import checked
-from precompute.options import DATASETS, FAULTS, FEATURE_MAPS, LASSO_MODES, METHODS, OPTIONS, key_of_toml
+from precompute.options import (
+    DATASETS,
+    FAULTS,
+    FEATURE_MAPS,
+    GIANT_FRAMES,
+    LASSO_MODES,
+    LEFT_OUT,
+    METHODS,
+    OPTIONS,
+    key_of_toml,
+)
 
 PAPER_SPARSITIES = (0.75, 0.80, 0.85, 0.90, 0.95, 0.99)
 
@@ -71,6 +81,7 @@ class RunConfig:
     shard_clips: int = 16
     device: str = "auto"
     last_layer: str = "block"
+    giant_frames: str = LEFT_OUT
     n_workers: int = 0
     split_seed: int = 0
     strict: bool = False
@@ -104,6 +115,7 @@ class RunConfig:
         _require("epochs", 1 <= self.epochs <= 100_000, self.epochs)
         _require("method", self.method in METHODS, self.method)
         _require("last_layer", self.last_layer in LAST_LAYERS, self.last_layer)
+        _require("giant_frames", self.giant_frames in GIANT_FRAMES, self.giant_frames)
         _require("lasso", self.lasso in LASSO_MODES, self.lasso)
         _require("feature_map", self.feature_map in FEATURE_MAPS, self.feature_map)
         _require("frame_cache_gb", self.frame_cache_gb >= 0, self.frame_cache_gb)

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 import pandas as pd
 
 from explorer.claim_tests import MAX_DEAD, completeness_over_live
+from explorer.giants import MANY_VARIANCE
 from explorer.intervals import MIN_GROUPS_FOR_INTERVAL
+from explorer.pooling import Pooling
 from explorer.text import count, number, percent, signed
 
 MAX_MSE_GROWTH, BEFORE_SPARSITY = 10.0, 0.90
@@ -42,6 +44,7 @@ def diagnose(tables: dict[str, pd.DataFrame]) -> pd.DataFrame:
     complete = _completeness(tables)
     for _, group in tables["saes"].astype(MAY_BE_UNDEFINED).groupby(SAME_CURVE):
         findings += _curve_findings(group.sort_values(["sparsity", "seed"]), complete)
+        findings += _giant_findings(group.iloc[0].to_dict(), tables.get("layer_frames"))
         for sae in group.to_dict("records"):
             findings += _sae_findings(sae)
             findings += _probe_findings(sae, tables)
@@ -105,6 +108,28 @@ def _sae_findings(sae: dict) -> list[Finding]:
             f"{sizes}: features can be single clips" if few else sizes,
             soft=True,
         ),
+    ]
+
+
+def _giant_findings(sae: dict, frames: pd.DataFrame | None) -> list[Finding]:
+    """Whether a layer's frames vary mostly by giant ones: a note where SAEs stand on means without them."""
+    if frames is None:
+        return []
+    at = (frames["encoder_id"] == sae["encoder_id"]) & (frames["layer"] == sae["layer"]) & (frames["n_giant"] > 0)
+    without = Pooling.named(str(sae["pooling"])).without_giants
+    left_out = "pooled states leave them out" if without else "pooled states follow them"
+    return [
+        _finding(
+            sae | {"sae_id": None},
+            "giant frames",
+            row["variance_share"] > MANY_VARIANCE,
+            row["variance_share"],
+            MANY_VARIANCE,
+            f"giant frames ({percent(row['n_giant'] / row['n_frames'])} of all) hold "
+            f"{percent(row['variance_share'])} of the variance; {left_out}",
+            soft=without,
+        )
+        for row in frames[at].to_dict("records")
     ]
 
 

@@ -1,10 +1,10 @@
-"""Encode the corpus with one encoder: pass 1 over all layers, pass 2 only for frames that pass 1 did not keep."""
+"""Encode the corpus with one encoder: all layers, pooled, with what frames are giant."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -14,25 +14,34 @@ from explorer.encoders import AST_FAMILY, Checkpoint, Encoder, Loader, load_enco
 from explorer.pooling import Pooling
 from precompute.artefacts import Bundle, key_of
 from precompute.config import RunConfig
+from precompute.crops import CROPS_STAGE, crops_key, encode_crops
+from precompute.giant_frames import (
+    GIANTS_STAGE,
+    USUAL_STAGE,
+    Giants,
+    Usual,
+    add_frame_tables,
+    clips_looked_at,
+    giants_key,
+    load_giants,
+    usual_key,
+)
 from precompute.hidden_states import (
-    CROPS_STAGE,
-    FRAMES_STAGE,
     POOLED_STAGE,
     ShardTask,
-    crops_key,
-    encode_crops,
     encode_shards,
     estimated_frame_bytes,
-    frames_key,
-    load_frames,
     load_pooled,
     pooled_key,
+    usual_frames,
 )
 from precompute.job import Job
+from precompute.options import LEFT_OUT
 from precompute.reporting import Stage
-from precompute.shards import Shard
+from precompute.shards import ClipSource, Shard
 
-ENCODER_STAGE, FRAME_RATE_STAGE, STATES_STAGE = "encoders", "frame_rates", "states"
+ENCODER_STAGE, FRAME_RATE_STAGE, FRAME_TABLES_STAGE = "encoders", "frame_rates", "layer_frames"
+TABLES_VERSION = 1
 
 
 @dataclass(eq=False)
@@ -62,9 +71,15 @@ class EncoderAtWork:
         return self.job.config.is_paper and self.checkpoint.family == AST_FAMILY
 
     @property
+    def leaves_giants_out(self) -> bool:
+        """Whether clips are pooled without their giant frames: never as published, nor where padding is pooled too."""
+        config = self.job.config
+        return config.giant_frames == LEFT_OUT and not config.is_paper and not self.pools_all_tokens
+
+    @property
     def pooling(self) -> str:
         """Over what a clip's states are averaged, in words."""
-        return Pooling(self.pools_all_tokens, self.sees_first_window).name
+        return Pooling(self.pools_all_tokens, self.sees_first_window, self.leaves_giants_out).name
 
     @property
     def states_name(self) -> str:
@@ -97,9 +112,23 @@ class EncoderAtWork:
             self.network()
 
     def is_encoded(self, shard: Shard) -> bool:
-        """Whether the shard's pooled states of all layers are there."""
-        key = pooled_key(self.states_name, shard, all_tokens=self.pools_all_tokens)
-        return self.job.artefacts.find(POOLED_STAGE, key) is not None
+        """Whether the shard's pooled states of all layers, and its giant frames, are there."""
+        wanted = (
+            (POOLED_STAGE, pooled_key(self.states_name, shard, all_tokens=self.pools_all_tokens)),
+            (GIANTS_STAGE, giants_key(self.states_name, shard, self.usual_name)),
+        )
+        return all(self.job.artefacts.find(stage, key) is not None for stage, key in wanted)
+
+    @cached_property
+    def looked_at(self) -> list[ClipSource]:
+        """The clips that say where this encoder's frames usually lie."""
+        training = [clip for clip, fits in zip(self.job.sources, self.job.fit_c, strict=True) if fits]
+        return clips_looked_at(training or self.job.sources)
+
+    @cached_property
+    def usual_name(self) -> str:
+        """Under which that is kept."""
+        return usual_key(self.states_name, self.looked_at)
 
     def release(self) -> None:
         """Forget the network, to make room for the next one."""
@@ -112,9 +141,12 @@ class EncoderAtWork:
 
 @dataclass(frozen=True, eq=False)
 class States:
-    """The pooled states of all layers. The first seconds and the training crops are preset paper's; None elsewhere."""
+    """The pooled states of all layers, the same pooled the other way (with giant frames, or without), and these frames.
+    The first seconds and the training crops are preset paper's; None elsewhere."""
 
     pooled_cld: np.ndarray
+    other_cld: np.ndarray
+    giants: Giants
     first_cld: np.ndarray | None = None
     crops_cnld: np.ndarray | None = None
 
@@ -130,9 +162,29 @@ def loader_of(config: RunConfig) -> Loader:
     return loader_for(is_paper=config.faults.wavlm_as_wav2vec2, last_layer=config.last_layer)
 
 
-def encode_corpus(work: EncoderAtWork) -> np.ndarray:
-    """Pass 1: (clips, layers, d) pooled states. Keeps the frames of all layers too when they fit the frame cache."""
-    job, layers = work.job, work.layers()
+def find_usual(work: EncoderAtWork) -> Usual:
+    """Where the encoder's frames usually lie: found, or looked at in a part of the training clips."""
+    job, clips = work.job, work.looked_at
+    with job.reporter.stage(f"look at frames of {work.checkpoint.spec.name}", len(clips), "clips") as stage:
+
+        def make(bundle: Bundle) -> None:
+            layers = usual_frames(
+                work.network(),
+                clips,
+                n_workers=job.config.workers(),
+                n_clips=len(job.corpus.clips),
+                first_window=work.sees_first_window,
+                on_clip=lambda _: stage.advance(1),
+            )
+            Usual(layers, work.usual_name).keep(bundle)
+
+        return Usual.kept(job.keep(stage, USUAL_STAGE, work.usual_name, make, n=len(clips), amount=0))
+
+
+def encode_corpus(work: EncoderAtWork) -> States:
+    """Pass 1: pooled states of all layers, and the giant frames. Keeps the frames of all layers too when they fit the
+    frame cache."""
+    job, layers, usual = work.job, work.layers(), find_usual(work)
     total_s = sum(clip.duration_s for clip in job.corpus.clips)
     with job.reporter.stage(f"encode with {work.checkpoint.spec.name}", total_s, "s of audio") as stage:
         todo = []
@@ -145,32 +197,26 @@ def encode_corpus(work: EncoderAtWork) -> np.ndarray:
             encoder = work.network()
             size = estimated_frame_bytes(total_s, encoder.frame_rate_hz, encoder.d_model, len(layers))
             frame_layers = tuple(layers) if size <= job.config.frame_cache_gb * 1e9 else ()
-            tasks = [ShardTask(shard, tuple(layers), frame_layers) for shard in todo]
-            _encode(work, tasks, stage, all_tokens=work.pools_all_tokens)
+            tasks = [ShardTask(shard, tuple(layers), frame_layers, usual) for shard in todo]
+            encode_tasks(work, tasks, stage, all_tokens=work.pools_all_tokens)
         _keep_description(work, stage)
-    return load_pooled(job.artefacts, work.states_name, job.shards, all_tokens=work.pools_all_tokens)
-
-
-def encode_frames(work: EncoderAtWork, layers: Sequence[int]) -> None:
-    """Pass 2: the frames of the chosen layers where pass 1 did not keep them, no deeper than the deepest of them."""
-    job = work.job
-    tasks = []
-    for shard in job.shards:
-        missing = tuple(
-            layer
-            for layer in layers
-            if job.artefacts.find(FRAMES_STAGE, frames_key(work.states_name, shard, layer)) is None
+        giants = load_giants(job.artefacts, work.states_name, job.shards, usual)
+        key = key_of(version=TABLES_VERSION, usual=usual.name, encoder=work.encoder_id, corpus=job.corpus.corpus_id)
+        job.keep(
+            stage,
+            FRAME_TABLES_STAGE,
+            key,
+            lambda bundle: add_frame_tables(bundle, work.encoder_id, giants, job.fit_c),
+            n=0,
+            amount=0,
         )
-        if missing:
-            tasks.append(ShardTask(shard, missing, missing, keeps_pooled=False))
-    if not tasks:
-        return
-    total_s = sum(task.shard.duration_s for task in tasks)
-    with job.reporter.stage(f"frames of {work.checkpoint.spec.name}", total_s, "s of audio") as stage:
-        _encode(work, tasks, stage, all_tokens=False)
+    pooled_cld = load_pooled(job.artefacts, work.states_name, job.shards, all_tokens=work.pools_all_tokens)
+    both = (giants.pooled_cld, pooled_cld) if work.leaves_giants_out else (pooled_cld, giants.pooled_cld)
+    return States(*both, giants)
 
 
-def _encode(work: EncoderAtWork, tasks: Sequence[ShardTask], stage: Stage, *, all_tokens: bool) -> None:
+def encode_tasks(work: EncoderAtWork, tasks: Sequence[ShardTask], stage: Stage, *, all_tokens: bool) -> None:
+    """Encode shards, with an estimate by what the network works on."""
     stage.expect(sum(work.worked_s(clip.duration_s) for task in tasks for clip in task.shard.clips))
     encode_shards(
         work.job.artefacts,
@@ -184,13 +230,6 @@ def _encode(work: EncoderAtWork, tasks: Sequence[ShardTask], stage: Stage, *, al
         on_clip=lambda seconds: stage.advance(seconds, work=work.worked_s(seconds)),
         on_kept=lambda shard: stage.made(len(shard.clips)),
     )
-
-
-def drop_other_frames(work: EncoderAtWork, layers: Sequence[int]) -> None:
-    """Free the space of frames that pass 1 kept and no SAE stands on."""
-    for layer in set(work.layers()) - set(layers):
-        for shard in work.job.shards:
-            work.job.artefacts.remove(FRAMES_STAGE, frames_key(work.states_name, shard, layer))
 
 
 def encode_training_crops(work: EncoderAtWork) -> tuple[np.ndarray, np.ndarray]:
@@ -230,37 +269,6 @@ def encode_training_crops(work: EncoderAtWork) -> tuple[np.ndarray, np.ndarray]:
             firsts.append(arrays["first_cld"])
             crops.append(arrays["crops_cnld"])
     return np.concatenate(firsts), np.concatenate(crops)
-
-
-def playable_key(work: EncoderAtWork, layer: int, playable: set[int]) -> str:
-    """The name of the frames of the playable clips at one layer."""
-    return key_of(encoder=work.states_name, layer=layer, clips=sorted(playable), corpus=work.job.corpus.corpus_id)
-
-
-def keep_playable_states(work: EncoderAtWork, layers: Sequence[int], playable: set[int]) -> None:
-    """Keep the frames of the playable clips at some layers as files of the store, in half precision."""
-    job = work.job
-    with job.reporter.stage(f"playable states of {work.checkpoint.spec.name}", len(layers), "layers") as stage:
-        for layer in layers:
-            key = playable_key(work, layer, playable)
-            make = partial(_add_playable, work, layer, playable, f"states-{work.encoder_id}-L{layer:02d}-{key[:8]}")
-            job.keep(stage, STATES_STAGE, key, make)
-
-
-def _add_playable(work: EncoderAtWork, layer: int, playable: set[int], name: str, bundle: Bundle) -> None:
-    arrays: dict[str, np.ndarray] = {}
-    for shard in work.job.shards:
-        wanted = [row for row, clip in enumerate(shard.clips) if clip.clip_index in playable]
-        if not wanted:
-            continue
-        frames = load_frames(work.job.artefacts, work.states_name, shard, layer)
-        for row in wanted:
-            clip_id = shard.clips[row].clip_id
-            mean_d = frames[row].values_td.mean(axis=0, dtype=np.float64).astype(np.float32)
-            arrays[f"{clip_id}.mean_d"] = mean_d
-            arrays[f"{clip_id}.delta_td"] = (frames[row].values_td - mean_d).astype(np.float16)
-            arrays[f"{clip_id}.times_s"] = frames[row].times_s
-    bundle.add_arrays(name, arrays)
 
 
 def _keep_description(work: EncoderAtWork, stage: Stage) -> None:

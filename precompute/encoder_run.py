@@ -4,22 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import pandas as pd
 
 from precompute.artefacts import Bundle
 from precompute.corpus_stage import playable_clips
-from precompute.encode_stage import (
+from precompute.encode_stage import EncoderAtWork, States, encode_corpus, encode_training_crops
+from precompute.frame_stage import (
     STATES_STAGE,
-    EncoderAtWork,
-    States,
     drop_other_frames,
-    encode_corpus,
     encode_frames,
-    encode_training_crops,
     keep_playable_states,
     playable_key,
 )
+from precompute.giant_stage import measure_the_other_way, probe_the_other_way
 from precompute.job import HELD_OUT
 from precompute.lasso_stage import lasso
 from precompute.layer_choice import choose_layers
@@ -43,10 +42,13 @@ def process_encoder(
     SAEs are analysed for as many layers at a time as MAX_CODES_BYTES of codes allow.
     """
     job, config = work.job, work.job.config
-    pooled_cld = encode_corpus(work)
-    states = States(pooled_cld, *encode_training_crops(work)) if config.is_paper else States(pooled_cld)
-    layers, choices = choose_layers(work, probe_layers(work, states))
+    states = encode_corpus(work)
+    if config.is_paper:
+        first_cld, crops_cnld = encode_training_crops(work)
+        states = replace(states, first_cld=first_cld, crops_cnld=crops_cnld)
+    layers, choices = choose_layers(work, probe_layers(work, states), states.giants)
     log.info("%s: layers %s get SAEs (%s)", work.encoder_id, ", ".join(map(str, layers)), choices["reason"].iloc[0])
+    probe_the_other_way(work, states)
     on_probed(choices)
     trained = train_saes(work, states, layers)
     playable = playable_clips(job.corpus, config.n_playable_clips)
@@ -55,6 +57,7 @@ def process_encoder(
     for group in _groups_of_layers(trained, len(job.corpus.clips)):
         dictionaries = analyse_saes(work, states, group)
         _predict_factors(work, states, group, dictionaries, targets)
+        measure_the_other_way(work, states, group, targets)
         match_seeds(job, dictionaries)
         references += [item for item in dictionaries if item.is_reference]
     if truth is not None:
@@ -69,10 +72,12 @@ def process_encoder(
 def _layers_without_traces(work: EncoderAtWork, trained: Sequence[TrainedSAE], playable: set[int]) -> list[int]:
     """The layers whose frames are still to be read: for an SAE's traces, or for the playable clips."""
     find = work.job.artefacts.find
-    wanting = {item.layer for item in trained if find(TRACE_STAGE, trace_key(analysis_key(work.job, item))) is None} | {
-        item.layer for item in trained if find(STATES_STAGE, playable_key(work, item.layer, playable)) is None
-    }
-    return sorted(wanting)
+
+    def is_missing(item: TrainedSAE) -> bool:
+        traces, states = trace_key(work, analysis_key(work.job, item)), playable_key(work, item.layer, playable)
+        return find(TRACE_STAGE, traces) is None or find(STATES_STAGE, states) is None
+
+    return sorted({item.layer for item in trained if is_missing(item)})
 
 
 def _groups_of_layers(trained: Sequence[TrainedSAE], n_clips: int) -> list[list[TrainedSAE]]:
@@ -121,7 +126,8 @@ def analyse_saes(work: EncoderAtWork, states: States, trained: Sequence[TrainedS
     with reporter.stage(f"traces of {work.checkpoint.spec.name}", len(trained), "SAEs") as stage:
         for layer in layers:
             of_layer = [(item, bundle) for item, bundle in zip(trained, bundles, strict=True) if item.layer == layer]
-            keep_traces(work, layer, [(item.sae_id, item.load(), bundle) for item, bundle in of_layer], stage)
+            loaded = [(item.sae_id, item.load(), bundle) for item, bundle in of_layer]
+            keep_traces(work, layer, loaded, states.giants.usual.layers[layer], stage)
     return dictionaries
 
 

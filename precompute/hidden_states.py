@@ -18,13 +18,23 @@ from safetensors import safe_open
 
 from explorer.audio import Waveform, load_waveform
 from explorer.encoders import Encoder
+from explorer.giants import UsualFrames
 from explorer.playable import ClipFrames, restored
 from precompute.artefacts import Artefacts, key_of
+from precompute.giant_frames import (
+    GIANTS_STAGE,
+    MOST_FRAMES,
+    ClipGiants,
+    Usual,
+    giants_key,
+    giants_of,
+    keep_giants,
+    some_frames,
+)
 from precompute.shards import ClipSource, Shard
 
-POOLED_STAGE, FRAMES_STAGE, CROPS_STAGE = "pooled", "frames", "crops"
+POOLED_STAGE, FRAMES_STAGE = "pooled", "frames"
 VERSION = 1
-CROPS_VERSION = 2
 FP16_MAX = 60000.0
 
 
@@ -40,13 +50,13 @@ def frames_key(states_name: str, shard: Shard, layer: int) -> str:
 
 @dataclass(frozen=True)
 class ShardTask:
-    """What is wanted of a shard: `layers` are computed, the frames of `frame_layers` (some of them) are kept, and the
-    pooled states where `keeps_pooled` (`layers` are then all)."""
+    """What is wanted of a shard: `layers` are computed, the frames of `frame_layers` (some of them) are kept, and, with
+    the usual frames, the pooled states and the giant frames (`layers` are then all)."""
 
     shard: Shard
     layers: tuple[int, ...]
     frame_layers: tuple[int, ...]
-    keeps_pooled: bool = True
+    usual: Usual | None = None
 
 
 @dataclass(frozen=True)
@@ -69,10 +79,11 @@ class _Batch:
 
 @dataclass(frozen=True)
 class _Encoded:
-    """(clips, layers, d) pooled states of a batch, and the frames of each clip by layer."""
+    """(clips, layers, d) pooled states of a batch, the frames of each clip by layer, and its giant frames."""
 
     pooled_cld: np.ndarray
     frames: list[dict[int, _KeptFrames]]
+    giants: list[ClipGiants]
 
 
 def encode_shards(
@@ -98,10 +109,9 @@ def encode_shards(
     code does; otherwise a longer clip is seen in chunks. What is kept is named by `states_name`.
     """
     is_cpu = encoder.device.type == "cpu"
-    n_side = min(n_workers, n_clips) if is_cpu else 2  # beside a GPU's pass the batch before it is packed
     batches = [batch for task in tasks for batch in _batches(task, 1 if is_cpu else len(task.shard.clips))]
-    share = max(1, n_workers // n_side)
-    with ThreadPoolExecutor(n_side, initializer=torch.set_num_threads, initargs=(share,)) as pool:
+    n_side = _n_side(encoder, n_workers, n_clips)
+    with _side_by_side(n_side, n_workers) as pool:
         done: list[_Encoded] = []
         encode = partial(_encode_batch, encoder, all_tokens=all_tokens, first_window=first_window)
         for batch, encoded in zip(batches, _in_order(pool, encode, batches, ahead=n_side), strict=True):
@@ -112,6 +122,41 @@ def encode_shards(
                 _keep(artefacts, states_name, batch.task, done, all_tokens=all_tokens)
                 on_kept(batch.task.shard)
                 done = []
+
+
+def usual_frames(
+    encoder: Encoder,
+    clips: Sequence[ClipSource],
+    *,
+    n_workers: int,
+    n_clips: int,
+    first_window: bool,
+    on_clip: Callable[[float], None],
+) -> tuple[UsualFrames, ...]:
+    """Where the frames of every layer lie, by some frames of these clips (at least one); otherwise as encode_shards."""
+    layers = tuple(range(encoder.n_layers + 1))
+    n_frames = -(-MOST_FRAMES // len(clips))
+
+    def look(clip: ClipSource) -> list[np.ndarray]:
+        hidden = encoder.hidden_states([wave_of(clip, encoder, first_window)], layers)
+        return [some_frames(hidden[layer].values_td[0], n_frames) for layer in layers]
+
+    found = []
+    with _side_by_side(_n_side(encoder, n_workers, n_clips), n_workers) as pool:
+        for clip, frames in zip(clips, pool.map(look, clips), strict=True):
+            found.append(frames)
+            on_clip(clip.duration_s)
+    return tuple(UsualFrames.of(np.concatenate(of_layer)) for of_layer in zip(*found, strict=True))
+
+
+def _n_side(encoder: Encoder, n_workers: int, n_clips: int) -> int:
+    """Passes side by side; beside a GPU's pass the batch before it is packed."""
+    return min(n_workers, n_clips) if encoder.device.type == "cpu" else 2
+
+
+def _side_by_side(n_side: int, n_workers: int) -> ThreadPoolExecutor:
+    share = max(1, n_workers // n_side)
+    return ThreadPoolExecutor(n_side, initializer=torch.set_num_threads, initargs=(share,))
 
 
 def _batches(task: ShardTask, size: int) -> Iterator[_Batch]:
@@ -134,14 +179,19 @@ def _in_order(
 
 def _encode_batch(encoder: Encoder, batch: _Batch, *, all_tokens: bool, first_window: bool) -> _Encoded:
     task = batch.task
-    waves = [_wave(clip, encoder, first_window) for clip in batch.clips]
+    waves = [wave_of(clip, encoder, first_window) for clip in batch.clips]
     hidden = encoder.hidden_states(waves, task.layers, all_tokens=all_tokens)
     pooled_cld = np.stack([hidden[layer].pooled(all_tokens=all_tokens) for layer in task.layers], axis=1)
     frames = [
         {layer: _kept(hidden[layer].values_td[row], hidden[layer].times_s[row]) for layer in task.frame_layers}
         for row in range(len(batch.clips))
     ]
-    return _Encoded(pooled_cld, frames)
+    giants = [
+        giants_of([hidden[layer].values_td[row] for layer in task.layers], hidden[0].times_s[row], task.usual)
+        for row in range(len(batch.clips))
+        if task.usual is not None
+    ]
+    return _Encoded(pooled_cld, frames, giants)
 
 
 def _kept(values_td: np.ndarray, times_s: np.ndarray) -> _KeptFrames:
@@ -166,13 +216,19 @@ def _keep(
                     arrays[f"{row}.delta_td"] = frames[layer].delta_td
                     arrays[f"{row}.times_s"] = frames[layer].times_s.astype(np.float64)
                 bundle.add_arrays("frames", arrays)
+    if task.usual is None:
+        return
+    key = giants_key(states_name, task.shard, task.usual.name)
+    if artefacts.find(GIANTS_STAGE, key) is None:
+        keep_giants(artefacts, key, [giants for encoded in done for giants in encoded.giants])
     key = pooled_key(states_name, task.shard, all_tokens=all_tokens)
-    if artefacts.find(POOLED_STAGE, key) is None and task.keeps_pooled:
+    if artefacts.find(POOLED_STAGE, key) is None:
         with artefacts.writing(POOLED_STAGE, key) as bundle:
             bundle.add_arrays("pooled", {"pooled_cld": np.concatenate([encoded.pooled_cld for encoded in done])})
 
 
-def _wave(clip: ClipSource, encoder: Encoder, first_window: bool = False) -> Waveform:
+def wave_of(clip: ClipSource, encoder: Encoder, first_window: bool = False) -> Waveform:
+    """A clip's sound as the encoder takes it; `first_window`: no more of it than it sees in one pass."""
     wave = load_waveform(
         clip.path, sample_rate_hz=encoder.sample_rate_hz, start_s=clip.start_s, duration_s=clip.duration_s
     )
@@ -204,80 +260,3 @@ def load_frames(artefacts: Artefacts, states_name: str, shard: Shard, layer: int
 def estimated_frame_bytes(total_s: float, frame_rate_hz: float, d_model: int, n_layers: int) -> float:
     """How large the frames of so many layers are on disk."""
     return total_s * frame_rate_hz * d_model * n_layers * 2.0
-
-
-def crops_of(wave: Waveform, *, crop_s: float, starts_s: Sequence[float], pads: bool) -> list[Waveform]:
-    """Crops of `crop_s` seconds at the given starts; `pads` a shorter rest with zeros at the end, as published."""
-    n = round(crop_s * wave.sample_rate_hz)
-    crops = []
-    for start_s in starts_s:
-        first = round(start_s * wave.sample_rate_hz)
-        samples = wave.samples[first : first + n]
-        crops.append(Waveform(np.pad(samples, (0, n - len(samples))) if pads else samples, wave.sample_rate_hz))
-    return crops
-
-
-def crop_starts(clip: ClipSource, *, crop_s: float, n_crops: int, seed: int) -> tuple[float, ...]:
-    """Fixed, seeded starts of a clip's crops in seconds; all zero where the clip is not longer than a crop."""
-    room = clip.duration_s - crop_s
-    if room <= 0:
-        return (0.0,) * n_crops
-    rng = np.random.default_rng([seed, int(clip.clip_id, 16)])
-    return tuple(float(start) for start in rng.uniform(0, room, n_crops))
-
-
-def crops_key(
-    encoder: str,
-    shard: Shard,
-    *,
-    layers: Sequence[int],
-    crop_s: float,
-    n_crops: int,
-    seed: int,
-    all_tokens: bool,
-) -> str:
-    """The name of a shard's pooled crop states. `encoder`: its fingerprint and mode."""
-    return key_of(
-        version=CROPS_VERSION,
-        encoder=encoder,
-        shard=shard.name,
-        layers=list(layers),
-        crop_s=crop_s,
-        n=n_crops,
-        seed=seed,
-        all_tokens=all_tokens,
-    )
-
-
-def encode_crops(
-    artefacts: Artefacts,
-    encoder: Encoder,
-    training_encoder: Encoder,
-    shard: Shard,
-    *,
-    key: str,
-    layers: Sequence[int],
-    crop_s: float,
-    n_crops: int,
-    seed: int,
-    all_tokens: bool,
-    on_clip: Callable[[float], None],
-) -> None:
-    """Preset paper: pooled states of the first `crop_s` seconds and of seeded crops of each clip.
-
-    `all_tokens`: shorter clips are padded with zeros, and these and special tokens are pooled as sound (the published
-    fault); otherwise valid frames alone. `training_encoder` makes the crops; it is the one in training mode where that
-    fault is on. Kept as `first_cld` and `crops_cnld` (clips, crops, layers, d).
-    """
-    firsts: list[np.ndarray] = []
-    crops: list[np.ndarray] = []
-    for clip in shard.clips:
-        wave = _wave(clip, encoder)
-        starts_s = crop_starts(clip, crop_s=crop_s, n_crops=n_crops, seed=seed)
-        for maker, begins, made in ((encoder, (0.0,), firsts), (training_encoder, starts_s, crops)):
-            waves = crops_of(wave, crop_s=crop_s, starts_s=begins, pads=all_tokens)
-            hidden = maker.hidden_states(waves, layers, all_tokens=all_tokens)
-            made.append(np.stack([hidden[layer].pooled(all_tokens=all_tokens) for layer in layers], axis=1))
-        on_clip(crop_s * (1 + n_crops))
-    with artefacts.writing(CROPS_STAGE, key) as bundle:
-        bundle.add_arrays("crops", {"first_cld": np.concatenate(firsts), "crops_cnld": np.stack(crops)})

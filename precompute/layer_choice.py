@@ -9,18 +9,24 @@ import pandas as pd
 
 from explorer.encoders import ENCODERS, Checkpoint
 from explorer.errors import ConfigError, nearest
+from explorer.giants import MANY_VARIANCE
+from explorer.text import number, percent
+from explorer.verdicts import MARGINS
 from precompute.encode_stage import EncoderAtWork
+from precompute.giant_frames import Giants
 from precompute.job import GROUP_FOLDS, RANDOM_FOLDS
 
 RULES = ("best2", "all")
+GIANTS_COST = MARGINS["best layer"].fails_below  # of balanced accuracy
 FORMS = "best2, all, '6,12' or 'ast=6,12;hubert=3,12'"
 
 
-def choose_layers(work: EncoderAtWork, probes: pd.DataFrame) -> tuple[list[int], pd.DataFrame]:
+def choose_layers(work: EncoderAtWork, probes: pd.DataFrame, giants: Giants) -> tuple[list[int], pd.DataFrame]:
     """The layers that get SAEs, and the rows of `layer_choices`. Held-out clips take no part in the choice.
 
     `best2`: the layer with the best balanced accuracy over folds by group inside the training part (folds by file where
-    there are no folds by group), and the best of the other half of the network.
+    there are no folds by group), and the best of the other half of the network. A layer whose states are mostly giant
+    frames, and pooled with them, has to be better by GIANTS_COST.
     Raises ConfigError as `named_layers` does.
     """
     layers, wish = work.layers(), work.job.config.layers
@@ -31,7 +37,16 @@ def choose_layers(work: EncoderAtWork, probes: pd.DataFrame) -> tuple[list[int],
     elif wish == "all":
         chosen, role, reason = layers, "all", "asked for: all"
     else:
-        chosen, role, reason = _best_two(layers, scores), "best2", f"balanced accuracy, {protocol}"
+        is_swamped = giants.variance_share(work.job.fit_c) > MANY_VARIANCE
+        if work.leaves_giants_out:
+            is_swamped[:] = False
+        chosen, role, reason = _best_two(layers, scores, is_swamped), "best2", f"balanced accuracy, {protocol}"
+        passed_over = sorted(set(_best_two(layers, scores, np.zeros_like(is_swamped))) - set(chosen))
+        if passed_over:
+            reason += (
+                f"; passed over for giant frames, which hold over {percent(MANY_VARIANCE)} of the variance, and not "
+                f"better by {number(GIANTS_COST)}: layer {', '.join(map(str, passed_over))}"
+            )
         if not np.isfinite(scores).any():
             reason = "no probe could be scored: the middle and the last layer"
     rows = [
@@ -61,10 +76,10 @@ def _choice_scores(work: EncoderAtWork, probes: pd.DataFrame) -> tuple[np.ndarra
     return scores, GROUP_FOLDS
 
 
-def _best_two(layers: Sequence[int], scores: np.ndarray) -> list[int]:
+def _best_two(layers: Sequence[int], scores: np.ndarray, is_swamped: np.ndarray) -> list[int]:
     if not np.isfinite(scores).any():
         return sorted({layers[len(layers) // 2], layers[-1]})
-    known = np.where(np.isfinite(scores), scores, -np.inf)
+    known = np.where(np.isfinite(scores), scores - np.where(is_swamped, GIANTS_COST, 0.0), -np.inf)
     best = int(np.argmax(known))
     half = len(layers) // 2
     other = [layer for layer in layers if (layer > half) != (best > half)]

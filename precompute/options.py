@@ -12,6 +12,8 @@ PRESETS = ("quick", "default", "rigorous", "paper")
 METHODS = ("sound", "paper")
 LASSO_MODES = ("cv-everywhere", "cv-reference")
 FEATURE_MAPS = ("umap", "pca")
+KEPT, LEFT_OUT = "kept", "left-out"
+GIANT_FRAMES = (KEPT, LEFT_OUT)
 
 PLACES, MODELS, DEPTH, MEASURES, HOW, PAPER = (
     "what to read and where to write",
@@ -94,6 +96,12 @@ OPTIONS: Mapping[str, Option] = {
         "final LayerNorm, as most papers count it. AST, Whisper and large HuBERT and WavLM have one; elsewhere nothing "
         "changes",
         LAST_LAYERS,
+    ),
+    "giant_frames": _one_of(
+        MODELS,
+        "left-out: a clip's state is the mean of its frames without the giant ones (few, far from all others along one "
+        "dimension, as large models have them); kept: of all its frames, as always in preset paper",
+        GIANT_FRAMES,
     ),
     "offline": Option(MODELS, "never ask the hub", _SWITCH),
     "preset": _one_of(DEPTH, "a set of values to begin with; other options win (see: list presets)", PRESETS),

@@ -54,6 +54,8 @@ UNIQUE = {
     "feature_matches": ["sae_id", "feature", "other_sae_id", "rank"],
     "feature_stability": ["sae_id", "feature"],
     "sae_stability": ["sae_id"],
+    "sae_giants": ["sae_id"],
+    "layer_frames": ["encoder_id", "layer"],
     "feature_histograms": ["sae_id", "feature"],
     "feature_attribute_shares": ["sae_id", "feature", "column_name"],
     "feature_label_counts": ["sae_id", "feature", "label"],
@@ -65,7 +67,7 @@ UNIQUE = {
     "sae_lengths": ["sae_id", "n_epochs", "fold"],
     "sae_group_errors": ["sae_id", "group_id"],
 }
-NOT_TABLES = {"feature_stability", "sae_stability"}
+NOT_TABLES = {"feature_stability", "sae_stability", "sae_giants"}
 CONTENT = ("codes-", "traces-")  # parquet files that are published as they are
 
 

@@ -30,8 +30,9 @@ def finish_tables(tables: Tables, runs: Sequence[dict[str, Any]]) -> None:
         weights = None if weights is None else weights[_are_acoustic(weights)]
         predicted = weights_of_predicted(weights, scores)
         tables["saes"] = describe_weights(average_factors(tables["saes"], scores), weights, scores)
-        if "sae_stability" in tables:
-            tables["saes"] = tables["saes"].merge(tables["sae_stability"], on="sae_id", how="left")
+        for more in ("sae_stability", "sae_giants"):
+            if more in tables:
+                tables["saes"] = tables["saes"].merge(tables[more], on="sae_id", how="left")
         tables["features"] = describe_features(tables["features"], tables.get("feature_stability"), predicted, scores)
         tables["diagnostics"] = diagnose(tables)
     for record in runs:

@@ -10,6 +10,7 @@ from functools import partial
 import numpy as np
 import pandas as pd
 
+from explorer.giants import UsualFrames
 from explorer.playable import ClipFrames
 from explorer.sae import SAE
 from explorer.store import write_parquet
@@ -20,7 +21,7 @@ from precompute.reporting import Stage
 from precompute.shards import Shard
 
 TRACE_STAGE = "traces"
-VERSION = 1
+VERSION = 2
 TRACE_LEVELS = 255
 Columns = dict[str, np.ndarray]
 TYPES = {
@@ -54,9 +55,17 @@ class TraceReader:
         return cls(sae, np.ascontiguousarray(sae.w_enc_df.T))
 
     def columns(
-        self, frames: ClipFrames, features: np.ndarray, preactivation_f: np.ndarray, *, pools_all_tokens: bool
+        self,
+        frames: ClipFrames,
+        features: np.ndarray,
+        preactivation_f: np.ndarray,
+        *,
+        pools_all_tokens: bool,
+        kept_t: np.ndarray,
     ) -> Columns:
         """The traces of some features over one clip, quantised, as columns of the traces file (without clip_index).
+
+        The steps are those of the frames in `kept_t` (not all False); what lies outside of their range is cut to it.
 
         `preactivation_f`: what the SAE saw of each of `features`. Where pooling took in more than the frames
         (`pools_all_tokens`: padding, special tokens), `padded_share` is the part of it that no frame shows; otherwise
@@ -64,7 +73,7 @@ class TraceReader:
         """
         centred_td = frames.values_td - self.sae.b_dec_d
         traces_ft = self.w_enc_fd[features] @ centred_td.T + self.sae.b_enc_f[features, None]
-        low_f, high_f = traces_ft.min(axis=1), traces_ft.max(axis=1)
+        low_f, high_f = traces_ft[:, kept_t].min(axis=1), traces_ft[:, kept_t].max(axis=1)
         step_f = np.maximum((high_f - low_f) / TRACE_LEVELS, np.finfo(np.float32).tiny)
         points_ft = ((traces_ft - low_f[:, None]) / step_f[:, None] + 0.5).clip(0, TRACE_LEVELS).astype(np.uint8)
         rest_f = preactivation_f - traces_ft.mean(axis=1, dtype=np.float64)
@@ -95,15 +104,17 @@ class _Wanted:
     by_clip: dict[int, tuple[np.ndarray, np.ndarray]]
 
 
-def trace_key(analysis_key: str) -> str:
+def trace_key(work: EncoderAtWork, analysis_key: str) -> str:
     """The name of the traces of one analysis."""
-    return key_of(version=VERSION, analysis=analysis_key)
+    return key_of(version=VERSION, analysis=analysis_key, usual=work.usual_name)
 
 
-def keep_traces(work: EncoderAtWork, layer: int, analysed: Sequence[tuple[str, SAE, Bundle]], stage: Stage) -> None:
+def keep_traces(
+    work: EncoderAtWork, layer: int, analysed: Sequence[tuple[str, SAE, Bundle]], usual: UsualFrames, stage: Stage
+) -> None:
     """Find or make the traces of SAEs of one layer, given as (sae_id, SAE, the bundle of its analysis)."""
     job = work.job
-    keys = {sae_id: trace_key(bundle.folder.name) for sae_id, _, bundle in analysed}
+    keys = {sae_id: trace_key(work, bundle.folder.name) for sae_id, _, bundle in analysed}
     wanted = [
         _wanted(sae_id, sae, bundle, keys[sae_id])
         for sae_id, sae, bundle in analysed
@@ -112,7 +123,7 @@ def keep_traces(work: EncoderAtWork, layer: int, analysed: Sequence[tuple[str, S
     parts: list[list[list[Columns]]] = []
     if wanted:
         with ThreadPoolExecutor(job.config.workers()) as pool:
-            parts = list(pool.map(lambda shard: _traces_of_shard(work, layer, shard, wanted), job.shards))
+            parts = list(pool.map(lambda shard: _traces_of_shard(work, layer, shard, wanted, usual), job.shards))
     row_of = {item.key: row for row, item in enumerate(wanted)}
 
     def make(key: str, bundle: Bundle) -> None:
@@ -135,17 +146,24 @@ def _wanted(sae_id: str, sae: SAE, analysis: Bundle, key: str) -> _Wanted:
     return _Wanted(sae_id, analysis.folder.name, key, TraceReader.of(sae), by_clip)
 
 
-def _traces_of_shard(work: EncoderAtWork, layer: int, shard: Shard, wanted: Sequence[_Wanted]) -> list[list[Columns]]:
+def _traces_of_shard(
+    work: EncoderAtWork, layer: int, shard: Shard, wanted: Sequence[_Wanted], usual: UsualFrames
+) -> list[list[Columns]]:
     """For every wanted SAE, the columns of its traces over each clip of one shard."""
     parts: list[list[Columns]] = [[] for _ in wanted]
     if not any(clip.clip_index in item.by_clip for item in wanted for clip in shard.clips):
         return parts
     frames = load_frames(work.job.artefacts, work.states_name, shard, layer)
     for clip, states in zip(shard.clips, frames, strict=True):
+        kept_t = ~usual.is_giant(states.values_td)
+        if not work.leaves_giants_out or not kept_t.any():
+            kept_t[:] = True
         for item, found in zip(wanted, parts, strict=True):
             if clip.clip_index in item.by_clip:
                 features, seen_f = item.by_clip[clip.clip_index]
-                columns = item.reader.columns(states, features, seen_f, pools_all_tokens=work.pools_all_tokens)
+                columns = item.reader.columns(
+                    states, features, seen_f, pools_all_tokens=work.pools_all_tokens, kept_t=kept_t
+                )
                 found.append({**columns, "clip_index": np.full(len(features), clip.clip_index)})
     return parts
 

@@ -12,6 +12,7 @@ from explorer.audio import load_waveform
 from explorer.encoders import Encoder, load_encoder
 from explorer.errors import AudioError
 from precompute.artefacts import Artefacts
+from precompute.giant_frames import Usual
 from precompute.hidden_states import (
     FRAMES_STAGE,
     POOLED_STAGE,
@@ -21,6 +22,7 @@ from precompute.hidden_states import (
     load_frames,
     load_pooled,
     pooled_key,
+    usual_frames,
 )
 from precompute.random_checkpoints import write_random_checkpoint
 from precompute.shards import ClipSource, Shard, make_shards
@@ -50,10 +52,14 @@ def encode(folder: Path, encoder: Encoder, shards: list[Shard], n_workers: int) 
     layers = tuple(range(encoder.n_layers + 1))
     artefacts = Artefacts(folder)
     seconds: list[float] = []
+    usual = Usual(
+        usual_frames(encoder, shards[0].clips, n_workers=1, n_clips=7, first_window=False, on_clip=lambda _: None),
+        "usual",
+    )
     encode_shards(
         artefacts,
         encoder,
-        [ShardTask(shard, layers, (1, 3)) for shard in shards],
+        [ShardTask(shard, layers, (1, 3), usual) for shard in shards],
         all_tokens=False,
         n_workers=n_workers,
         n_clips=7,

@@ -11,9 +11,17 @@ from precompute.layer_choice import _best_two, check_layer_names
 
 def test_the_best_layer_and_the_best_of_the_other_half() -> None:
     scores = np.array([0.1, 0.2, 0.5, 0.3, 0.4, 0.45, 0.6])
-    assert _best_two(range(7), scores) == [2, 6]
-    assert _best_two(range(7), np.where(np.arange(7) == 6, np.nan, scores)) == [2, 5]
-    assert _best_two(range(7), np.full(7, np.nan)) == [3, 6]
+    none = np.zeros(7, bool)
+    assert _best_two(range(7), scores, none) == [2, 6]
+    assert _best_two(range(7), np.where(np.arange(7) == 6, np.nan, scores), none) == [2, 5]
+    assert _best_two(range(7), np.full(7, np.nan), none) == [3, 6]
+
+
+def test_a_layer_of_giant_frames_has_to_be_clearly_better() -> None:
+    swamped = np.arange(7) >= 4
+    assert _best_two(range(7), np.array([0.1, 0.2, 0.5, 0.88, 0.89, 0.87, 0.8]), swamped) == [3, 4]
+    assert _best_two(range(7), np.array([0.1, 0.2, 0.89, 0.88, 0.3, 0.895, 0.89]), swamped) == [2, 5]
+    assert _best_two(range(7), np.array([0.1, 0.2, 0.5, 0.85, 0.89, 0.87, 0.8]), swamped) == [3, 4]
 
 
 def test_layers_for_an_encoder_that_is_not_of_the_run() -> None:

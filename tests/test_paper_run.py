@@ -24,17 +24,19 @@ from explorer.store import Store, open_store
 from precompute import sae_stage
 from precompute.artefacts import Artefacts
 from precompute.config import RunConfig
+from precompute.crops import CROPS_STAGE, crops_key, encode_crops
 from precompute.datasets.singing.corpus import write_corpus
 from precompute.datasets.singing.parts import crossed
 from precompute.datasets.singing.voice import RATE_HZ
 from precompute.encode_stage import States
 from precompute.encoder_choice import choose_encoders
-from precompute.hidden_states import CROPS_STAGE, ClipSource, Shard, crops_key, encode_crops
+from precompute.giant_frames import Giants, Usual
 from precompute.lasso_stage import lasso
 from precompute.pipeline import open_job, run
 from precompute.probe_stage import probe_layers
 from precompute.reporting import Reporter
 from precompute.sae_stage import LAST_STATE
+from precompute.shards import ClipSource, Shard
 from precompute.targets import Targets
 from tests.conftest import tiny_config
 from tests.test_pages import at, no_trouble, words
@@ -261,6 +263,20 @@ def test_an_sae_is_named_by_what_made_it_and_nothing_else(
     assert (ids() != ids(**options)) == changes
 
 
+def no_giants(n_clips: int, n_layers: int, d_model: int) -> Giants:
+    counts_cl = np.zeros((n_clips, n_layers))
+    return Giants(
+        usual=Usual((), "none"),
+        pooled_cld=np.zeros((n_clips, n_layers, d_model), np.float32),
+        n_frames_c=np.ones(n_clips),
+        n_giant_cl=counts_cl,
+        square_cl=counts_cl,
+        square_ld=np.zeros((n_layers, d_model)),
+        square_giant_cl=counts_cl,
+        spans_n4=np.zeros((0, 4)),
+    )
+
+
 def test_probes_and_lasso_are_named_by_the_states_they_stand_on(sources: Path, tmp_path: Path) -> None:
     """With another fault switched the states are others, and so must be the artefacts made of them."""
 
@@ -273,7 +289,13 @@ def test_probes_and_lasso_are_named_by_the_states_they_stand_on(sources: Path, t
         rng = np.random.default_rng(0)
         n_clips, n_layers, d_model = len(job.corpus.clips), len(work.layers()), work.checkpoint.d_model
         pooled_cld = rng.normal(size=(n_clips, n_layers, d_model)).astype(np.float32)
-        states = States(pooled_cld, pooled_cld, np.repeat(pooled_cld[:, None], 2, axis=1))
+        states = States(
+            pooled_cld,
+            pooled_cld,
+            no_giants(n_clips, n_layers, d_model),
+            pooled_cld,
+            np.repeat(pooled_cld[:, None], 2, axis=1),
+        )
         if stage == "probes":
             probe_layers(work, states)
         else:

@@ -20,7 +20,9 @@ from safetensors import SafetensorError
 from explorer.audio import load_waveform, resample
 from explorer.encoders import MARKER, load_encoder
 from explorer.errors import ConfigError, DatasetError, StoreBusyError, StoreError
+from explorer.giants import Span, usual_part
 from explorer.inference import read_states
+from explorer.queries.giants import fetch_giant_spans, fetch_usual_frames
 from explorer.sae import load_sae
 from explorer.store import Store, current_generation, open_store
 from precompute.artefacts import PARTIAL
@@ -74,6 +76,11 @@ def traces(store: Store, sae: pd.Series) -> pd.DataFrame:
     return store.query("SELECT * FROM read_parquet(?)", [str(store.file(sae["traces_file"]).resolve())])
 
 
+def giants(store: Store, sae: pd.Series, row: Any) -> list[Span]:
+    index = int(row.clip_index)
+    return fetch_giant_spans(store, sae["encoder_id"], sae["layer"], [index]).get(index, [])
+
+
 def test_a_stored_trace_has_the_preactivation_as_its_mean(store: Store) -> None:
     for _, sae in store.query("SELECT * FROM saes").iterrows():
         listed = store.query(
@@ -83,7 +90,10 @@ def test_a_stored_trace_has_the_preactivation_as_its_mean(store: Store) -> None:
         assert len(stored) == len(listed) > 0
         for row in stored.sample(200, random_state=0, replace=True).itertuples():
             points = np.frombuffer(row.points, dtype=np.uint8)
-            mean = row.low + row.step * points.mean()
+            usual = usual_part(
+                points.astype(float), row.t0_s + row.hop_s * np.arange(row.n_points), giants(store, sae, row)
+            )
+            mean = row.low + row.step * usual.mean()
             assert abs(mean - row.preactivation) <= row.step + 1e-5 * abs(row.preactivation)
             assert abs(row.padded_share) <= 1e-3 * max(1.0, abs(row.preactivation))
 
@@ -121,12 +131,14 @@ def test_live_gives_what_the_store_holds(tiny_store: Path, tiny_sources: Path, s
             wave = load_waveform(tiny_sources / "singing" / row.path, start_s=row.start_s, duration_s=row.duration_s)
             wave = resample(wave, encoder.sample_rate_hz)
             states = encoder.hidden_states([wave], [int(sae_row["layer"])])[int(sae_row["layer"])]
-            reading = read_states(states.values_td[0], states.times_s[0], sae)
+            usual = fetch_usual_frames(store, sae_row["encoder_id"], sae_row["layer"])
+            reading = read_states(states.values_td[0], states.times_s[0], sae, usual=usual, is_without_giants=True)
             assert reading.preactivations_f[row.feature] == pytest.approx(row.preactivation, rel=1e-4, abs=1e-5)
             assert reading.activation(row.feature) == pytest.approx(row.value, rel=1e-4, abs=1e-5)
             trace = stored.loc[(row.feature, row.clip_index)]
             points = trace["low"] + trace["step"] * np.frombuffer(trace["points"], dtype=np.uint8)
-            np.testing.assert_allclose(points, reading.trace(row.feature), atol=0.75 * trace["step"] + 1e-5)
+            kept = ~reading.is_giant_t  # what lies outside of the usual range is cut to it
+            np.testing.assert_allclose(points[kept], reading.trace(row.feature)[kept], atol=0.75 * trace["step"] + 1e-5)
 
 
 def rounded(value: object) -> object:

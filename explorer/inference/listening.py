@@ -12,6 +12,7 @@ import pandas as pd
 
 from explorer.audio import MIN_CLIP_S, SILENT_RMS, Waveform, resample
 from explorer.errors import AudioError, NotInStoreError
+from explorer.giants import UsualFrames
 from explorer.inference.checkpoints import places_of
 from explorer.inference.models import Models
 from explorer.inference.reading import Reading, read_states
@@ -20,6 +21,7 @@ from explorer.measures import are_acoustic
 from explorer.pooling import Pooling
 from explorer.prediction import FactorModels, LabelProbe, percentile_among
 from explorer.queries.corpus import resolve_sae
+from explorer.queries.giants import fetch_usual_frames
 from explorer.queries.live import (
     fetch_encoder,
     fetch_factor_models,
@@ -27,7 +29,7 @@ from explorer.queries.live import (
     fetch_label_probe,
     fetch_live_features,
 )
-from explorer.sae import load_sae
+from explorer.sae import SAE, load_sae
 from explorer.store import Store
 from explorer.text import number, quantity
 
@@ -118,9 +120,11 @@ def reader_of(store: Store, sae_id: str, encode: Encode) -> Callable[[Waveform],
         int(sae["layer"]),
     )
 
+    usual = fetch_usual_frames(store, encoder_id, layer)
+
     def read(wave: Waveform) -> Reading:
         states = encode(encoder, resample(wave, int(encoder["sample_rate_hz"])), [layer], pooling)[layer]
-        return read_states(states.values_td, states.times_s, weights, states.pooled_d)
+        return _read(states, weights, pooling, usual)
 
     return read
 
@@ -210,10 +214,19 @@ def _pass(sae: Mapping[str, Any]) -> tuple[str, Pooling]:
 def _heard(store: Store, sae: dict[str, Any], states: LayerStates) -> Heard:
     sae_id = str(sae["sae_id"])
     weights = load_sae(store.file(sae["weights_file"]))
-    reading = read_states(states.values_td, states.times_s, weights, states.pooled_d)
+    encoder_id, pooling = _pass(sae)
+    reading = _read(states, weights, pooling, fetch_usual_frames(store, encoder_id, int(sae["layer"])))
     known = fetch_live_features(store, sae_id)
     probe, models = fetch_label_probe(store, sae_id), fetch_factor_models(store, sae_id)
     return Heard(sae, reading, _features(known, reading), known, probe, models)
+
+
+def _read(states: LayerStates, weights: SAE, pooling: Pooling, usual: UsualFrames | None) -> Reading:
+    """Whoever encodes pools all frames: which of them are giant is known here, to who holds the store."""
+    pooled_d = None if pooling.without_giants else states.pooled_d
+    return read_states(
+        states.values_td, states.times_s, weights, pooled_d, usual=usual, is_without_giants=pooling.without_giants
+    )
 
 
 def _features(known: pd.DataFrame, reading: Reading) -> pd.DataFrame:

@@ -40,7 +40,8 @@ def occlude(
 ) -> Occlusion:
     """The test, by 1 + N_CONTROLS calls of `read`, which gives a sound's reading by the same encoder, layer and SAE."""
     n = min(len(wave.samples), round(reading.heard_s * wave.sample_rate_hz))
-    mask = peak_mask(reading.trace(feature), reading.times_s, reading.hop_s, n, wave.sample_rate_hz)
+    trace_t = np.where(reading.is_giant_t, -np.inf, reading.trace(feature))  # what a giant frame shows is not the sound
+    mask = peak_mask(trace_t, reading.times_s, reading.hop_s, n, wave.sample_rate_hz)
     rng = np.random.default_rng(seed)
     turns = rng.integers(round(SHARE * n), max(round((1 - SHARE) * n), round(SHARE * n) + 1), N_CONTROLS)
     unheard = np.zeros(len(wave.samples) - n, bool)  # silence there would be a control that cannot matter

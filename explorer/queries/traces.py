@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from explorer.errors import StoreError
+from explorer.giants import Span, usual_part
 from explorer.playable import read_playable
+from explorer.pooling import Pooling
+from explorer.queries.giants import fetch_giant_spans
 from explorer.sae import feature_trace, load_sae
 from explorer.store import Store, command
 
@@ -21,7 +24,7 @@ class StoredTrace:
     """One trace: pre-activations `values` (n,) at t0_s + i * hop_s seconds.
 
     `step` is the quantisation step, 0 where none was needed. `padded_share`: how much of the clip's pre-activation
-    comes from tokens that are not drawn; None where it is not known.
+    comes from tokens that are not drawn; None where it is not known. giants: (start, end) in s of the giant frames.
     """
 
     values: np.ndarray
@@ -29,6 +32,11 @@ class StoredTrace:
     hop_s: float
     step: float
     padded_share: float | None
+    giants: tuple[Span, ...] = ()
+
+    def usual_values(self) -> np.ndarray:
+        """The values outside giant frames: of these alone a scale, or a mean where clips are pooled without them."""
+        return usual_part(self.values, self.t0_s + self.hop_s * np.arange(len(self.values)), self.giants)
 
 
 def fetch_traces(
@@ -41,7 +49,9 @@ def fetch_traces(
     """
     wanted = [int(index) for index in clip_indices]
     found = _stored(store, sae["traces_file"], feature, wanted)
-    return found | _computed(store, sae, feature, [index for index in wanted if index not in found])
+    found |= _computed(store, sae, feature, [index for index in wanted if index not in found])
+    spans = fetch_giant_spans(store, str(sae["encoder_id"]), int(sae["layer"]), list(found))
+    return {index: replace(trace, giants=tuple(spans.get(index, ()))) for index, trace in found.items()}
 
 
 def _stored(store: Store, traces_file: str | None, feature: int, wanted: Sequence[int]) -> dict[int, StoredTrace]:
@@ -94,6 +104,6 @@ def _computed(store: Store, sae: Mapping[str, Any], feature: int, wanted: Sequen
     for index, states in frames.items():
         hop_s = float(states.times_s[1] - states.times_s[0]) if len(states.times_s) > 1 else 0.0
         values = feature_trace(states.values_td, weights, feature)
-        share = 0.0 if str(sae["pooling"]).startswith("valid frames") else None
+        share = None if Pooling.named(str(sae["pooling"])).all_tokens else 0.0
         traces[index] = StoredTrace(values, float(states.times_s[0]), hop_s, 0.0, share)
     return traces

@@ -11,6 +11,7 @@ import pandas as pd
 import streamlit as st
 
 from explorer.figures.theme import on_picture
+from explorer.pooling import Pooling
 from explorer.queries.corpus import CorpusFacts, resolve_clip
 from explorer.queries.features import fetch_activation
 from explorer.queries.traces import StoredTrace, fetch_traces
@@ -141,10 +142,11 @@ def _hint(has_traces: bool, folded_away: int, left_out: int, facts: CorpusFacts)
 
 
 def trace_scale(traces: Mapping[int, StoredTrace]) -> tuple[float, float] | None:
-    """The lowest and highest pre-activation of these traces, None when there is none."""
+    """The lowest and highest pre-activation of these traces outside giant frames, None when there is none."""
     if not traces:
         return None
-    return min(float(t.values.min()) for t in traces.values()), max(float(t.values.max()) for t in traces.values())
+    usual = [trace.usual_values() for trace in traces.values()]
+    return min(float(values.min()) for values in usual), max(float(values.max()) for values in usual)
 
 
 def player_clip(
@@ -155,7 +157,9 @@ def player_clip(
     lines: tuple[PlayerTrace, ...] = ()
     if trace is not None:
         color = on_picture(str(sae["encoder_name"]))
-        lines = (PlayerTrace("Pre-activation", trace.values, trace.t0_s, trace.hop_s, color, mean),)
+        lines = (
+            PlayerTrace("Pre-activation", trace.values, trace.t0_s, trace.hop_s, color, mean, giants=trace.giants),
+        )
     return PlayerClip(
         clip_id=str(row["clip_id"]),
         title=str(row["title"]),
@@ -215,7 +219,10 @@ def draw_linked_clip(
         active = None if value is None else value > 0
         traces = {**traces, **fetch_traces(store, sae, int(feature["feature"]), [index])}
         trace = traces.get(index)
-        pre = float(trace.values.mean()) if trace is not None and trace.padded_share == 0.0 else None
+        pre = None
+        if trace is not None and trace.padded_share == 0.0:
+            without = Pooling.named(str(sae["pooling"])).without_giants
+            pre = float((trace.usual_values() if without else trace.values).mean())
         row = clip | {"value": value, "preactivation": pre, "kth_value": None, "is_active": active}
     else:
         row = same.iloc[0].to_dict()

@@ -255,7 +255,7 @@ def _play(store: Store, sae: dict[str, Any], pair: pd.Series, values: tuple[str,
         line = () if trace is None else (
             PlayerTrace(
                 "Pre-activation", trace.values, trace.t0_s, trace.hop_s, on_picture(str(sae["encoder_name"])),
-                row["preactivation_mean"],
+                row["preactivation_mean"], giants=trace.giants,
             ),
         )  # fmt: skip
         active = fetch_activation(store, sae["codes_by_clip_file"], feature, index) or 0.0

@@ -13,6 +13,7 @@ import streamlit as st
 from explorer.audio import MIN_CLIP_S
 from explorer.csv_text import sae_columns
 from explorer.figures.theme import on_picture
+from explorer.giants import usual_part
 from explorer.inference import Heard
 from explorer.naming import sae_title
 from explorer.queries.corpus import resolve_feature
@@ -197,8 +198,8 @@ def _trace(heard: Heard, feature: int, place: int, *, mark: str) -> PlayerTrace:
     """The line of a feature over the sound, the `place`-th of its encoder; with a mark, over its largest value."""
     mean = _mean_of(heard.known, feature)
     values = heard.reading.trace(feature) - mean
-    largest = float(np.abs(values).max()) if mark else 1.0
-    times = heard.reading.times_s
+    times, giants = heard.reading.times_s, tuple(heard.reading.giants)
+    largest = float(np.abs(usual_part(values, times, giants)).max()) if mark else 1.0
     return PlayerTrace(
         name=(f"{mark}: " if mark else "") + f"{heard_name(heard)} · feature {feature}",
         values=(values / (largest or 1.0)).astype(np.float32),
@@ -208,6 +209,7 @@ def _trace(heard: Heard, feature: int, place: int, *, mark: str) -> PlayerTrace:
         baseline=0.0,
         mark=mark,
         dashed=place % 2 == 1,
+        giants=giants,
     )
 
 

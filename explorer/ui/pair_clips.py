@@ -82,7 +82,7 @@ def _mean(feature: dict[str, Any]) -> float:
 
 
 def _scale(traces: dict[int, StoredTrace], feature: dict[str, Any]) -> float:
-    largest = max((float(np.max(np.abs(t.values - _mean(feature)))) for t in traces.values()), default=0.0)
+    largest = max((float(np.max(np.abs(t.usual_values() - _mean(feature)))) for t in traces.values()), default=0.0)
     return largest if largest > 0 else 1.0
 
 
@@ -97,7 +97,9 @@ def line(side: str, saes: Sides, trace: StoredTrace, feature: dict[str, Any], sc
     color = on_picture(str(sae["encoder_name"]), lift=0.8) if is_second else color
     values = ((trace.values - _mean(feature)) / scale).astype(np.float32)
     name = f"{side}: {series_name(sae['encoder_display'], sae['layer'])} · feature {feature['feature']}"
-    return PlayerTrace(name, values, trace.t0_s, trace.hop_s, color, 0.0, mark=side, dashed=is_second)
+    return PlayerTrace(
+        name, values, trace.t0_s, trace.hop_s, color, 0.0, mark=side, dashed=is_second, giants=trace.giants
+    )
 
 
 def _value(value: object) -> str:

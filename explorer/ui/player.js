@@ -275,6 +275,9 @@ class Players {
     this.onOther = (event) => { if (event.detail !== this) this.clips.forEach((c) => c.audio.pause()); };
     this.onKey = (event) => this.key(event);
     this.inSight = new IntersectionObserver((entries) => this.load(entries.filter((e) => e.isIntersecting)), { rootMargin: "200px" });
+    this.giants = parent.querySelector(".giants");
+    this.giants.textContent = "Grey: giant frames, far from all others along one dimension of the states. They say little of the " +
+      "sound: no peak and no scale is taken from them.";
     this.views = parent.querySelector(".views");
     this.views.setAttribute("role", "group");
     this.views.setAttribute("aria-label", "Drawn over the pictures");
@@ -309,6 +312,7 @@ class Players {
     this.active = this.clips.includes(this.active) ? this.active : null;
     this.clips.forEach((c) => c.root.classList.toggle("active", c === this.active));
     this.views.hidden = !this.clips.length;
+    this.giants.hidden = !this.clips.some((c) => giantsOf(c.clip).length);
     this.inSight.disconnect();
     this.clips.forEach((c) => this.inSight.observe(c.root));
     this.showView();

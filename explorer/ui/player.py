@@ -16,6 +16,7 @@ import numpy as np
 import streamlit as st
 from numpy.typing import NDArray
 
+from explorer.giants import Span, usual_part
 from explorer.store import Store
 
 QUIETEST_DB = 20.0
@@ -26,6 +27,7 @@ class PlayerTrace:
     """A line over a clip: point i lies at t0_s + i * hop_s seconds; `baseline` is drawn as a level line.
 
     With a `mark` ('A') the clip gets a legend of its lines, and its peak, which is the first line's, is named by it.
+    giants: (start, end) in s of giant frames: drawn faint, and no peak, nor the scale, is sought there.
     """
 
     name: str
@@ -36,6 +38,11 @@ class PlayerTrace:
     baseline: float | None = None
     mark: str = ""
     dashed: bool = False
+    giants: tuple[Span, ...] = ()
+
+    def usual_values(self) -> np.ndarray:
+        """The finite values outside giant frames."""
+        return usual_part(self.values, self.t0_s + self.hop_s * np.arange(len(self.values)), self.giants)
 
 
 @dataclass(frozen=True)
@@ -59,7 +66,7 @@ def _renderer() -> Any:
     scripts = ("address.js", "player_drawing.js", "player.js")
     return st.components.v2.component(
         "sonoscope_player",
-        html='<div class="views"></div><div class="players"></div>',
+        html='<div class="views"></div><div class="players"></div><p class="giants" hidden></p>',
         css=here.with_name("player.css").read_text(encoding="utf-8"),
         js="\n".join(here.with_name(name).read_text(encoding="utf-8") for name in scripts),
     )
@@ -100,8 +107,8 @@ def player_data(
     """
     ends = [*scale] if scale is not None else []
     for trace in (trace for clip in clips for trace in clip.traces):
-        finite = trace.values[np.isfinite(trace.values)]
-        ends += [] if scale is not None or not finite.size else [float(finite.min()), float(finite.max())]
+        finite = trace.usual_values() if scale is None else trace.values[:0]
+        ends += [float(finite.min()), float(finite.max())] if finite.size else []
         ends += [] if trace.baseline is None else [float(trace.baseline)]
     low, high = (min(ends), max(ends)) if ends else (0.0, 1.0)
     return {
@@ -150,6 +157,7 @@ def _clip_data(clip: PlayerClip, volume: float) -> dict[str, Any]:
                 "baseline": trace.baseline,
                 "mark": trace.mark,
                 "dashed": trace.dashed,
+                "giants": [[round(start_s, 4), round(end_s, 4)] for start_s, end_s in trace.giants],
             }
             for trace in clip.traces
         ],

@@ -32,11 +32,19 @@ function icon(path) {
   return svg;
 }
 
+// The values outside giant frames, as [value, index]; all where nothing else is left.
+function usualOf(trace) {
+  const known = trace.values.map((v, i) => [v, i]).filter(([v]) => v !== null);
+  const isIn = (i) => { const t = trace.t0_s + i * trace.hop_s; return trace.giants.some(([from, to]) => t >= from && t <= to); };
+  const usual = trace.giants.length ? known.filter(([, i]) => !isIn(i)) : known;
+  return usual.length ? usual : known;
+}
+
 function peakOf(clip) {
   const trace = clip.traces[0];
   if (!trace) return null;
   let best = -1;
-  trace.values.forEach((v, i) => { if (v !== null && (best < 0 || v > trace.values[best])) best = i; });
+  for (const [v, i] of usualOf(trace)) if (best < 0 || v > trace.values[best]) best = i;
   return best < 0 ? null : { time: trace.t0_s + best * trace.hop_s, value: trace.values[best] };
 }
 
@@ -45,14 +53,15 @@ function summaryOf(clip, peak) {
   if (clip.value !== null) parts.push(`Activation ${fixed(clip.value, 3)}.`);
   if (clip.note) parts.push(clip.note);
   for (const trace of clip.traces) {
-    const known = trace.values.filter((v) => v !== null);
+    const known = usualOf(trace).map(([v]) => v);
     if (!known.length) continue;
     const mean = known.reduce((a, b) => a + b, 0) / known.length;
     parts.push(`${trace.name}: mean ${fixed(mean, 3)}, lowest ${fixed(Math.min(...known), 3)}, ` +
       `highest ${fixed(Math.max(...known), 3)}` +
       (trace === clip.traces[0] && peak ? ` at ${peak.time.toFixed(2)} seconds` : "") +
       (trace.baseline === null ? "." : `, mean over the corpus ${fixed(trace.baseline, 3)}, above it for ` +
-        `${Math.round(100 * known.filter((v) => v > trace.baseline).length / known.length)} % of the time.`));
+        `${Math.round(100 * known.filter((v) => v > trace.baseline).length / known.length)} % of the time.`) +
+      (trace.giants.length ? ` Left out: ${trace.giants.length === 1 ? "one stretch" : `${trace.giants.length} stretches`} of giant frames.` : ""));
   }
   if (!clip.traces.length) parts.push("No trace is drawn.");
   return parts.join(" ");
@@ -63,7 +72,7 @@ function drawTraces(clip, low, high) {
   svg.setAttribute("viewBox", `0 0 ${clip.duration_s} 1`);
   svg.setAttribute("preserveAspectRatio", "none");
   svg.setAttribute("aria-hidden", "true");
-  const y = (v) => (0.96 - 0.9 * (v - low) / (high - low)).toFixed(4);
+  const y = (v) => Math.max(0.01, Math.min(0.99, 0.96 - 0.9 * (v - low) / (high - low))).toFixed(4);
   const add = (d, className, color, kind) => {
     const path = document.createElementNS(SVG, "path");
     path.setAttribute("d", d);
@@ -71,6 +80,7 @@ function drawTraces(clip, low, high) {
     if (color) path.style[kind] = color;
     svg.append(path);
   };
+  for (const [from, to] of giantsOf(clip)) add(`M${from} 0H${to}V1H${from}Z`, "giant");
   for (const trace of clip.traces) {
     let d = "", open = false;
     trace.values.forEach((v, i) => {
@@ -86,6 +96,9 @@ function drawTraces(clip, low, high) {
   }
   return svg;
 }
+
+// Where giant frames are, of any line: what is drawn there says little of the sound.
+const giantsOf = (clip) => clip.traces.flatMap((trace) => trace.giants);
 
 // Which line is which, over the picture, where the lines are marked (A and B).
 function legendOf(clip) {
