@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from explorer.giants import Span, UsualFrames
+from explorer.queries.factors import acoustic
 from explorer.store import Store
 
 MOST_SPANS = 100_000
@@ -54,7 +55,7 @@ def fetch_giant_effects(store: Store, label_name: str | None, protocol: str) -> 
     r2_other (median over factors that have one both ways, from the pooled states), fvu and fvu_other (held out, of the
     reference SAE). NULL where there is none."""
     return store.query(
-        """WITH other AS (
+        f"""WITH other AS (
                SELECT representation_id, encoder_id, layer, kind = 'without giants' AS pools_giants
                FROM representations WHERE kind IN ('with giants', 'without giants')),
            dense AS (SELECT representation_id, encoder_id, layer FROM representations WHERE kind = 'dense'),
@@ -63,6 +64,7 @@ def fetch_giant_effects(store: Store, label_name: str | None, protocol: str) -> 
                       count(*)::INTEGER AS n_factors
                FROM other o JOIN dense d USING (encoder_id, layer)
                JOIN factor_scores a ON a.representation_id = d.representation_id
+               JOIN factors n ON n.factor_index = a.factor_index AND {acoustic("n")}
                JOIN factor_scores b ON b.representation_id = o.representation_id
                     AND b.factor_index = a.factor_index AND b.protocol = a.protocol
                WHERE a.protocol IN ('held-out', 'paper') AND a.r2 IS NOT NULL AND b.r2 IS NOT NULL
@@ -76,6 +78,6 @@ def fetch_giant_effects(store: Store, label_name: str | None, protocol: str) -> 
                 AND q.protocol = $protocol
            LEFT JOIN factors f ON f.encoder_id = o.encoder_id AND f.layer = o.layer
            LEFT JOIN saes s ON s.encoder_id = o.encoder_id AND s.layer = o.layer AND s.is_reference
-           ORDER BY o.encoder_id, o.layer""",
+           ORDER BY o.encoder_id, o.layer""",  # noqa: S608 - the names are code
         {"label": label_name, "protocol": protocol},
     )

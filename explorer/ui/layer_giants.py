@@ -47,7 +47,7 @@ def draw_giants(store: Store, label: str, protocol: str) -> None:
     pools = bool(rows["pools_giants"].fillna(False).any())
     caption(
         f"{_WHAT} Here clips are pooled {'with' if pools else 'without'} them; *the other way* is "
-        f"{'without' if pools else 'with'} them. Where giant frames are pooled FVU is low, since their one dimension is "
+        f"{'without' if pools else 'with'} them. Where giant frames are pooled FVU is low: their one dimension is "
         "easy to reconstruct: to compare layers, take each with its own PCA (Sparsity)."
     )
     shown = rows.assign(
