@@ -20,9 +20,8 @@ from safetensors import SafetensorError
 from explorer.audio import load_waveform, resample
 from explorer.encoders import MARKER, load_encoder
 from explorer.errors import ConfigError, DatasetError, StoreBusyError, StoreError
-from explorer.giants import Span, usual_part
 from explorer.inference import read_states
-from explorer.queries.giants import fetch_giant_spans, fetch_usual_frames
+from explorer.queries.giants import fetch_usual_frames
 from explorer.sae import load_sae
 from explorer.store import Store, current_generation, open_store
 from precompute.artefacts import PARTIAL
@@ -31,6 +30,7 @@ from precompute.config import RunConfig
 from precompute.lock import locked
 from precompute.pipeline import run
 from tests.conftest import tiny_config
+from tests.test_traces import traces
 
 ROOT = Path(__file__).resolve().parents[1]
 VOLATILE = {
@@ -70,32 +70,6 @@ def test_split_keeps_groups_and_files_apart(store: Store) -> None:
     assert (train.groupby("group_id")["fold_group"].nunique() == 1).all()
     assert (train.groupby("file_id")["fold_random"].nunique() == 1).all()
     assert clips.loc[clips["split"] == "held-out", "fold_group"].isna().all()
-
-
-def traces(store: Store, sae: pd.Series) -> pd.DataFrame:
-    return store.query("SELECT * FROM read_parquet(?)", [str(store.file(sae["traces_file"]).resolve())])
-
-
-def giants(store: Store, sae: pd.Series, row: Any) -> list[Span]:
-    index = int(row.clip_index)
-    return fetch_giant_spans(store, sae["encoder_id"], sae["layer"], [index]).get(index, [])
-
-
-def test_a_stored_trace_has_the_preactivation_as_its_mean(store: Store) -> None:
-    for _, sae in store.query("SELECT * FROM saes").iterrows():
-        listed = store.query(
-            "SELECT DISTINCT feature, clip_index, preactivation FROM listed_clips WHERE sae_id = ?", [sae["sae_id"]]
-        )
-        stored = traces(store, sae).merge(listed, on=["feature", "clip_index"])
-        assert len(stored) == len(listed) > 0
-        for row in stored.sample(200, random_state=0, replace=True).itertuples():
-            points = np.frombuffer(row.points, dtype=np.uint8)
-            usual = usual_part(
-                points.astype(float), row.t0_s + row.hop_s * np.arange(row.n_points), giants(store, sae, row)
-            )
-            mean = row.low + row.step * usual.mean()
-            assert abs(mean - row.preactivation) <= row.step + 1e-5 * abs(row.preactivation)
-            assert abs(row.padded_share) <= 1e-3 * max(1.0, abs(row.preactivation))
 
 
 def test_listed_clips_are_the_strongest_and_one_a_file(store: Store) -> None:
