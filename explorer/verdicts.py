@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from explorer.intervals import MIN_GROUPS_FOR_INTERVAL, Estimate
-from explorer.text import count, number
+from explorer.text import capitalised, count, number, plural_of
 
 HOLDS, FAILS, MIXED, UNSAID = "holds here", "does not hold here", "holds in part", "cannot tell here"
 ALPHA = 0.05
@@ -42,8 +42,7 @@ MARGINS: Mapping[str, Margin] = MappingProxyType(
 
 @dataclass(frozen=True)
 class Claim:
-    """One claim: what is asked, the verdict (one of four), a sentence with its numbers and n, lines of detail, a
-    page."""
+    """One claim: what is asked, the verdict (one of four), why, with its numbers and n, lines of detail, a page."""
 
     title: str
     verdict: str
@@ -79,14 +78,32 @@ def together(verdicts: Iterable[str]) -> str:
 
 
 def counted(verdicts: Iterable[str], noun: str) -> str:
-    """'holds for 1 of 4 encoders, does not for 1, cannot tell for 2'."""
+    """'It holds for 1 of 4 encoders, does not hold for 1 and is open for 2': for how many what was told, as a sentence
+    without its full stop. `noun` is what one of them is."""
     said = list(verdicts)
-    words = f"holds for {said.count(HOLDS)} of {count(len(said), noun)}"
-    if said.count(FAILS):
-        words += f", does not for {said.count(FAILS)}"
-    return f"{words}, cannot tell for {said.count(UNSAID)}" if said.count(UNSAID) else words
+    n_holds, n_fails, n_open = said.count(HOLDS), said.count(FAILS), said.count(UNSAID)
+    every, none = _every_and_none(len(said), noun)
+    if n_holds == len(said):
+        return f"It holds for {every}"
+    if n_fails == len(said):
+        return f"It does not hold for {every}" if n_fails == 1 else f"It holds for {none}"
+    if n_open == len(said):
+        return f"{capitalised(every)} does not settle it" if n_open == 1 else f"{capitalised(none)} settles it"
+    told = [("holds for", n_holds), ("does not hold for", n_fails), ("is open for", n_open)]
+    parts = [f"{words} {n}" for words, n in told if n]
+    parts[0] += f" of {count(len(said), noun)}"
+    return f"It {', '.join(parts[:-1])} and {parts[-1]}"
+
+
+def _every_and_none(n: int, noun: str) -> tuple[str, str]:
+    many = plural_of(noun)
+    if n == 1:
+        return f"the one {noun}", ""
+    if n == 2:
+        return f"both {many}", f"neither of the two {many}"
+    return f"all {n} {many}", f"none of the {n} {many}"
 
 
 def too_few(n_groups: object) -> str:
     """Why nothing is judged on so few groups."""
-    return f"there are too few groups to judge by ({number(n_groups, 0)} of {MIN_GROUPS_FOR_INTERVAL})"
+    return f"there are too few groups to judge by: {number(n_groups, 0)}, where {MIN_GROUPS_FOR_INTERVAL} are needed"

@@ -14,7 +14,13 @@ from explorer.figures.compare import factor_pairs, match_scatter
 from explorer.figures.curves import layer_curves
 from explorer.measures import are_acoustic, kinds_counted
 from explorer.naming import sae_names, sae_title
-from explorer.queries.compare import MIN_ACTIVE, fetch_factor_pairs, fetch_match_partners, fetch_matched_pairs
+from explorer.queries.compare import (
+    MIN_ACTIVE,
+    fetch_factor_pairs,
+    fetch_match_partners,
+    fetch_matched_pairs,
+    held_words,
+)
 from explorer.queries.corpus import fetch_corpus, fetch_saes, record, resolve_feature, resolve_sae
 from explorer.queries.curves import FACTOR_PROTOCOLS, fetch_layer_probes, fetch_probe_choices, fetch_sae_points
 from explorer.queries.factors import fetch_factor_protocols
@@ -85,9 +91,10 @@ def main() -> None:
 
 
 def _choose(store: Store, saes: pd.DataFrame) -> tuple[dict[str, Any], dict[str, Any]]:
-    """A and B of the link; by default the SAE shown first and the reference one of another encoder or layer."""
+    """A and B of the link; by default the reference SAEs of two encoders' best layers, or of two layers."""
     asked_a, asked_b = get_param("a") or get_param("sae"), get_param("b")
-    a = resolve_sae(store, asked_a) if asked_a else dict(kept(default_sae, saes))
+    accuracy = {} if asked_a and asked_b else _accuracy_of_layers(store)
+    a = resolve_sae(store, asked_a) if asked_a else default_sae(saes, accuracy)
     if asked_b:
         b = resolve_sae(store, asked_b)
     else:
@@ -96,7 +103,7 @@ def _choose(store: Store, saes: pd.DataFrame) -> tuple[dict[str, Any], dict[str,
         deeper = others[others["layer"] != a["layer"]]
         pool = next(rows for rows in (elsewhere, deeper, others) if len(rows))
         same = pool[(pool["sparsity"] == a["sparsity"]) & (pool["protocol"] == a["protocol"])]
-        b = default_sae(same if len(same) else pool)
+        b = default_sae(same if len(same) else pool, accuracy)
     names = kept(sae_names, saes, with_encoder=True)
     for column, side, sae in zip(st.columns(2, gap="large"), "ab", (a, b), strict=True):
         key = f"so-compare-{side}"
@@ -105,6 +112,16 @@ def _choose(store: Store, saes: pd.DataFrame) -> tuple[dict[str, Any], dict[str,
             side.upper(), list(names), key=key, format_func=lambda i: names.get(i, i), on_change=_changed, args=(side,)
         )
     return a, b
+
+
+def _accuracy_of_layers(store: Store) -> dict[tuple[str, int], float]:
+    """Accuracy of the primary label's probe by encoder and layer, from dense states, as Layers shows it first."""
+    label = _label(store)
+    _, scored = dense_protocols(store, label) if label else ([], [])
+    if label is None or not scored:
+        return {}
+    rows = cached(fetch_layer_probes, store, label, scored[0]).dropna(subset="accuracy")
+    return {(row.encoder_id, int(row.layer)): float(row.accuracy) for row in rows.itertuples()}
 
 
 def _changed(side: str) -> None:
@@ -292,6 +309,8 @@ def _matches(store: Store, a: dict[str, Any], b: dict[str, Any]) -> None:
     if rows.empty:
         _no_matches(store, a)
         return
+    points = cached(fetch_sae_points, store, _label(store))
+    st.write(as_written(held_words(rows, record(points[points["sae_id"] == a["sae_id"]])["n_heldout_clips"])))
     fa, fb = _pair(store, a, b, (int(rows["feature"].iloc[0]), int(rows["other_feature"].iloc[0])))
     features = resolve_feature(store, a["sae_id"], fa), resolve_feature(store, b["sae_id"], fb)
     with st.container(key="so-split-matches"):

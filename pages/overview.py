@@ -11,6 +11,7 @@ from explorer.queries.corpus import CorpusFacts, fetch_corpus, fetch_encoders, f
 from explorer.queries.curves import fetch_probe_choices
 from explorer.queries.first_hearing import fetch_first_hearing
 from explorer.queries.first_looks import fetch_first_looks
+from explorer.queries.returning import fetch_returning, returning_words
 from explorer.queries.runs import fetch_diagnostics, fetch_runs
 from explorer.store import Store
 from explorer.text import count, is_defined, number, sentence, series_name, whole
@@ -55,6 +56,7 @@ def main() -> None:
         with right:
             _first_looks(store)
             _encoders(encoders, saes)
+            _returning(store)
             _diagnostics(store)
     planted_section(store)
 
@@ -131,7 +133,7 @@ def _claim(claim: Claim, place: int) -> None:
             f'<div style="display:flex;gap:.7em;justify-content:space-between;align-items:baseline">'
             f"<b>{escape(claim.title)}</b>"
             f'<span style="white-space:nowrap;opacity:.85">{_SIGNS[claim.verdict]} {escape(claim.verdict)}</span></div>'
-            f'<div style="margin-top:.3em">{escape(claim.sentence[:1].upper() + claim.sentence[1:])}</div>'
+            f'<div style="margin-top:.3em">{escape(claim.sentence)}</div>'
         )
         if claim.details:
             with st.expander("By encoder and layer"):
@@ -214,6 +216,19 @@ def _encoders(encoders: pd.DataFrame, saes: pd.DataFrame) -> None:
         "n_saes": "SAEs",
     }
     plain_table(rows[list(names)].rename(columns=names), right=("Layers", "SAEs"))
+
+
+def _returning(store: Store) -> None:
+    """Whether the reference SAEs' features return from other starts; nothing where there is no SAE."""
+    rows = cached(fetch_returning, store)
+    if rows.empty:
+        return
+    section("Do features return?")
+    if not (rows["n_seeds"].fillna(0) > 0).any():
+        caption("Not measured: one seed.")
+        return
+    for row in rows.to_dict("records"):
+        caption(returning_words(row))
 
 
 def _diagnostics(store: Store) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -53,7 +54,9 @@ def keep(*saes: tuple[float, float], dense: float = 0.75, n_groups: int = 10, **
 def test_codes_keep_accuracy_has_all_its_verdicts() -> None:
     assert keep((0.75, 0.7)).verdict == HOLDS
     mixed = keep((0.75, 0.7), (0.99, 0.5))
-    assert mixed.verdict == MIXED and mixed.sentence.startswith("Holds for 1 of 2 reference SAEs, does not for 1")
+    assert mixed.verdict == MIXED and mixed.sentence.startswith(
+        "It holds for 1 of 2 reference SAEs and does not hold for 1"
+    )
     assert "worst −25" in mixed.sentence and "(HuBERT L3 · k = 1 of 100 · seed 0)" in mixed.sentence
     assert "200 clips of 10 groups" in mixed.sentence
     assert mixed.details == ("HuBERT L3: dense 0.75; codes 0.50 at k = 1 of 100, 0.70 at k = 25 of 100",) or (
@@ -61,12 +64,12 @@ def test_codes_keep_accuracy_has_all_its_verdicts() -> None:
     )
     assert keep((0.99, 0.5)).verdict == FAILS
     near = keep((0.9, 0.65))
-    assert near.verdict == UNSAID and near.sentence.startswith("because it holds for 0 of 1 reference SAE, cannot tell")
+    assert near.verdict == UNSAID and near.sentence.startswith("The one reference SAE does not settle it; the bar")
     nothing = pd.DataFrame(columns=groups_of("s0", 0.5).columns)
     none = claims.claim_codes_keep_accuracy(
         pd.DataFrame([point(sae_id="s0", accuracy=NAN)]), nothing, nothing, "held-out"
     )
-    assert none.verdict == UNSAID and none.sentence.startswith("because no SAE has probes")
+    assert none.verdict == UNSAID and none.sentence.startswith("No SAE has probes")
 
 
 def test_the_reference_saes_speak_for_the_claim() -> None:
@@ -81,7 +84,7 @@ def test_the_reference_saes_speak_for_the_claim() -> None:
 def test_nothing_is_kept_where_there_was_nothing_to_keep() -> None:
     claim = keep((0.75, 0.25), dense=0.25)
     assert claim.verdict == UNSAID
-    assert "chance (0.20)" in claim.sentence
+    assert claim.sentence.startswith("There is nothing to keep") and "chance (0.20;" in claim.sentence
 
 
 @pytest.mark.parametrize("n_groups", [2, 7])
@@ -94,7 +97,7 @@ def test_nothing_is_judged_on_few_groups(n_groups: int) -> None:
     rises = factor_claims.claim_completeness_rises(*completeness_of({0.75: 0.4, 0.99: 0.6}, n_groups=n_groups))
     for claim in (kept, best, pca, rises):
         assert claim.verdict == UNSAID
-        assert f"because there are too few groups to judge by ({n_groups} of 8)" in claim.sentence
+        assert claim.sentence.startswith(f"There are too few groups to judge by: {n_groups}, where 8 are needed.")
 
 
 def completeness_of(
@@ -168,7 +171,7 @@ def test_reconstruction_is_held_against_pca_by_group() -> None:
     assert better.verdict == HOLDS and "40 held-out clips" in better.sentence and "10 groups" in better.sentence
     assert reconstruction(0.01, noise=0.1).verdict == UNSAID
     old = reconstruction(0.1, n_groups=0)
-    assert old.verdict == UNSAID and "errors by group are not stored" in old.sentence
+    assert old.verdict == UNSAID and "Errors by group are not stored." in old.sentence
     none = claims.claim_reconstruction(pd.DataFrame([point(sae_id="s0", pca_k_fvu_heldout=NAN)]), pd.DataFrame())
     assert none.verdict == UNSAID
 
@@ -190,7 +193,9 @@ def by_layer(
 def test_the_best_layer_is_by_encoder() -> None:
     rows = pd.concat([by_layer({0: 0.3, 1: 0.7, 2: 0.5}, encoder_id="A"), by_layer({0: 0.3, 1: 0.6}, encoder_id="B")])
     claim = claims.claim_best_layer(rows, "all-groups")
-    assert claim.verdict == MIXED and claim.sentence.startswith("Holds for 1 of 2 encoders, does not for 1 (all-groups")
+    assert claim.verdict == MIXED and claim.sentence.startswith(
+        "It holds for 1 of 2 encoders and does not hold for 1 (all-groups"
+    )
     assert "A layer 1 0.70 against 0.50 at layer 2, +0.19" in claim.sentence
     assert "200 clips of 10 groups, 5 classes, chance 0.20" in claim.sentence
     assert claim.params == {"protocol": "all-groups"}
@@ -215,7 +220,7 @@ def test_a_network_at_chance_has_no_best_layer() -> None:
     claim = claims.claim_best_layer(silent, "x")
     assert claim.verdict == UNSAID and "none of them beyond chance" in claim.sentence
     both = claims.claim_best_layer(pd.concat([silent, by_layer({0: 0.8, 1: 0.6}, encoder_id="b")]), "x")
-    assert both.verdict == MIXED and both.sentence.startswith("Holds for 1 of 2 encoders, cannot tell for 1")
+    assert both.verdict == MIXED and both.sentence.startswith("It holds for 1 of 2 encoders and is open for 1")
 
 
 def test_untrained_encoders_do_not_speak_for_trained_ones() -> None:
@@ -229,9 +234,9 @@ def test_every_claim_of_a_real_store_says_its_n_or_why_not(store: Store) -> None
     found = claims.fetch_claims(store, label)
     assert len(found) == 5
     for claim in found:
-        if claim.verdict == UNSAID:
-            assert claim.sentence.startswith("because ")
-        else:
+        assert re.match(r"[A-Z0-9].*\.$", claim.sentence), claim.sentence
+        assert not re.search(r"\b0 of|[bB]ecause", claim.sentence), claim.sentence
+        if claim.verdict != UNSAID:
             assert any(word in claim.sentence for word in ("clip", "SAE")), claim.sentence
         assert "nan" not in claim.sentence.lower()
 
@@ -246,7 +251,7 @@ def test_factors_of_a_hand_made_store_are_counted(tmp_path: Path) -> None:
     row = recovery.iloc[0]
     assert (row["n_scored"], row["n_undefined"], row["n_above"], row["n_over_070"]) == (2, 2, 1, 1)
     claim = claims.claim_factors_recoverable(recovery)
-    assert claim.verdict == UNSAID and "too few groups to judge by (2 of 8)" in claim.sentence
+    assert claim.verdict == UNSAID and "too few groups to judge by: 2," in claim.sentence
     enough = recovery.assign(n_groups=20)
     assert claims.claim_factors_recoverable(enough).verdict == HOLDS
     assert "1 of 2 factors" in claims.claim_factors_recoverable(enough).sentence
@@ -258,7 +263,7 @@ def test_factors_of_a_hand_made_store_are_counted(tmp_path: Path) -> None:
 def test_a_paper_store_speaks_in_sample_or_not_at_all(tmp_path: Path) -> None:
     paper = open_store(write_tables(tmp_path / "paper", paper_only(mixed_tables())))
     best, kept, recoverable, rises, pca = claims.fetch_claims(paper, "technique")
-    assert best.verdict == UNSAID and "too few groups to judge by (4 of 8)" in best.sentence
+    assert best.verdict == UNSAID and "too few groups to judge by: 4," in best.sentence
     assert kept.verdict == UNSAID and "paper accuracy, 40 clips of 4 groups" in kept.sentence
     assert recoverable.verdict == UNSAID
     assert "scored only in-sample (protocol paper" in recoverable.sentence
@@ -274,8 +279,8 @@ def test_a_paper_store_speaks_in_sample_or_not_at_all(tmp_path: Path) -> None:
 def test_one_group_is_judged_by_file_and_says_so(tmp_path: Path) -> None:
     single = open_store(write_tables(tmp_path / "single", one_group(mixed_tables())))
     best, kept, *_ = claims.fetch_claims(single, "technique")
-    assert best.verdict == kept.verdict == UNSAID and "too few groups to judge by (1 of 8)" in best.sentence
-    assert "no probe on codes could be scored" in kept.sentence or "too few groups" in kept.sentence
+    assert best.verdict == kept.verdict == UNSAID and "too few groups to judge by: 1," in best.sentence
+    assert "No probe on codes could be scored" in kept.sentence or "too few groups" in kept.sentence
     single.close()
 
 
@@ -292,7 +297,7 @@ def test_factors_are_predictable_by_what_their_test_says() -> None:
     test = claims.claim_factors_recoverable
     half = test(recovered(44, 0.001))
     assert half.verdict == HOLDS
-    assert "Up to 44 of 88 factors" in half.sentence and "median R² 0.30, chance reaches 0.02" in half.sentence
+    assert "44 of 88 factors are" in half.sentence and "median R² 0.30, chance reaches 0.02" in half.sentence
     assert "300 clips of 20 groups" in half.sentence
     assert test(recovered(43, 0.001)).verdict == MIXED
     assert test(recovered(0, 0.001)).verdict == FAILS

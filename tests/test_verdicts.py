@@ -40,7 +40,22 @@ def test_several_verdicts_make_one() -> None:
     assert together([HOLDS, UNSAID]) == together([HOLDS, FAILS]) == MIXED
     assert together([FAILS, FAILS, UNSAID]) == FAILS
     assert together([FAILS, UNSAID]) == together([UNSAID]) == together([]) == UNSAID
-    assert counted([HOLDS, FAILS, UNSAID, UNSAID], "SAE") == "holds for 1 of 4 SAEs, does not for 1, cannot tell for 2"
+    for verdicts, words in (
+        ([HOLDS, FAILS, UNSAID, UNSAID], "It holds for 1 of 4 SAEs, does not hold for 1 and is open for 2"),
+        ([HOLDS, UNSAID], "It holds for 1 of 2 SAEs and is open for 1"),
+        ([FAILS, UNSAID, FAILS], "It does not hold for 2 of 3 SAEs and is open for 1"),
+        ([HOLDS], "It holds for the one SAE"),
+        ([HOLDS, HOLDS], "It holds for both SAEs"),
+        ([HOLDS] * 3, "It holds for all 3 SAEs"),
+        ([FAILS], "It does not hold for the one SAE"),
+        ([FAILS, FAILS], "It holds for neither of the two SAEs"),
+        ([FAILS] * 3, "It holds for none of the 3 SAEs"),
+        ([UNSAID], "The one SAE does not settle it"),
+        ([UNSAID, UNSAID], "Neither of the two SAEs settles it"),
+        ([UNSAID] * 3, "None of the 3 SAEs settles it"),
+    ):
+        assert counted(verdicts, "SAE") == words
+    assert counted([UNSAID, UNSAID], "SAE series") == "Neither of the two SAE series settles it"
     assert (level_of(1), level_of(5)) == pytest.approx((0.95, 0.99))
 
 

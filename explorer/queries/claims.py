@@ -26,8 +26,8 @@ from explorer.queries.factor_claims import (
 )
 from explorer.queries.selection import TESTED_ON, newest_recipe, one_protocol, tested_groups, trained, why_unscored
 from explorer.store import Store
-from explorer.text import capitalised, commonest, count, number, series_name, signed
-from explorer.verdicts import FAILS, HOLDS, MARGINS, UNSAID, Claim, counted, judge, level_of, together, too_few
+from explorer.text import capitalised, commonest, count, number, sentence, series_name, signed
+from explorer.verdicts import HOLDS, MARGINS, UNSAID, Claim, counted, judge, level_of, together, too_few
 
 _SERIES = ["encoder_id", "layer", "method", "level", "n_features", "protocol"]
 _KEPT = "Sparse codes keep what a probe predicts from the dense states"
@@ -73,22 +73,17 @@ def claim_best_layer(groups: pd.DataFrame, protocol: str, unscored: str | None =
     if not encoders:
         why = f"no layer's probe could be scored ({unscored})" if unscored else ""
         why = why or "no encoder has scored probes on two layers or more"
-        return Claim(title, UNSAID, f"because {why}.", page="layers")
+        return Claim(title, UNSAID, sentence(why), page="layers")
     level = level_of(len(encoders))
     found = [_best_layer(rows, level) for rows in encoders.values()]
     verdicts, lines = [verdict for verdict, _ in found], "; ".join(line for _, line in found)
     facts = _facts(next(iter(encoders.values())), protocol)
     n_groups = max(rows["group_id"].nunique() for rows in encoders.values())
-    verdict = together(verdicts)
     if n_groups < MIN_GROUPS_FOR_INTERVAL:
-        sentence = f"because {too_few(n_groups)}. {lines} ({facts})."
-    elif verdict == UNSAID and FAILS in verdicts:
-        sentence = f"because it {counted(verdicts, 'encoder')} ({facts}): {lines}."
-    elif verdict == UNSAID:
-        sentence = f"because no encoder settles it: {lines} ({facts})."
+        words = f"{sentence(too_few(n_groups))} {lines} ({facts})."
     else:
-        sentence = f"{capitalised(counted(verdicts, 'encoder'))} ({facts}): {lines}."
-    return Claim(title, verdict, sentence, (), "layers", {"protocol": protocol})
+        words = f"{counted(verdicts, 'encoder')} ({facts}): {lines}."
+    return Claim(title, together(verdicts), words, (), "layers", {"protocol": protocol})
 
 
 def _best_layer(rows: pd.DataFrame, level: float) -> tuple[str, str]:
@@ -139,7 +134,7 @@ def claim_codes_keep_accuracy(points: pd.DataFrame, codes: pd.DataFrame, dense: 
         why = "no SAE has probes on both its codes and the dense states"
         if "probe_reason" in points and points["accuracy"].isna().all() and points["probe_reason"].notna().any():
             why = f"no probe on codes could be scored ({commonest(points['probe_reason'])})"
-        return Claim(_KEPT, UNSAID, f"because {why}.")
+        return Claim(_KEPT, UNSAID, sentence(why))
     scored = points[points["sae_id"].isin(tables)]
     first = tables[scored["sae_id"].iloc[0]]
     n = f"{count(first['n'].sum(), 'clip')} of {count(len(first), 'group')}"
@@ -149,7 +144,7 @@ def claim_codes_keep_accuracy(points: pd.DataFrame, codes: pd.DataFrame, dense: 
     worst = sae_title(scored[scored["sae_id"] == change.idxmin()].iloc[0].to_dict())
     spread = f"median change {signed(100 * change.median(), 1)} points, worst {signed(100 * change.min(), 1)} ({worst})"
     if len(first) < MIN_GROUPS_FOR_INTERVAL:
-        return Claim(_KEPT, UNSAID, f"because {too_few(len(first))}: {spread} ({where}).", details)
+        return Claim(_KEPT, UNSAID, f"{sentence(too_few(len(first)))} {capitalised(spread)} ({where}).", details)
     judged = _references(scored)
     level = level_of(len(judged))
     verdicts = [_keeps(tables[sae_id], level) for sae_id in judged["sae_id"]]
@@ -157,16 +152,16 @@ def claim_codes_keep_accuracy(points: pd.DataFrame, codes: pd.DataFrame, dense: 
     if not told:
         dense_best = max(_pooled(rows, "dense") for rows in tables.values())
         chance = _pooled(first, "chance")
-        sentence = (
-            f"because no dense probe is surely more than 10 points above chance ({number(chance)}): there is nothing "
-            f"to keep (best dense accuracy {number(dense_best)}; {where})."
+        words = (
+            f"There is nothing to keep: no dense probe is surely more than 10 points above chance ({number(chance)}; "
+            f"best dense accuracy {number(dense_best)}; {where})."
         )
-        return Claim(_KEPT, UNSAID, sentence, details)
-    verdict = together(told)
-    sentence = f"{counted(told, 'reference SAE')} (within 10 points of its layer's dense states); {spread}; {where}."
+        return Claim(_KEPT, UNSAID, words, details)
+    words = f"{counted(told, 'reference SAE')}; the bar is 10 points under the layer's dense states."
+    words += f" {capitalised(spread)}; {where}."
     if len(told) < len(verdicts):
-        sentence += f" {count(len(verdicts) - len(told), 'SAE')} left out: nothing to keep, dense states near chance."
-    return Claim(_KEPT, verdict, f"because it {sentence}" if verdict == UNSAID else capitalised(sentence), details)
+        words += f" {count(len(verdicts) - len(told), 'SAE')} left out: nothing to keep, dense states near chance."
+    return Claim(_KEPT, together(told), words, details)
 
 
 def _paired_tables(points: pd.DataFrame, codes: pd.DataFrame, dense: pd.DataFrame) -> Mapping[str, pd.DataFrame]:
@@ -227,7 +222,7 @@ def claim_reconstruction(points: pd.DataFrame, errors: pd.DataFrame) -> Claim:
     """
     scored = points[points["fvu_heldout"].notna() & points["pca_k_fvu_heldout"].notna()]
     if scored.empty:
-        return Claim(_RECONSTRUCTED, UNSAID, "because no SAE has a held-out FVU with one of PCA to compare it with.")
+        return Claim(_RECONSTRUCTED, UNSAID, "No SAE has a held-out FVU with one of PCA to compare it with.")
     better = int((scored["fvu_heldout"] < scored["pca_k_fvu_heldout"]).sum())
     judged = _references(scored)
     by_sae = {key: rows for key, rows in errors.groupby("sae_id")}
@@ -235,27 +230,25 @@ def claim_reconstruction(points: pd.DataFrame, errors: pd.DataFrame) -> Claim:
     clips = f"{count(scored['n_heldout_clips'].iloc[0], 'held-out clip')}{_under(points)}"
     ours, theirs = scored["fvu_heldout"].median(), scored["pca_k_fvu_heldout"].median()
     facts = (
-        f"FVU is lower for {better} of {count(len(scored), 'SAE')}: median FVU {number(ours, 3)} against "
+        f"FVU is lower for {better or 'none'} of {count(len(scored), 'SAE')}: median FVU {number(ours, 3)} against "
         f"{number(theirs, 3)} of PCA, on {clips}"
     )
     details = _fvu_lines(scored)
     if n_groups < MIN_GROUPS_FOR_INTERVAL:
         why = too_few(n_groups) if n_groups else "errors by group are not stored"
-        return Claim(_RECONSTRUCTED, UNSAID, f"because {why}. {facts}.", details)
+        return Claim(_RECONSTRUCTED, UNSAID, f"{sentence(why)} {facts}.", details)
     level = level_of(len(judged))
     found = [
         ratio_interval(rows["sse_pca_k"] - rows["sse"], rows["sst"], level)
         for rows in (by_sae[sae_id] for sae_id in judged["sae_id"])
     ]
     verdicts = [judge(one, MARGINS["reconstruction"]) for one in found]
-    verdict = together(verdicts)
     words = f"{counted(verdicts, 'reference SAE')} ({count(n_groups, 'group')}). {facts}."
-    sentence = f"because it {words}" if verdict == UNSAID else capitalised(words)
     lines = tuple(
         f"{sae_title(sae)}: FVU of PCA − FVU {_interval(one)}"
         for sae, one in zip(judged.to_dict("records"), found, strict=True)
     )
-    return Claim(_RECONSTRUCTED, verdict, sentence, (*lines, *details))
+    return Claim(_RECONSTRUCTED, together(verdicts), words, (*lines, *details))
 
 
 def _fvu_lines(scored: pd.DataFrame) -> tuple[str, ...]:

@@ -7,8 +7,10 @@ import pandas as pd
 from explorer.queries.factors import predicted
 from explorer.queries.labels import shown_label
 from explorer.store import Store
+from explorer.text import count, number
 
 MIN_ACTIVE = 10
+HOLDS_R = 0.5  # a match holds up from here on, as a feature returns from here on when an SAE is trained again
 
 
 def fetch_factor_pairs(store: Store, rep_a: str, rep_b: str, protocol: str) -> pd.DataFrame:
@@ -50,6 +52,24 @@ def fetch_matched_pairs(store: Store, sae_a: str, sae_b: str) -> pd.DataFrame:
            ORDER BY is_rare, m.r_heldout IS NULL, m.r_train DESC, m.feature""",  # noqa: S608
         {"a": sae_a, "b": sae_b},
     )
+
+
+def held_words(rows: pd.DataFrame, n_heldout: object) -> str:
+    """How many of the matches (of `fetch_matched_pairs`) hold up on the held-out clips, in one sentence.
+
+    Counted are those of HOLDS_R at least on training clips whose features are active on MIN_ACTIVE clips.
+    """
+    told, bar = rows[rows["r_heldout"].notna()], number(HOLDS_R, 1)
+    strong = told[(told["r_train"].abs() >= HOLDS_R) & ~told["is_rare"].astype(bool)]
+    if told.empty:
+        return "Whether a match holds up cannot be told: no matched feature varies over the held-out clips."
+    if strong.empty:
+        return f"No feature of A has a match in B to speak of: none reaches r {bar} on the training clips."
+    n = int((strong["r_heldout"] * strong["r_train"].map(lambda r: 1 if r > 0 else -1) >= HOLDS_R).sum())
+    of, clips = count(len(strong), "match", "matches"), count(n_heldout, "held-out clip")
+    if n:
+        return f"{n} of {of} of r {bar} or more on the training clips {'hold' if n > 1 else 'holds'} up on the {clips}."
+    return f"No match holds up: of {of} of r {bar} or more on the training clips, none reaches that on the {clips}."
 
 
 def fetch_match_partners(store: Store, sae_id: str) -> pd.DataFrame:

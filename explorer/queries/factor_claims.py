@@ -13,7 +13,7 @@ from explorer.naming import sae_title, size_name
 from explorer.queries.factors import acoustic
 from explorer.queries.names import NAMED_ENCODERS
 from explorer.store import Store
-from explorer.text import count, number, percent, series_name, signed
+from explorer.text import count, number, percent, sentence, series_name, signed
 from explorer.verdicts import (
     ALPHA,
     FAILS,
@@ -117,7 +117,7 @@ def claim_factors_recoverable(recovery: pd.DataFrame, *, is_in_sample: bool = Fa
             why = "every factor is undefined, held out, from every SAE's codes: the Factors page names the reasons"
         elif is_in_sample:
             why = f"factors were scored only {IN_SAMPLE}"
-        return Claim(_PREDICTED, UNSAID, f"because {why}.", page="factors")
+        return Claim(_PREDICTED, UNSAID, sentence(why), page="factors")
     references = codes[codes["is_reference"]] if codes["is_reference"].any() else codes
     counts = references.apply(_n_sure, axis=1, n_looks=len(references))
     best = references.loc[counts.idxmax()]
@@ -129,11 +129,13 @@ def claim_factors_recoverable(recovery: pd.DataFrame, *, is_in_sample: bool = Fa
     )
     scored = f"Scored on {count(best['n_clips'], 'clip')} of {count(best['n_groups'], 'group')}"
     verdict, why = _predictable(best, n)
-    sentence = f"Up to {n} of {count(n_scored, 'factor')} are predictable on unseen groups ({facts}). {scored}."
+    many = f"{n or 'None'} of {count(n_scored, 'factor')}"
+    words = f"{many} {'are' if n > 1 else 'is'} predictable on unseen groups from the best SAE ({facts}). {scored}."
     if verdict == UNSAID:
-        sentence = f"because {why}. Up to {n} of {count(n_scored, 'factor')} score above chance ({facts}). {scored}."
+        above = f"{many} {'score' if n > 1 else 'scores'} above chance from the best SAE"
+        words = f"{sentence(why)} {above} ({facts}). {scored}."
     details = tuple(_recovery_line(row, recovery) for row in references.to_dict("records"))
-    return Claim(_PREDICTED, verdict, sentence, details, "factors", {"sae": str(best["representation_id"])})
+    return Claim(_PREDICTED, verdict, words, details, "factors", {"sae": str(best["representation_id"])})
 
 
 def _n_sure(row: pd.Series, n_looks: int) -> int:
@@ -149,7 +151,7 @@ def _predictable(best: pd.Series, n: int) -> tuple[str, str]:
     if n >= n_scored / 2:
         return HOLDS, ""
     if not best["is_tested"]:
-        return UNSAID, "these scores are of before factors were tested"
+        return UNSAID, "these scores are from before factors were tested"
     if n:
         return MIXED, ""
     if best["n_untestable"] > n_scored / 2:
@@ -191,28 +193,27 @@ def claim_completeness_rises(points: pd.DataFrame, factors: pd.DataFrame) -> Cla
     series = [rows for _, rows in table.groupby(_SERIES, sort=False) if rows["sparsity"].nunique() > 1]
     if not series:
         why = f"{count(len(points), 'SAE')}: none predicts a factor of the fixed set at two sparsities"
-        return Claim(_RISES, UNSAID, f"because no completeness can be compared ({why}).")
+        return Claim(_RISES, UNSAID, f"No completeness can be compared ({why}).")
     if not table["n_groups"].max() >= MIN_GROUPS_FOR_INTERVAL:
-        return Claim(_RISES, UNSAID, f"because {too_few(table['n_groups'].max())}.", tuple(_rise(r)[1] for r in series))
+        return Claim(_RISES, UNSAID, sentence(too_few(table["n_groups"].max())), tuple(_rise(r)[1] for r in series))
     found = [_rise(rows, level_of(len(series))) for rows in series]
     verdicts = [verdict for verdict, _ in found]
     verdict = together(verdicts)
-    words = counted(verdicts, "series")
+    words = counted(verdicts, "SAE series")
     prefix = f"Only {IN_SAMPLE}. " if is_paper(points) else ""
     n_saes, n_factors = count(table["sae_id"].nunique(), "SAE"), count(table["factor_index"].nunique(), "factor")
-    words = (
-        f"{words}, from the lowest to the highest sparsity, over {n_factors} fixed beforehand, with D = live features"
+    words += (
+        f", from the lowest to the highest sparsity: {n_factors} fixed beforehand, D = live features, {n_saes}, up to "
+        f"{count(table['n_groups'].max(), 'group')}."
     )
-    words = f"{words} ({n_saes}, up to {count(table['n_groups'].max(), 'group')})"
-    sentence = f"because it {words}." if verdict == UNSAID else f"{words[:1].upper()}{words[1:]}."
     ends = pd.concat([rows[rows["sparsity"].isin([rows["sparsity"].min(), rows["sparsity"].max()])] for rows in series])
     ends = ends.drop_duplicates("sae_id")
     dead = ends[ends["n_dead"] > MAX_DEAD * ends["n_features"]]
     if len(dead):
         names = ", ".join(sae_title(row) for row in dead.head(3).to_dict("records"))
         more = f" and {len(dead) - 3} more" if len(dead) > 3 else ""
-        sentence += f" Over {percent(MAX_DEAD)} of the features are dead in {names}{more}."
-    return Claim(_RISES, verdict, prefix + sentence, tuple(line for _, line in found))
+        words += f" Over {percent(MAX_DEAD)} of the features are dead in {names}{more}."
+    return Claim(_RISES, verdict, prefix + words, tuple(line for _, line in found))
 
 
 def _rise(rows: pd.DataFrame, level: float = 0.95) -> tuple[str, str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pandas as pd
@@ -19,15 +19,24 @@ from explorer.ui.kept import kept
 from explorer.ui.url import current_page, get_param, set_params
 
 
-def default_sae(saes: pd.DataFrame) -> dict[str, Any]:
-    """The SAE shown when a link names none: a reference one, of a trained encoder, not of preset paper, if there is."""
+def default_sae(saes: pd.DataFrame, accuracy: Mapping[tuple[str, int], float] | None = None) -> dict[str, Any]:
+    """The SAE shown when a link names none: a reference one, of a trained encoder, not of preset paper, if there is.
+
+    Of the first encoder's, the one of the first layer; with `accuracy` by encoder_id and layer, of its best one.
+    """
+    best = [(accuracy or {}).get((row.encoder_id, int(row.layer)), -1.0) for row in saes.itertuples()]
     trained = ~saes["is_trained"].map(is_false).astype(bool)
     ranked = saes.assign(
+        best=best,
         first=-(
             2 * saes["is_reference"].fillna(False).astype(int) + 4 * trained.astype(int) + (saes["protocol"] != "paper")
-        )
-    ).sort_values(["first", "encoder_display", "layer", "sae_id"], kind="stable")
-    return record(ranked.drop(columns="first"))
+        ),
+    ).sort_values(
+        ["first", "encoder_display", "encoder_id", "best", "layer", "sae_id"],
+        ascending=[True, True, True, False, True, True],
+        kind="stable",
+    )
+    return record(ranked.drop(columns=["first", "best"]))
 
 
 def choose_sae(store: Store) -> dict[str, Any]:
