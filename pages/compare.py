@@ -10,7 +10,7 @@ import streamlit as st
 from explorer.csv_text import sae_columns
 from explorer.errors import NotInStoreError
 from explorer.factor_words import are_predicted
-from explorer.figures.compare import factor_pairs, match_scatter
+from explorer.figures.compare import R2_FLOOR, factor_pairs, match_scatter
 from explorer.figures.curves import layer_curves
 from explorer.measures import are_acoustic, kinds_counted
 from explorer.naming import sae_names, sae_title
@@ -291,6 +291,7 @@ def _factors(store: Store, a: dict[str, Any], b: dict[str, Any]) -> None:
             about=_both(a, b), title=f"{capitalised(r2_words(protocol))} of each {what}",
         caption=f"{protocol.capitalize()}{in_sample}, {' and '.join(count(n, 'clip') for n in clips)}. Of "
         f"{kinds_counted(sound['factor_group'])} predicted from A or B, {higher} are higher from A. "
+        f"{'R² under −1 is drawn at −1. ' if (both[['r2_a', 'r2_b']] < R2_FLOOR).any(axis=None) else ''}"
         f"{'' if are_acoustic(both).all() else 'Diamonds: no acoustic factors. '}"
         f"Hollow: {len(both) - len(sound)} not predictable from either. Not drawn: {len(pairs) - len(both)} undefined "
         "in one of them. Click one for what predicts it in A.", selectable=True,

@@ -20,7 +20,7 @@ from explorer.store.names import shown
 _NUMBERS = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "FLOAT", "DOUBLE", "BOOLEAN")
 _AS_NUMBERS = ("integer", "floating", "mixed-integer-float", "boolean", "decimal", "empty")
 _PLAIN = (*_AS_NUMBERS, "string", "bytes", "mixed-integer", "datetime64", "datetime", "date")
-_INDICES = {"factor_index": 2**15, "feature": 2**31, "dim": 2**31, "clip_index": 2**31}
+_INDICES = {"factor_index": 2**11, "feature": 2**31, "dim": 2**31, "clip_index": 2**31}
 
 
 def check_table(store: Path, name: str, rows: pd.DataFrame, keys: Sequence[str]) -> None:

@@ -194,7 +194,7 @@ def test_live_reads_the_column_from_the_code_and_measures_it_nowhere(notes: tupl
     (heard,) = listen(store, sound, [str(sae["sae_id"])], own_encoder(store, device="cpu"))
     rows = with_predictions(measure(store, sound), heard).set_index("name")
     note = rows.loc["column.note"]
-    assert np.isnan(note["value"]) and note["reason"] == "nothing to measure it by" and 40 < note["predicted"] < 85
+    assert np.isnan(note["value"]) and note["reason"] == "not measured" and 40 < note["predicted"] < 85
     frame = rows.reset_index()
     said = live_words(frame)
     assert said.startswith(f"The code predicts note {note['predicted']:.2f} (R² ") and "Not predictable" in said

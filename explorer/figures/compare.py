@@ -10,16 +10,20 @@ from explorer.figures.theme import base_layout, palette, shown, with_alpha
 from explorer.measures import are_acoustic
 from explorer.text import count, number
 
+R2_FLOOR = -1.0  # what is worse is drawn here: one value of −12 would leave no room for the others
+
 
 def factor_pairs(pairs: pd.DataFrame, dark: bool, *, name_a: str, name_b: str) -> go.Figure:
     """R2 of each factor from B against that from A, where both have one. customdata: [factor_index].
 
-    Those that are predicted from neither are hollow; measures that are no acoustic factors are diamonds.
+    R2 under R2_FLOOR is drawn at it. Those that are predicted from neither are hollow; measures that are no acoustic
+    factors are diamonds.
     """
     colors = palette(dark)
     drawn = pairs[pairs["r2_a"].notna() & pairs["r2_b"].notna()]
     sound = are_predicted(drawn, "_a") | are_predicted(drawn, "_b")
-    values = pd.concat([drawn["r2_a"], drawn["r2_b"]])
+    across, up = (drawn[name].clip(lower=R2_FLOOR) for name in ("r2_a", "r2_b"))
+    values = pd.concat([across, up])
     low = min(0.0, float(values.min())) if len(values) else 0.0
     fig = go.Figure()
     fig.add_scatter(
@@ -31,8 +35,8 @@ def factor_pairs(pairs: pd.DataFrame, dark: bool, *, name_a: str, name_b: str) -
         showlegend=False,
     )
     fig.add_scatter(
-        x=drawn["r2_a"],
-        y=drawn["r2_b"],
+        x=across,
+        y=up,
         mode="markers",
         marker={
             "size": 9,

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from explorer.factors import FactorRow
 
 MAX_LIVE_S = 60.0
-NOT_MEASURED = "nothing to measure it by"
+NOT_MEASURED = "not measured"
 States = Mapping[int, LayerStates]
 Encode = Callable[[Mapping[str, Any], Waveform, Sequence[int], Pooling], States]
 """(row of `encoders`, sound at that encoder's rate, layers, pooling) -> states by layer."""

@@ -35,6 +35,5 @@ def returning_words(row: dict[str, Any]) -> str:
     seeds = {1: "the other seed", 2: "both other seeds"}.get(others, f"most of the {others} other seeds")
     return (
         f"{name}: {percent(row['share_returning'])} of {count(row['n_features_compared'], 'feature')} return in "
-        f"{seeds}, with r over {number(row['returns_above_r'])} on held-out clips; when clips are shuffled at most 1 in 20 "
-        "partners reach that."
+        f"{seeds} (held-out r over {number(row['returns_above_r'])}; of shuffled clips at most 5 % reach it)."
     )
