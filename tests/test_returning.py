@@ -21,10 +21,10 @@ SAE = {"encoder_display": "HuBERT", "layer": 3, "k": 4, "n_features": 100, "seed
 
 def test_a_share_that_returns_stands_beside_what_chance_reaches() -> None:
     said = returning_words(SAE)
-    assert said.startswith("HuBERT L3 · k = 4 of 100 · seed 0: 42 % of 90 features return in both other seeds, with r ")
-    assert "over 0.55 on held-out clips; when clips are shuffled at most 1 in 20 partners reach that." in said
-    assert "return in the other seed," in returning_words(SAE | {"n_seeds": 1})
-    assert "return in most of the 4 other seeds," in returning_words(SAE | {"n_seeds": 4})
+    assert said.startswith("HuBERT L3 · k = 4 of 100 · seed 0: 42 % of 90 features return in both other seeds")
+    assert said.endswith(" (held-out r over 0.55; of shuffled clips at most 5 % reach it).")
+    assert "return in the other seed (" in returning_words(SAE | {"n_seeds": 1})
+    assert "return in most of the 4 other seeds (" in returning_words(SAE | {"n_seeds": 4})
     unmeasured = SAE | {"share_returning": None, "returns_above_r": None}
     assert returning_words(unmeasured | {"n_seeds": None}).endswith("not measured, since there is one seed.")
     assert returning_words(unmeasured).endswith("no feature varies over the held-out clips.")

@@ -123,9 +123,10 @@ def claim_factors_recoverable(recovery: pd.DataFrame, *, is_in_sample: bool = Fa
     best = references.loc[counts.idxmax()]
     n, n_scored = int(counts.max()), int(best["n_scored"])
     top = f"best: {best['best_factor']} {number(best['r2_best'])}; " if best["n_above"] else ""
+    undefined = f"; {best['n_undefined']} undefined" if best["n_undefined"] else ""
     facts = (
         f"{sae_title(best.to_dict())}; {top}median R² {number(best['r2_median'])}, chance reaches "
-        f"{number(best['floor_median'])}; {best['n_over_070']} reach R² 0.7; {best['n_undefined']} undefined"
+        f"{number(best['floor_median'])}; {best['n_over_070']} reach R² 0.7{undefined}"
     )
     scored = f"Scored on {count(best['n_clips'], 'clip')} of {count(best['n_groups'], 'group')}"
     verdict, why = _predictable(best, n)
