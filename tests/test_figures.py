@@ -365,19 +365,6 @@ def test_factor_pairs_leave_out_what_one_side_lacks() -> None:
     assert "HuBERT L3" in fig.layout.xaxis.title.text
 
 
-def test_one_very_bad_score_leaves_the_others_room_and_other_measures_are_diamonds() -> None:
-    same = {"r2_permuted_a": 0.0, "r2_permuted_b": 0.0, "effective_codes_a": 2.0, "effective_codes_b": 2.0,
-            "n_clips_a": 40, "n_clips_b": 40, "is_predicted_a": True, "is_predicted_b": False}  # fmt: skip
-    rows = pd.DataFrame([
-        {**same, "factor_index": 0, "display_name": "F0 mean", "factor_group": "pitch", "r2_a": -12.0, "r2_b": 0.7},
-        {**same, "factor_index": 88, "display_name": "age", "factor_group": "column", "r2_a": 0.5, "r2_b": 0.4},
-    ])  # fmt: skip
-    fig = factor_pairs(rows, False, name_a="A", name_b="B")
-    marks = trace_with(fig, "customdata")
-    assert list(marks.x) == [-1.0, 0.5] and "R² −12.00" in marks.text[0]
-    assert list(marks.marker.symbol) == ["circle", "diamond"] and fig.layout.xaxis.range[0] > -1.1
-
-
 def test_match_scatter_leaves_out_undefined_correlations_and_marks_the_open_pair() -> None:
     rows = pd.DataFrame(
         {"feature": [1, 2, 3], "other_feature": [7, 8, 9], "r_train": [0.9, 0.8, 0.7], "r_heldout": [0.5, NAN, -0.1]}

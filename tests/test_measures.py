@@ -14,6 +14,7 @@ import pandas as pd
 import pytest
 import soundfile as sf
 
+from explorer.figures.compare import factor_pairs
 from explorer.inference import clip_sound, listen, measure, own_encoder, with_predictions
 from explorer.measures import are_acoustic, kind_and_own_name, kinds_counted, measure_name, numeric_columns
 from explorer.queries.against import fetch_against, fetch_measures
@@ -231,3 +232,16 @@ def test_what_was_planted_is_predicted_too(store: Store, tiny_store: Path, monke
     page = at("factors", tiny_store, monkeypatch, sae=str(sae["sae_id"]), factor="planted.f0_st")
     no_trouble(page)
     assert "planted pitch" in words(page)
+
+
+def test_one_very_bad_score_leaves_the_others_room_and_other_measures_are_diamonds() -> None:
+    same = {"r2_permuted_a": 0.0, "r2_permuted_b": 0.0, "effective_codes_a": 2.0, "effective_codes_b": 2.0,
+            "n_clips_a": 40, "n_clips_b": 40, "is_predicted_a": True, "is_predicted_b": False}  # fmt: skip
+    rows = pd.DataFrame([
+        {**same, "factor_index": 0, "display_name": "F0 mean", "factor_group": "pitch", "r2_a": -12.0, "r2_b": 0.7},
+        {**same, "factor_index": 88, "display_name": "age", "factor_group": "column", "r2_a": 0.5, "r2_b": 0.4},
+    ])  # fmt: skip
+    fig = factor_pairs(rows, False, name_a="A", name_b="B")
+    marks = next(trace for trace in fig.data if trace.customdata is not None)
+    assert list(marks.x) == [-1.0, 0.5] and "R² −12.00" in marks.text[0]
+    assert list(marks.marker.symbol) == ["circle", "diamond"] and fig.layout.xaxis.range[0] > -1.1
