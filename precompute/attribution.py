@@ -9,7 +9,7 @@ on the held-out ones and tested by exchanging their measured values; R2 over all
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
@@ -81,6 +81,7 @@ def fit_factors(
     settings: LassoSettings,
     folds_all_c: NDArray[np.integer] | None = None,
     given_alphas_g: Sequence[float] | None = None,
+    x_by_fold: Mapping[int, Array] | None = None,
     families_g: Sequence[str] | None = None,
     n_jobs: int = 1,
     progress: Callable[[int, int], None] | None = None,
@@ -90,10 +91,10 @@ def fit_factors(
     Returns one FactorFit a factor, in order. A factor has no R2, with a reason, where no training or no held-out clip
     has a value, where values do not vary, come from one group, or a group is in both parts. Columns constant over the
     training clips get weight 0. `folds_c` (-1: in none) are folds of the training groups: they choose alpha in mode
-    'cv'; mode 'given' takes `given_alphas_g` (NaN: no fit). `folds_all_c`: folds of all groups, for r2_all.
-    `families_g`: p values are corrected within each (None: all factors are one). `n_jobs` threads; the result does not
-    depend on it. `progress` gets (factors done, factors). ValueError for an unknown mode
-    or a wrong number of alphas.
+    'cv'; mode 'given' takes `given_alphas_g` (NaN: no fit). `folds_all_c`: folds of all groups, for r2_all;
+    `x_by_fold`: x by what was fitted without each of them. `families_g`: p values are corrected within each (None: all factors are
+    one). `n_jobs` threads; the result does not depend on it. `progress` gets (factors done, factors). ValueError for an
+    unknown mode or a wrong number of alphas.
     """
     _check(settings, given_alphas_g, np.shape(y_cg)[1])
     x, y = np.asarray(x_cd, np.float64), np.asarray(y_cg, np.float64)
@@ -119,7 +120,7 @@ def fit_factors(
                     progress(len(fits), y.shape[1])
         if folds_all_c is not None:
             folds_all = np.where(train | heldout, folds_all_c, -1)
-            fits = with_all_groups(fits, patterns, x, y, groups, folds_all, pool)
+            fits = with_all_groups(fits, patterns, x, y, groups, folds_all, pool, x_by_fold)
     if progress is not None:
         progress(len(fits), y.shape[1])
     families = [""] * y.shape[1] if families_g is None else families_g

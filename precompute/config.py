@@ -60,6 +60,7 @@ class RunConfig:
     n_features: int | None = None
     seeds: tuple[int, ...] = (0, 1, 2)
     seeds_everywhere: bool = False
+    sae_per_fold: bool = False
     epochs: int = 100
     batch_size: int = 64
     learning_rate: float = 1e-3
@@ -162,6 +163,7 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
         "layers": "all",
         "seeds": (0, 1, 2, 3, 4),
         "seeds_everywhere": True,
+        "sae_per_fold": True,
         "lasso": "cv-everywhere",
         "lasso_alphas": 50,
         "label_permutations": 500,

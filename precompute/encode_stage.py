@@ -26,6 +26,7 @@ from precompute.giant_frames import (
     load_giants,
     usual_key,
 )
+from precompute.giant_frames import VERSION as GIANTS_VERSION
 from precompute.hidden_states import (
     POOLED_STAGE,
     ShardTask,
@@ -80,6 +81,11 @@ class EncoderAtWork:
     def pooling(self) -> str:
         """Over what a clip's states are averaged, in words."""
         return Pooling(self.pools_all_tokens, self.sees_first_window, self.leaves_giants_out).name
+
+    @property
+    def pooled_as(self) -> str:
+        """What names pooled states in keys: how they are pooled, and by which rule frames are giant."""
+        return f"{self.pooling} {GIANTS_VERSION}" if self.leaves_giants_out else self.pooling
 
     @property
     def states_name(self) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
@@ -11,6 +11,8 @@ import pandas as pd
 from precompute.artefacts import Bundle
 from precompute.corpus_stage import playable_clips
 from precompute.encode_stage import EncoderAtWork, States, encode_corpus, encode_training_crops
+from precompute.fold_codes import FoldCodes
+from precompute.fold_saes import train_per_fold
 from precompute.frame_stage import (
     STATES_STAGE,
     drop_other_frames,
@@ -55,8 +57,9 @@ def process_encoder(
     encode_frames(work, _layers_without_traces(work, trained, playable))
     references = []
     for group in _groups_of_layers(trained, len(job.corpus.clips)):
-        dictionaries = analyse_saes(work, states, group)
-        _predict_factors(work, states, group, dictionaries, targets)
+        refits = train_per_fold(work, states, group)
+        dictionaries = analyse_saes(work, states, group, refits)
+        _predict_factors(work, states, group, dictionaries, targets, refits)
         measure_the_other_way(work, states, group, targets)
         match_seeds(job, dictionaries)
         references += [item for item in dictionaries if item.is_reference]
@@ -95,7 +98,9 @@ def _groups_of_layers(trained: Sequence[TrainedSAE], n_clips: int) -> list[list[
     return groups
 
 
-def analyse_saes(work: EncoderAtWork, states: States, trained: Sequence[TrainedSAE]) -> list[Dictionary]:
+def analyse_saes(
+    work: EncoderAtWork, states: States, trained: Sequence[TrainedSAE], refits: Mapping[str, FoldCodes]
+) -> list[Dictionary]:
     """Tables, codes and traces of every SAE; their codes over the corpus, in the order of `trained`."""
 
     def analyse_one(item: TrainedSAE) -> tuple[Bundle, Dictionary]:
@@ -111,7 +116,7 @@ def analyse_saes(work: EncoderAtWork, states: States, trained: Sequence[TrainedS
             codes_cf,
             sae.w_dec_fd,
         )
-        return analyse(work, item, states, stage), dictionary
+        return analyse(work, item, states, stage, refits.get(item.sae_id)), dictionary
 
     reporter, n_workers = work.job.reporter, work.job.config.workers()
     bundles, dictionaries = [], []
@@ -137,6 +142,7 @@ def _predict_factors(
     trained: list[TrainedSAE],
     dictionaries: list[Dictionary],
     targets: Targets,
+    refits: Mapping[str, FoldCodes],
 ) -> None:
     """Lasso from dense states and from codes. Alphas are cross-validated at the reference sparsity, and taken from
     there for the other sparsities unless the run asks for them everywhere."""
@@ -160,9 +166,10 @@ def _predict_factors(
                     targets,
                     item.sae_id,
                     seed=item.seed,
-                    pooling=work.pooling,
+                    pooling=work.pooled_as,
                     given=given,
                     protocol=job.protocol,
+                    refits=refits.get(item.sae_id),
                 )
                 reference = bundle if item.is_reference else reference
 
@@ -174,4 +181,4 @@ def _predict_from_dense(work: EncoderAtWork, states: States, layers: Sequence[in
         for layer in layers:
             x_cd = states.pooled_cld[:, layer]
             name = dense_id(work.encoder_id, layer)
-            lasso(job, stage, x_cd, targets, name, seed=0, pooling=work.pooling, protocol=job.protocol)
+            lasso(job, stage, x_cd, targets, name, seed=0, pooling=work.pooled_as, protocol=job.protocol)

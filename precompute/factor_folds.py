@@ -26,19 +26,21 @@ def with_all_groups(
     groups_c: NDArray,
     fold_c: NDArray[np.integer],
     pool: Executor,
+    x_by_fold: Mapping[int, Array] | None = None,
 ) -> dict[int, FactorFit]:
     """`fits`, those with an alpha also with r2_all, r2_all_within and their n.
 
     `fold_c`: (c,) folds over all groups, -1 for clips that take no part; `patterns` are factors with values on the same
     clips. Columns are standardised, and values clipped or ranked (as `transform` of the fit says), by each fold's
-    fitting clips alone.
+    fitting clips alone. `x_by_fold` takes the place of `x_cd` where a fold is scored.
     """
     scored: dict[int, list[tuple[Rows, Floats, Floats, float]]] = {g: [] for g in fits}
     members_of = [[g for g in members if np.isfinite(fits[g].alpha)] for members in patterns]
     for fold in np.unique(fold_c[fold_c >= 0]):
         fitting, scoring = (fold_c >= 0) & (fold_c != fold), fold_c == fold
-        scaler, varies = lasso_scaler(x_cd, fitting)
-        z = (np.asarray(x_cd, np.float64)[:, varies] - scaler.x_mean[varies]) / scaler.x_scale[varies]
+        x = np.asarray(x_cd if x_by_fold is None else x_by_fold[int(fold)], np.float64)
+        scaler, varies = lasso_scaler(x, fitting)
+        z = (x[:, varies] - scaler.x_mean[varies]) / scaler.x_scale[varies]
         for members in members_of:
             if not members:
                 continue

@@ -52,7 +52,7 @@ def measure_the_other_way(work: EncoderAtWork, states: States, trained: Sequence
     with job.reporter.stage(f"giant frames of {work.checkpoint.spec.name}", n, "representations") as stage:
         for layer in layers:
             other_cd, name = states.other_cld[:, layer], other_id(work, layer)
-            lasso(job, stage, other_cd, targets, name, seed=0, pooling=work.pooling, protocol=job.protocol)
+            lasso(job, stage, other_cd, targets, name, seed=0, pooling=work.pooled_as, protocol=job.protocol)
         for item in trained:
             make = partial(_add_fvu, work, item, states.other_cld[:, item.layer])
             job.keep(stage, OTHER_FVU_STAGE, _key(work, item.sae_id), make)
@@ -66,7 +66,7 @@ def _key(work: EncoderAtWork, subject: str) -> str:
         corpus=job.corpus.corpus_id,
         labels=list(job.arrays.labels),
         c_grid=config.probe_c_grid,
-        pooling=work.pooling,
+        pooling=work.pooled_as,
         usual=work.usual_name,
         seed=config.seeds[0],
     )

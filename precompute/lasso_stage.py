@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -30,11 +30,13 @@ def lasso(
     pooling: str,
     given: Bundle | None = None,
     protocol: str = HELD_OUT,
+    refits: Mapping[int, np.ndarray] | None = None,
 ) -> Bundle:
     """Fit every target from one representation, whose states were pooled as `pooling` says; under `paper` the factors
     alone.
 
-    `given`: the bundle whose alphas are taken instead of choosing anew.
+    `given`: the bundle whose alphas are taken instead of choosing anew. refits: by fold over all groups, the
+    representation by what was fitted without it.
     """
     config = job.config
     targets = targets.acoustic if protocol == PAPER else targets
@@ -53,13 +55,14 @@ def lasso(
             config.lasso_counts_codes,
         ],
         given=None if given is None else given.folder.name,
+        refitted=refits is not None,
         protocol=protocol,
         fault=config.faults.completeness_one_without_weights,
     )
 
     def make(bundle: Bundle) -> None:
         rows_c = np.flatnonzero(job.score_c) if protocol == PAPER else np.arange(len(x_cd))
-        fits = _fits(job, x_cd, targets, rows_c, seed=seed, given=given, protocol=protocol)
+        fits = _fits(job, x_cd, targets, rows_c, seed=seed, given=given, protocol=protocol, refits=refits)
         bundle.add_facts({"subject": f"{representation_id} {protocol}"})
         _add_tables(bundle, fits, representation_id, protocol, seed, rows_c)
 
@@ -75,6 +78,7 @@ def _fits(
     seed: int,
     given: Bundle | None,
     protocol: str,
+    refits: Mapping[int, np.ndarray] | None,
 ) -> Sequence[FactorFit]:
     config = job.config
     if protocol == PAPER:
@@ -98,6 +102,7 @@ def _fits(
         settings=replace(lasso_settings(job), mode="cv" if given is None else "given", seed=seed),
         given_alphas_g=None if given is None else _alphas(given, targets.values_cg.shape[1]),
         families_g=targets.families_g,
+        x_by_fold=refits,
         n_jobs=config.workers(),
     )
 

@@ -136,6 +136,12 @@ OPTIONS: Mapping[str, Option] = {
         metavar="LIST",
     ),
     "seeds_everywhere": Option(DEPTH, "train every seed at every sparsity, not at the reference one alone", _SWITCH),
+    "sae_per_fold": Option(
+        DEPTH,
+        "refit the SAEs of the first seed without each fold of groups, so that scores over all groups stand on codes "
+        "that never saw the group; as many more trainings as there are folds (at most 8)",
+        _SWITCH,
+    ),
     "epochs": Option(
         DEPTH,
         "most passes of an SAE's training over the clips; fewer where there are fewer training clips than features and "

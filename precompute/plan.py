@@ -12,6 +12,7 @@ from explorer.audio import Waveform
 from explorer.text import size, whole
 from precompute.config import RunConfig, n_features_for
 from precompute.encode_stage import EncoderAtWork
+from precompute.fold_codes import folds_of
 from precompute.hidden_states import estimated_frame_bytes
 from precompute.job import Job
 from precompute.reporting import clock
@@ -75,6 +76,10 @@ def estimate(job: Job, works: Sequence[EncoderAtWork], *, timed: bool = False) -
         disk += saes * float(per_sae)
         trainings = LOOK_COST if n_clips < n_features and not config.is_paper else 1.0
         gigaflops = saes * trainings * config.epochs * n_clips * d_model * n_features * 18 / 1e9
+        if config.sae_per_fold:
+            refits = n_chosen * len(config.sparsities) * len(folds_of(job))
+            gigaflops += refits * config.epochs * n_clips * d_model * n_features * 18 / 1e9
+            disk += refits * n_features * d_model * 8
         sae_s = saes * (SAE_S + SAE_S_PER_CLIP * n_clips)
         core_s = gigaflops * SECONDS_PER_GIGAFLOP + n_all * n_clips * PROBE_S_PER_CLIP + sae_s
         other_s += core_s / config.workers()

@@ -86,7 +86,7 @@ def find_planted(work: EncoderAtWork, truth: Truth, states: States, references: 
     key = _key(
         job,
         truth,
-        representations=[work.encoder_id, work.pooling, *(item.sae_id for item in references)],
+        representations=[work.encoder_id, work.pooled_as, *(item.sae_id for item in references)],
         carried=work.checkpoint.teacher_carries,
     )
     n_tables = len(work.layers()) + len(references)

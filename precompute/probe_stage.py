@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
@@ -27,8 +27,11 @@ def dense_id(encoder_id: str, layer: int) -> str:
     return f"{encoder_id}.L{layer:02d}"
 
 
-def probe_representation(job: Job, x_cd: np.ndarray, *, seed: int) -> list[tuple[str, ProbeResult]]:
-    """All probes of one representation: (label name, result) for every label and protocol of the run."""
+def probe_representation(
+    job: Job, x_cd: np.ndarray, *, seed: int, x_by_fold: Mapping[int, np.ndarray] | None = None
+) -> list[tuple[str, ProbeResult]]:
+    """All probes of one representation: (label name, result) for every label and protocol of the run. x_by_fold: for
+    'all-groups', the representation by what was fitted without each fold."""
     arrays, config = job.arrays, job.config
     results = []
     for label_name, labels_c in arrays.labels.items():
@@ -62,6 +65,7 @@ def probe_representation(job: Job, x_cd: np.ndarray, *, seed: int) -> list[tuple
                 folds_c=folds_c,
                 c_grid=c_grid,
                 seed=seed,
+                x_by_fold=x_by_fold if protocol == ALL_GROUPS else None,
             )
             results.append((label_name, result))
     return results
@@ -93,9 +97,15 @@ def paper_probe(job: Job, first_cd: np.ndarray, crops_cnd: np.ndarray, *, seed: 
 
 
 def add_probe_tables(
-    bundle: Bundle, representation_id: str, results: Sequence[tuple[str, ProbeResult]], *, is_codes: bool
+    bundle: Bundle,
+    representation_id: str,
+    results: Sequence[tuple[str, ProbeResult]],
+    *,
+    is_codes: bool,
+    is_refitted: bool = False,
 ) -> None:
-    """Keep probe results as the store's tables."""
+    """Keep probe results as the store's tables. is_refitted: codes under 'all-groups' are of SAEs refitted by fold."""
+    blind = (HELD_OUT, PAPER, ALL_GROUPS) if is_refitted else (HELD_OUT, PAPER)
     probes: list[dict[str, Any]] = []
     classes: list[tuple[Any, ...]] = []
     confusion: list[tuple[Any, ...]] = []
@@ -124,7 +134,7 @@ def add_probe_tables(
                 "c": result.c,
                 "ci_low": result.ci_low,
                 "ci_high": result.ci_high,
-                "is_sae_blind": (result.protocol in (HELD_OUT, PAPER)) if is_codes else None,
+                "is_sae_blind": (result.protocol in blind) if is_codes else None,
                 "reason": result.reason,
             }
         )
@@ -168,7 +178,7 @@ def probe_layers(work: EncoderAtWork, states: States) -> pd.DataFrame:
             corpus=job.corpus.corpus_id,
             labels=list(job.arrays.labels),
             c_grid=config.probe_c_grid,
-            pooling=work.pooling,
+            pooling=work.pooled_as,
             seed=config.seeds[0],
             paper=[config.crop_s, config.n_crops, config.faults.encoders_in_training_mode] if config.is_paper else None,
         )

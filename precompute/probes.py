@@ -7,7 +7,7 @@ defined. The published recipe (a linear layer trained with Adam) is in `run_pape
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -125,8 +125,9 @@ def run_probe(
     folds_c: NDArray[np.integer],
     c_grid: Sequence[float],
     seed: int,
+    x_by_fold: Mapping[int, Array] | None = None,
 ) -> ProbeResult:
-    """Score a probe under one protocol.
+    """Score a probe under one protocol. `x_by_fold` takes the place of `x_cd` where a fold is scored.
 
     'held-out': fitted on the training clips, scored on the held-out ones; with several `c_grid` values C is the one
     with the best out-of-fold accuracy over `folds_c` inside train (the smaller at a tie). 'all-groups': out-of-fold
@@ -143,10 +144,11 @@ def run_probe(
     folds = np.where(known if protocol == "all-groups" else train, np.asarray(folds_c), -1)
     empty = ProbeResult(protocol, seed)
     if protocol == "held-out":
-        parts = [(train, heldout)]
+        parts, numbers = [(train, heldout)], [-1]
     elif protocol in ("all-groups", "group-folds", "random-folds"):
         inside = folds >= 0
-        parts = [(inside & (folds != fold), folds == fold) for fold in np.unique(folds[inside])]
+        numbers = np.unique(folds[inside]).tolist()
+        parts = [(inside & (folds != fold), folds == fold) for fold in numbers]
     else:
         raise ValueError(f"Unknown protocol {protocol!r}: use {', '.join(map(repr, PROTOCOLS))}.")
     reason = _why_not(labels, groups, parts, by_group=protocol != "random-folds")
@@ -154,16 +156,17 @@ def run_probe(
         return replace(empty, reason=reason)
     predictions, fitted = np.full(len(labels), None, dtype=object), np.zeros(len(labels), dtype=bool)
     chosen, probe, unseen = set(), None, np.zeros(len(labels), dtype=bool)
-    for fit, score in parts:
+    for fold, (fit, score) in zip(numbers, parts, strict=True):
         classes = np.unique(labels[fit].astype(str))
         unseen |= score & ~np.isin(np.where(known, labels, "").astype(str), classes)
         if len(classes) < 2:
             continue
-        c = c_grid[0] if len(c_grid) == 1 else _choose_c(x_cd[fit], labels[fit], folds[fit], c_grid)
-        probe = fit_probe(x_cd[fit], labels[fit], c=c, seed=seed)
+        x = x_cd if x_by_fold is None else x_by_fold[fold]
+        c = c_grid[0] if len(c_grid) == 1 else _choose_c(x[fit], labels[fit], folds[fit], c_grid)
+        probe = fit_probe(x[fit], labels[fit], c=c, seed=seed)
         chosen.add(c)
         score = score & ~unseen
-        predictions[score] = probe.predict(x_cd[score])
+        predictions[score] = probe.predict(x[score])
         fitted |= fit
     result = score_predictions(empty, labels, predictions, labels[fitted], groups, unseen)
     c_used = float(next(iter(chosen))) if len(chosen) == 1 else None

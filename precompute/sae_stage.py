@@ -20,6 +20,7 @@ from precompute.artefacts import Bundle, key_of
 from precompute.config import RunConfig, k_for, n_features_for
 from precompute.encode_stage import EncoderAtWork, States
 from precompute.feature_tables import AnalysedSAE, sae_tables
+from precompute.fold_codes import FoldCodes, fold_errors
 from precompute.job import Job
 from precompute.probe_stage import add_probe_tables, paper_probe, probe_representation
 from precompute.reporting import Stage
@@ -30,7 +31,7 @@ from precompute.train_sae import CurvePoint, TrainSettings, train_paper
 
 TRAIN_STAGE, CODES_STAGE = "saes", "codes"
 TRAIN_VERSION = 2  # a new one gives every SAE another id, and what readers wrote stays with the old
-ANALYSIS_VERSION = 6
+ANALYSIS_VERSION = 7
 LAST_STATE = -1  # among the layers of a joint training: the third SAE, on the last hidden state
 
 
@@ -166,7 +167,7 @@ def sae_ids(work: EncoderAtWork, layers: Sequence[int], settings: TrainSettings)
         "version": TRAIN_VERSION,
         "encoder": work.fingerprint,
         "level": "clip",
-        "pooling": work.pooling,
+        "pooling": work.pooled_as,
         "method": job.config.method,
         "settings": asdict(settings),
         "clips": [clip.clip_id for clip, fit in zip(job.corpus.clips, job.fit_c, strict=True) if fit],
@@ -197,7 +198,7 @@ def _folds(job: Job) -> np.ndarray | None:
 def _fit(work: EncoderAtWork, states: States, layers: Sequence[int], settings: TrainSettings) -> dict[int, _Fitted]:
     job = work.job
     if not job.config.is_paper:
-        device = "cuda" if _has_cuda(job.config.device) else "cpu"
+        device = device_of(job.config)
         folds_c = _folds(job)
         return {
             la: _Fitted(*train_to_length(states.pooled_cld[job.fit_c, la], folds_c, settings, device)) for la in layers
@@ -213,6 +214,17 @@ def _fit(work: EncoderAtWork, states: States, layers: Sequence[int], settings: T
         last_batch_checkpoint=job.config.faults.last_batch_checkpoint,
     )
     return {layer: _Fitted(*fitted[layer]) for layer in layers}
+
+
+def device_of(config: RunConfig) -> str:
+    """Where SAEs are trained."""
+    return "cuda" if _has_cuda(config.device) else "cpu"
+
+
+def n_epochs_of(trained: TrainedSAE, config: RunConfig) -> int:
+    """For how many epochs an SAE was trained."""
+    lengths = trained.bundle.facts().get("lengths", {})
+    return int(lengths.get(trained.sae_id, {}).get("n_epochs") or config.epochs)
 
 
 def _has_cuda(device: str) -> bool:
@@ -233,6 +245,7 @@ def analysis_key(job: Job, trained: TrainedSAE) -> str:
             config.probe_c_grid,
             config.feature_map,
             makes_map(job, trained),
+            config.sae_per_fold and trained.seed == config.seeds[0],
         ],
         labels=list(job.arrays.labels),
         is_reference=trained.is_reference,
@@ -244,13 +257,15 @@ def makes_map(job: Job, trained: TrainedSAE) -> bool:
     return trained.is_reference or job.config.maps_everywhere
 
 
-def analyse(work: EncoderAtWork, trained: TrainedSAE, states: States, stage: Stage) -> Bundle:
+def analyse(work: EncoderAtWork, trained: TrainedSAE, states: States, stage: Stage, refits: FoldCodes | None) -> Bundle:
     """Everything about one SAE that needs its codes but no frames: the bundle of its tables and code files."""
     key = analysis_key(work.job, trained)
-    return work.job.keep(stage, CODES_STAGE, key, partial(_add_analysis, work, trained, states, key))
+    return work.job.keep(stage, CODES_STAGE, key, partial(_add_analysis, work, trained, states, key, refits))
 
 
-def _add_analysis(work: EncoderAtWork, trained: TrainedSAE, states: States, key: str, bundle: Bundle) -> None:
+def _add_analysis(
+    work: EncoderAtWork, trained: TrainedSAE, states: States, key: str, refits: FoldCodes | None, bundle: Bundle
+) -> None:
     job, config = work.job, work.job.config
     sae = trained.load()
     analysed = AnalysedSAE.of(sae, states.pooled_cld[:, trained.layer])
@@ -287,12 +302,15 @@ def _add_analysis(work: EncoderAtWork, trained: TrainedSAE, states: States, key:
         crops_codes = codes_n.reshape(*crops_cnd.shape[:2], -1)
         results = paper_probe(job, sae.encode(first_cd).dense(), crops_codes, seed=trained.seed)
     else:
-        results = probe_representation(job, analysed.codes_cf, seed=trained.seed)
+        results = probe_representation(job, analysed.codes_cf, seed=trained.seed, x_by_fold=refits)
     bundle.add_facts({"subject": trained.sae_id})
-    for name, rows in sae_tables(job, sae, analysed, head, makes_map=makes_map(job, trained)).items():
+    tables = sae_tables(job, sae, analysed, head, makes_map=makes_map(job, trained))
+    if refits is not None:
+        tables["sae_group_errors"] = fold_errors(job, refits, sae.k).assign(sae_id=trained.sae_id)
+    for name, rows in tables.items():
         if len(rows):
             bundle.add_table(name, rows)
-    add_probe_tables(bundle, trained.sae_id, results, is_codes=True)
+    add_probe_tables(bundle, trained.sae_id, results, is_codes=True, is_refitted=refits is not None)
     columns = ["representation_id", "kind", "encoder_id", "layer", "n_dims"]
     row = [(trained.sae_id, "codes", work.encoder_id, trained.layer, sae.n_features)]
     bundle.add_table("representations", pd.DataFrame(row, columns=columns))

@@ -38,7 +38,7 @@ _FLOORS = """
     splits probes probe_result train_sae train_length lasso attribution factor_fit factor_fit_paper metrics matching
     feature_labels stability top_clips atlas planted
     / artefacts manifest shards job memory reporting processes corpus_stage factor_stage factor_worker encode_stage
-    giant_frames frame_stage giant_stage crops hidden_states
+    giant_frames frame_stage giant_stage crops fold_codes fold_saes hidden_states
     probe_stage sae_stage feature_tables label_tables trace_stage lasso_stage match_stage planted_stage
     targets
     / pipeline encoder_run encoder_choice layer_choice places lock plan provenance publish verify run_records summary

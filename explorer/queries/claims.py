@@ -138,7 +138,8 @@ def claim_codes_keep_accuracy(points: pd.DataFrame, codes: pd.DataFrame, dense: 
     scored = points[points["sae_id"].isin(tables)]
     first = tables[scored["sae_id"].iloc[0]]
     n = f"{count(first['n'].sum(), 'clip')} of {count(len(first), 'group')}"
-    where = f"{protocol} accuracy, {n}{_SEEN if protocol == 'all-groups' else ''}"
+    seen = _SEEN if protocol == "all-groups" and not _is_blind(codes) else ""
+    where = f"{protocol} accuracy, {n}{seen}"
     details = _accuracy_lines(scored, tables)
     change = pd.Series({sae_id: _change(rows) for sae_id, rows in tables.items()})
     worst = sae_title(scored[scored["sae_id"] == change.idxmin()].iloc[0].to_dict())
@@ -176,6 +177,11 @@ def _paired_tables(points: pd.DataFrame, codes: pd.DataFrame, dense: pd.DataFram
             if len(both):
                 found[str(sae["sae_id"])] = both
     return found
+
+
+def _is_blind(codes: pd.DataFrame) -> bool:
+    """Whether every probe's codes are of SAEs that never saw the groups they are scored on."""
+    return "is_sae_blind" in codes and bool(codes["is_sae_blind"].astype("boolean").fillna(False).all())
 
 
 def _by_group(rows: pd.DataFrame) -> pd.DataFrame:
@@ -227,7 +233,8 @@ def claim_reconstruction(points: pd.DataFrame, errors: pd.DataFrame) -> Claim:
     judged = _references(scored)
     by_sae = {key: rows for key, rows in errors.groupby("sae_id")}
     n_groups = min((len(by_sae.get(sae_id, ())) for sae_id in judged["sae_id"]), default=0)
-    clips = f"{count(scored['n_heldout_clips'].iloc[0], 'held-out clip')}{_under(points)}"
+    n_heldout = scored["n_heldout_clips"].iloc[0]
+    clips = f"{count(n_heldout, 'held-out clip')}{_under(points)}"
     ours, theirs = scored["fvu_heldout"].median(), scored["pca_k_fvu_heldout"].median()
     facts = (
         f"FVU is lower for {better or 'none'} of {count(len(scored), 'SAE')}: median FVU {number(ours, 3)} against "
@@ -243,7 +250,9 @@ def claim_reconstruction(points: pd.DataFrame, errors: pd.DataFrame) -> Claim:
         for rows in (by_sae[sae_id] for sae_id in judged["sae_id"])
     ]
     verdicts = [judge(one, MARGINS["reconstruction"]) for one in found]
-    words = f"{counted(verdicts, 'reference SAE')} ({count(n_groups, 'group')}). {facts}."
+    refitted = by_sae[judged["sae_id"].iloc[0]]["n_clips"].sum() > n_heldout
+    unseen = ", each by an SAE refitted without it" if refitted else ""
+    words = f"{counted(verdicts, 'reference SAE')} ({count(n_groups, 'group')}{unseen}). {facts}."
     lines = tuple(
         f"{sae_title(sae)}: FVU of PCA − FVU {_interval(one)}"
         for sae, one in zip(judged.to_dict("records"), found, strict=True)

@@ -66,7 +66,7 @@ def fetch_probe_groups(store: Store, label_name: str, protocol: str, kind: str) 
     all groups)."""
     return store.query(
         f"""SELECT p.probe_id, p.representation_id, e.encoder_id, e.name, e.display_name, e.is_trained, r.layer, p.seed,
-                  p.n_classes, g.group_id, g.accuracy, g.n, coalesce(g.chance, p.chance) AS chance
+                  p.n_classes, p.is_sae_blind, g.group_id, g.accuracy, g.n, coalesce(g.chance, p.chance) AS chance
            FROM probe_groups g JOIN probes p USING (probe_id) JOIN representations r USING (representation_id)
            JOIN {NAMED_ENCODERS} e USING (encoder_id)
            WHERE r.kind = $kind AND p.label_name = $label AND p.protocol = $protocol
