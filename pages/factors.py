@@ -252,7 +252,9 @@ def _table(store: Store, scores: pd.DataFrame, sae: dict[str, Any], protocol: st
         names_of = row["factors"] if row["n_factors"] <= 6 else "each named in the table"
         example = "for example: " if row["n_reasons"] > 1 else ""
         caption(f"{count(row['n_factors'], 'factor')} undefined, {example}{row['reason']} ({names_of}).")
-    fold = st.expander(f"All {kinds_counted(scores['factor_group'])} as a table", key="so-numbers", on_change="rerun")
+    fold = st.expander(
+        as_written(f"All {kinds_counted(scores['factor_group'])} as a table"), key="so-numbers", on_change="rerun"
+    )
     if fold.open:  # a folded table is not sent
         with fold:
             _every_score(scores, f"factors_{sae['sae_id']}_{protocol}", {**sae_columns(sae), "protocol": protocol})
