@@ -92,9 +92,9 @@ def fit_factors(
     has a value, where values do not vary, come from one group, or a group is in both parts. Columns constant over the
     training clips get weight 0. `folds_c` (-1: in none) are folds of the training groups: they choose alpha in mode
     'cv'; mode 'given' takes `given_alphas_g` (NaN: no fit). `folds_all_c`: folds of all groups, for r2_all;
-    `x_by_fold`: x by what was fitted without each of them. `families_g`: p values are corrected within each (None: all factors are
-    one). `n_jobs` threads; the result does not depend on it. `progress` gets (factors done, factors). ValueError for an
-    unknown mode or a wrong number of alphas.
+    `x_by_fold`: x by what was fitted without each of them. `families_g`: p values are corrected within each (None: all
+    factors are one). `n_jobs` threads; the result does not depend on it. `progress` gets (factors done, factors).
+    ValueError for an unknown mode or a wrong number of alphas.
     """
     _check(settings, given_alphas_g, np.shape(y_cg)[1])
     x, y = np.asarray(x_cd, np.float64), np.asarray(y_cg, np.float64)
