@@ -158,7 +158,7 @@ def reconstruction(gain: float, *, n_groups: int = 10, n_saes: int = 1, noise: f
     for i in range(n_saes):
         for g in range(n_groups):
             sst = rng.uniform(50, 150)
-            rows.append({"sae_id": f"s{i}", "group_id": f"g{g}", "n_clips": 40 // n_groups, "sst": sst, "sse_pca_k": 0.3 * sst,
+            rows.append({"sae_id": f"s{i}", "group_id": f"g{g}", "n_clips": 4, "sst": sst, "sse_pca_k": 0.3 * sst,
                          "sse": (0.3 - gain + noise * rng.standard_normal()) * sst})  # fmt: skip
     return claims.claim_reconstruction(
         points, pd.DataFrame(rows, columns=["sae_id", "group_id", "n_clips", "sse", "sse_pca_k", "sst"])
