@@ -1,4 +1,4 @@
-"""What is said of giant frames: one sentence an encoder, the same in the run's summary and on Layers."""
+"""What is said of giant frames: a sentence behind an encoder's name, in the run's summary and on Layers alike."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pandas as pd
 
 from explorer.text import count, percent
 
-_NONE = "None of its layers has giant frames."
+_NONE = "no layer has giant frames."
 
 
 def giants_said(frames: pd.DataFrame) -> str:
@@ -19,7 +19,7 @@ def giants_said(frames: pd.DataFrame) -> str:
     where = f"layer {layers[0]}" if len(layers) == 1 else f"layers {_ranges(layers)}"
     share = worst["n_giant"] / worst["n_frames"]
     return (
-        f"Giant frames in {where}: in layer {worst['layer']}, {percent(share)} of the frames hold "
+        f"giant frames in {where}: in layer {worst['layer']}, {percent(share)} of the frames hold "
         f"{percent(worst['variance_share'])} of the variance, in {count(worst['n_clips_with'], 'clip')} of "
         f"{worst['n_clips']}; dimension {worst['top_dimension']} alone holds {percent(worst['top_dimension_share'])}."
     )

@@ -145,7 +145,7 @@ def test_they_are_found_from_their_layer_on(giant_store: Store, ran: tuple[Path,
     assert 0.005 < share < 2 * SHARE
     assert found.loc[LAYER, "variance_share"] > 0.5 and found.loc[LAYER, "top_dimension"] == 5
     said = giants_said(found.reset_index())
-    assert said.startswith("Giant frames in layers 2 to 4: in layer") and "dimension 5 alone" in said
+    assert said.startswith("giant frames in layers 2 to 4: in layer") and "dimension 5 alone" in said
     assert any(said in line for line in ran[1])
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from html import escape
+
 import streamlit as st
 
 from explorer.giant_words import giants_said
@@ -35,18 +37,16 @@ def draw_giants(store: Store, label: str, protocol: str) -> None:
         return
     section("Giant frames")
     some = frames[frames["n_giant"] > 0]
-    for _, rows in frames.groupby("encoder_id", sort=False):
-        said = giants_said(rows)
-        if len(some) or frames["encoder_id"].nunique() == 1:
-            st.markdown(f"**{rows['display_name'].iloc[0]}**: {said}")
     if some.empty:
         caption(f"No frame of any layer is giant ({count(frames['encoder_id'].nunique(), 'encoder')}). {_WHAT}")
         return
+    for name, rows in frames.groupby("display_name", sort=False):
+        st.html(f"<p><b>{escape(str(name))}</b>: {escape(giants_said(rows))}</p>")
     effects = cached(fetch_giant_effects, store, label, protocol)
     rows = some.merge(effects.drop(columns="n_clips"), on=["encoder_id", "layer"], how="left")
     pools = bool(rows["pools_giants"].fillna(False).any())
     caption(
-        f"{_WHAT} Here clips are pooled {'with' if pools else 'without'} them; *the other way* is "
+        f"{_WHAT} Here clips are pooled {'with' if pools else 'without'} them; “the other way” is "
         f"{'without' if pools else 'with'} them. Where giant frames are pooled FVU is low: their one dimension is "
         "easy to reconstruct: to compare layers, take each with its own PCA (Sparsity)."
     )
