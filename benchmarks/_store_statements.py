@@ -12,7 +12,7 @@ On states of noise nothing can be told of any label, column or factor, so that e
 | reconstruction beats PCA | what fresh states of the same kind contradict (it may be true) |
 | where to start; shown labels; predicted factors and columns; best factors; Find; minimal pairs | whenever it is said |
 | Layers: a layer's interval lies above chance | whenever it does |
-| a feature's interval of r over groups leaves out 0 (fixed beforehand: the first live feature) | whenever it does |
+| a feature's interval of r over groups leaves out 0 (of the most active feature) | whenever it does |
 | a feature returns (between SAEs of states drawn apart) | whenever it is said |
 
 Random weights hear the sound: there only what is said of labels and columns is counted.
@@ -254,12 +254,14 @@ def _pairs(store: Store, references: list[dict]) -> Said:
 
 
 def _against(store: Store, references: list[dict], hears_sound: bool) -> Said:
-    """The first live feature of each reference SAE beside the reading and, on noise, the level of the sound."""
+    """The feature of each reference SAE that is active most, beside the reading and, on noise, the sound's level."""
     measures = fetch_measures(store)
     names = [READING] if hears_sound else [READING, LEVEL_FACTOR]
     said, can = [], []
     for sae in references:
-        live = store.query("SELECT feature FROM features WHERE sae_id = ? AND NOT is_dead LIMIT 1", [sae["sae_id"]])
+        live = store.query(
+            "SELECT feature FROM features WHERE sae_id = ? ORDER BY n_active DESC, feature LIMIT 1", [sae["sae_id"]]
+        )
         for kind, name in measures[measures["name"].isin(names)][["kind", "name"]].itertuples(index=False):
             rows = fetch_against(store, sae, int(live["feature"].iloc[0]), kind, name)
             rows = rows[rows["measured"].notna()]

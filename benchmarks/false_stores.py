@@ -50,15 +50,15 @@ NOISE = (
     Design(8, 6, COLOURED, OF_BOTH),
     Design(8, 6, WHITE, OF_CLIPS, has_reading=False),
     Design(8, 6, AS_THEY_ARE, PERMUTED),
-    Design(12, 5, COLOURED, PERMUTED),
-    Design(12, 5, WHITE, OF_BOTH),
+    Design(12, 6, WHITE, OF_BOTH),
+    Design(12, 6, COLOURED, PERMUTED),
     Design(12, 5, COLOURED, OF_CLIPS, has_reading=False, encoders=("hubert", "ast")),
     Design(24, 2, COLOURED, OF_GROUPS),
     Design(24, 2, WHITE, OF_CLIPS),
     Design(40, 2, AS_THEY_ARE, OF_GROUPS),
     Design(40, 2, COLOURED, OF_CLIPS),
 )
-QUICK = (NOISE[1], NOISE[5], NOISE[7])
+QUICK = (NOISE[1], NOISE[5], NOISE[8])
 STRENGTHS = (1.0, 2.0, 4.0)
 POWER_SIZES = ((2, 12), (4, 8), (8, 6), (12, 5), (24, 2), (40, 2))
 
