@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import shutil
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 import pandas as pd
@@ -152,7 +153,7 @@ def _generator(design: Design, encoder_id: str, layer: int) -> np.random.Generat
 @contextmanager
 def states_replaced(design: Design) -> Iterator[None]:
     """Within, runs get the design's states for what their encoders give."""
-    encode: Callable[[EncoderAtWork], States] = encoder_run.encode_corpus
+    encode = encoder_run.encode_corpus
 
     def drawn(work: EncoderAtWork) -> States:
         states = encode(work)
@@ -163,11 +164,8 @@ def states_replaced(design: Design) -> Iterator[None]:
         pooled_cld = np.stack(layers, axis=1)
         return replace(states, pooled_cld=pooled_cld, other_cld=pooled_cld)
 
-    encoder_run.encode_corpus = drawn
-    try:
+    with patch.object(encoder_run, "encode_corpus", drawn):
         yield
-    finally:
-        encoder_run.encode_corpus = encode
 
 
 class Workshop:

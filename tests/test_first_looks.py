@@ -67,3 +67,46 @@ def test_on_noise_hardly_any_store_starts_with_a_label(tmp_path: Path) -> None:
         n_false += bool(len(fetch_first_looks(store)))
         n_alone += any(v[0] > np.quantile(v[1:], 0.95) for v in draws.values())
     assert n_false <= 4 and n_alone >= 8
+
+
+def store_of_factors(folder: Path, p: dict[str, float]) -> Store:
+    """One reference SAE a name, each with a feature whose best factor is predicted where this p allows it."""
+    saes = [
+        {"sae_id": name, "encoder_id": "e", "layer": i, "level": "clip", "is_reference": True}
+        for i, name in enumerate(p)
+    ]
+    features = [
+        {"sae_id": name, "feature": 3, "best_factor": "loudness", "best_factor_weight": 0.5, "n_groups_active": 4,
+         "label_is_shown": False}
+        for name in p
+    ]  # fmt: skip
+    scores = [
+        {"representation_id": name, "protocol": "held-out", "factor_index": 0, "seed": 0, "r2": 0.3, "r2_p": value,
+         "is_predicted": value <= 0.05}
+        for name, value in p.items()
+    ]  # fmt: skip
+    with new_generation(folder) as writer:
+        writer.insert("meta", pd.DataFrame([{"key": "schema_version", "value": str(SCHEMA_VERSION)}]))
+        writer.insert("encoders", pd.DataFrame([{"encoder_id": "e", "name": "hubert", "display_name": "HuBERT"}]))
+        factor = {"factor_index": 0, "name": "loudness", "display_name": "loudness", "factor_group": "loudness"}
+        writer.insert("factors", pd.DataFrame([factor]))
+        writer.insert("saes", pd.DataFrame(saes))
+        writer.insert("features", pd.DataFrame(features))
+        writer.insert("factor_scores", pd.DataFrame(scores))
+    return open_store(folder)
+
+
+def test_a_factor_to_start_with_has_to_be_told_among_all_saes(tmp_path: Path) -> None:
+    looks = fetch_first_looks(store_of_factors(tmp_path / "two", {"a": 0.02, "b": 0.04}))
+    assert looks["sae_id"].tolist() == ["a"] and looks["why"].tolist() == ["factor"]
+    assert fetch_first_looks(store_of_factors(tmp_path / "one", {"b": 0.04}))["sae_id"].tolist() == ["b"]
+
+
+def test_on_noise_hardly_any_store_starts_with_a_factor(tmp_path: Path) -> None:
+    """Twenty SAEs a store, whose p are right: by themselves one in twenty would have a factor, most stores one."""
+    rng, n_false, n_alone = np.random.default_rng(2), 0, 0
+    for trial in range(20):
+        p = {f"s{i:02d}": float(value) for i, value in enumerate(rng.random(20))}
+        n_false += bool(len(fetch_first_looks(store_of_factors(tmp_path / f"{trial}", p))))
+        n_alone += min(p.values()) <= 0.05
+    assert n_false <= 4 and n_alone >= 8

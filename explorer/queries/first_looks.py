@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from explorer.permutation import critical
+from explorer.permutation import ALPHA, critical
 from explorer.queries.factors import acoustic, predicted
 from explorer.queries.labels import shown_label
 from explorer.queries.names import NAMED_ENCODERS
@@ -35,7 +35,7 @@ def fetch_joint_limits(store: Store) -> dict[str, float]:
 
 def fetch_first_looks(store: Store, limit: int = 6) -> pd.DataFrame:
     """Features worth hearing first, of reference SAEs: those whose label chance does not reach in any of them (by F1),
-    else those with the largest weight on a factor that beats permuted targets.
+    else those with the largest weight on a factor that is predicted at 0.05 over the tests of all of them (Bonferroni).
 
     display_name, layer, sae_id, feature, why ('label' or 'factor'), label (or the factor's name), score, r2.
     At most three of one SAE and one for each label of it; one of each label before a second of any.
@@ -45,6 +45,9 @@ def fetch_first_looks(store: Store, limit: int = 6) -> pd.DataFrame:
         f"""WITH limits AS (SELECT unnest($labels::TEXT[]) AS label, unnest($limits::DOUBLE[]) AS f1),
            asked AS (
                SELECT * FROM features WHERE sae_id IN (SELECT sae_id FROM saes WHERE is_reference)),
+           looks AS (
+               SELECT count(DISTINCT sae_id) AS n FROM saes JOIN factor_scores ON representation_id = sae_id
+               WHERE is_reference AND factor_scores.protocol = 'held-out' AND r2_p IS NOT NULL),
            found AS (
                SELECT f.sae_id, f.feature, 'label' AS why, {shown_label("f")} AS label, f.label_f1 AS score,
                     NULL::DOUBLE AS r2
@@ -55,6 +58,7 @@ def fetch_first_looks(store: Store, limit: int = 6) -> pd.DataFrame:
                FROM asked f JOIN factors g ON f.best_factor IN (g.name, g.display_name) AND {acoustic("g")}
                JOIN factor_scores s ON s.representation_id = f.sae_id AND s.factor_index = g.factor_index
                     AND s.protocol = 'held-out' AND {predicted("s")}
+                    AND coalesce(s.r2_p <= {ALPHA} / (SELECT greatest(n, 1) FROM looks), true)
                WHERE f.best_factor_weight IS NOT NULL AND f.n_groups_active >= 2),
            one AS (
                SELECT *, row_number() OVER (PARTITION BY sae_id, why, label ORDER BY abs(score) DESC, feature) AS place
