@@ -13,9 +13,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from safetensors.numpy import load_file
+
+from explorer.tensors import save_tensors
 
 GIANT_FROM = 3.0
 ONE_DIMENSION = 0.2
@@ -38,6 +42,16 @@ class UsualFrames:
         """Of a sample of frames (t, d), t at least 1."""
         center_d = np.median(frames_td, axis=0).astype(np.float32)
         return cls(center_d, float(np.median(np.sqrt(squares(frames_td, center_d).sum(axis=1)))))
+
+    def save(self, path: Path) -> None:
+        """Write it as a safetensors file. Raises OSError when it cannot be written."""
+        save_tensors(path, {"center_d": self.center_d, "median_distance": np.array([self.median_distance])})
+
+    @classmethod
+    def load(cls, path: Path | str) -> UsualFrames:
+        """What `save` wrote. Raises OSError or SafetensorError for another file."""
+        arrays = load_file(path)
+        return cls(arrays["center_d"], float(arrays["median_distance"][0]))
 
     def is_giant(self, frames_td: NDArray[np.float32]) -> NDArray[np.bool_]:
         """(t,) which frames are giant; none where half of the sample lies in one point."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from explorer.errors import StoreError
 
-_ALL, _VALID, _FIRST, _WITHOUT = "all tokens", "valid frames", ", first window", ", without giant frames"
+_ALL, _VALID, _FIRST, WITHOUT_GIANTS = "all tokens", "valid frames", ", first window", ", without giant frames"
 OTHER_KINDS = {False: "with giants", True: "without giants"}
 """The kind of representation that is a layer's states pooled the other way, by whether that is without giant frames."""
 
@@ -25,7 +25,7 @@ class Pooling:
     def name(self) -> str:
         """In words, as stores keep it."""
         frames = _ALL if self.all_tokens else _VALID
-        return frames + (_FIRST if self.first_window else "") + (_WITHOUT if self.without_giants else "")
+        return frames + (_FIRST if self.first_window else "") + (WITHOUT_GIANTS if self.without_giants else "")
 
     @classmethod
     def named(cls, name: str) -> Pooling:

@@ -21,7 +21,8 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from explorer.errors import StoreError
-from explorer.sae_card import Fact, model_card
+from explorer.giants import UsualFrames
+from explorer.sae_card import USUAL_FRAMES, Fact, model_card
 from explorer.sae_kinds import what_it_is
 from explorer.saelens import CARD, CONFIG, WEIGHTS, read_saelens, saelens_config
 from explorer.store import FILES, POINTER, command
@@ -187,10 +188,11 @@ def make_sae_id(**identity: object) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
-def export_for_saelens(sae: SAE, folder: Path, facts: Mapping[str, Fact]) -> None:
+def export_for_saelens(sae: SAE, folder: Path, facts: Mapping[str, Fact], usual: UsualFrames | None = None) -> None:
     """Write a folder that `sae_lens.SAE.load_from_disk` opens and `load_sae` reads: weights, cfg.json, and a card.
 
-    facts: of `explorer.queries.sae_facts`; SAELens keeps them as metadata. Raises OSError when it cannot be written.
+    facts: of `explorer.queries.sae_facts`; SAELens keeps them as metadata. usual: for an SAE on means without giant
+    frames, what tells these. Raises OSError when it cannot be written.
     """
     folder.mkdir(parents=True, exist_ok=True)
     sae.save(folder / WEIGHTS)
@@ -206,4 +208,6 @@ def export_for_saelens(sae: SAE, folder: Path, facts: Mapping[str, Fact]) -> Non
         },
     )
     (folder / CONFIG).write_text(config, encoding="utf-8")
+    if usual is not None:
+        usual.save(folder / USUAL_FRAMES)
     (folder / CARD).write_text(model_card(facts), encoding="utf-8")

@@ -11,9 +11,11 @@ import re
 from collections.abc import Mapping
 
 from explorer.errors import EncoderError
+from explorer.pooling import WITHOUT_GIANTS
 from explorer.text import count, is_defined, length_words, number
 
 Fact = str | int | float | bool | None
+USUAL_FRAMES = "usual_frames.safetensors"  # beside the card of an SAE on means without giant frames
 _HUB_LICENCES = {"apache-2.0", "bsd-3-clause", "cc-by-4.0", "cc-by-nc-4.0", "cc-by-sa-3.0", "cc0-1.0", "mit"}
 _NON_COMMERCIAL = re.compile(r"(?<![a-z])nc(?![a-z])", re.IGNORECASE)
 _SIGNS = re.compile(r"([\\`*_{}\[\]()#+!|~$<>&])")
@@ -71,25 +73,26 @@ def _about(facts: Mapping[str, Fact]) -> str:
 
 
 def _use(facts: Mapping[str, Fact]) -> str:
+    layer = int(facts["layer"] or 0)
+    imports, pooled = "", "pooled = states.pooled()"
+    if WITHOUT_GIANTS in str(facts["pooling"]):
+        imports = "from explorer.giants import UsualFrames, mean_without\n"
+        pooled = f"""frames = states.values_td[0]
+giants = UsualFrames.load("{USUAL_FRAMES}").is_giant(frames)  # few frames far from all others: not in the mean
+pooled = mean_without(frames, giants)[None]"""
     code = f"""import torch
 from sae_lens import SAE
 from explorer.audio import load_waveform
 from explorer.encoders import load_encoder
-encoder = load_encoder({json.dumps(_assignment(facts))}{_loader(facts)})
+{imports}encoder = load_encoder({json.dumps(_assignment(facts))}{_loader(facts)})
 wave = load_waveform("sound.wav", sample_rate_hz={int(facts["sample_rate_hz"] or 0)})
-states = encoder.hidden_states([wave], [{int(facts["layer"] or 0)}])[{int(facts["layer"] or 0)}].pooled()
-codes = SAE.load_from_disk(".").encode(torch.from_numpy(states))"""
-    note = ""
-    if "without giant" in str(facts["pooling"]):
-        note = (
-            "\n\nIt was trained on means over frames *without giant ones* (few frames far from all others along one "
-            "dimension, see explorer/giants.py). The lines above take the mean of all frames, which is the same for a "
-            "sound without giant frames; `explorer.inference.listen` leaves them out as the training did."
-        )
+states = encoder.hidden_states([wave], [{layer}])[{layer}]
+{pooled}
+codes = SAE.load_from_disk(".").encode(torch.from_numpy(pooled))"""
     return (
         "## How to use it\n\nWith Sonoscope (which loads the encoder as here) and `pip install sae-lens`, "
         f"in the folder of this card:\n\n```python\n{code}\n```\n\nWithout SAELens, "
-        f'`explorer.sae.load_sae(Path("."))` reads the same folder.{note}'
+        f'`explorer.sae.load_sae(Path("."))` reads the same folder.'
     )
 
 

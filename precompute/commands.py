@@ -12,7 +12,8 @@ from explorer.encoders import ENCODERS
 from explorer.environment import browse_command
 from explorer.errors import ConfigError
 from explorer.giant_words import giants_said
-from explorer.queries.giants import fetch_layer_frames
+from explorer.pooling import Pooling
+from explorer.queries.giants import fetch_layer_frames, fetch_usual_frames
 from explorer.queries.sae_facts import fetch_sae_facts
 from explorer.sae import export_for_saelens, load_sae
 from explorer.store import ARTEFACTS, POINTER, open_store
@@ -178,8 +179,11 @@ def export_sae(store: Path, sae: str, out: Path) -> list[str]:
     opened = open_store(store)
     weights_file, facts = fetch_sae_facts(opened, sae)
     loaded = load_sae(opened.file(weights_file))
+    usual = None
+    if Pooling.named(str(facts["pooling"])).without_giants:
+        usual = fetch_usual_frames(opened, str(facts["encoder_id"]), int(facts["layer"] or 0))
     with explained(out):
-        export_for_saelens(loaded, out, facts)
+        export_for_saelens(loaded, out, facts, usual)
     licence = printable(str(facts["encoder_licence"] or "unknown"))
     return [
         f"{out}: cfg.json, sae_weights.safetensors and README.md of SAE {sae} (generation {opened.generation}).",

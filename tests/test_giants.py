@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import soundfile as sf
 from safetensors.numpy import load_file, save_file
 
 from explorer.audio import Waveform
@@ -18,9 +20,10 @@ from explorer.queries.corpus import fetch_saes
 from explorer.queries.giants import fetch_giant_effects, fetch_giant_spans, fetch_layer_frames, fetch_usual_frames
 from explorer.queries.search import fetch_codes
 from explorer.queries.traces import fetch_traces
+from explorer.sae import load_sae
 from explorer.store import Store, open_store
 from explorer.ui.player import PlayerClip, PlayerTrace, player_data
-from precompute.commands import run_and_report
+from precompute.commands import export_sae, run_and_report
 from precompute.random_checkpoints import write_random_checkpoint
 from tests.conftest import tiny_config
 
@@ -174,6 +177,26 @@ def test_pooled_states_leave_them_out_and_live_agrees(giant_store: Store, checkp
             assert trace.giants == tuple(spans[index])
             assert trace.usual_values().mean() == pytest.approx(reading.preactivations_f[feature], abs=0.05)
     assert n_moved  # it would matter
+
+
+def test_an_exported_sae_says_how_to_leave_them_out(
+    giant_store: Store, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The card's own lines, run as they stand, give the stored code."""
+    sae = next(row for row in fetch_saes(giant_store).to_dict("records") if row["layer"] == 3)
+    export_sae(giant_store.folder, str(sae["sae_id"]), tmp_path / "out")
+    index = min(fetch_giant_spans(giant_store, sae["encoder_id"], 3, list(range(80))))
+    wave = clip_sound(giant_store, index).wave
+    sf.write(tmp_path / "out" / "sound.wav", wave.samples, wave.sample_rate_hz, subtype="FLOAT")
+    card = (tmp_path / "out" / "README.md").read_text()
+    code = card.split("```python\n")[1].split("\ncodes =")[0].replace("from sae_lens import SAE\n", "")
+    code = code.replace("my-encoder=FOLDER_OF_THE_CHECKPOINT", f"whisper={checkpoint}")
+    monkeypatch.chdir(tmp_path / "out")
+    found: dict[str, Any] = {}
+    exec(code, found)  # noqa: S102
+    assert found["giants"].any() and found["pooled"].shape == (1, 48)
+    codes = load_sae(tmp_path / "out").encode(found["pooled"]).dense()[0]
+    np.testing.assert_allclose(codes, fetch_codes(giant_store, sae)[index], rtol=1e-3, atol=1e-4)
 
 
 def test_a_peak_is_never_sought_in_one(giant_store: Store, checkpoint: Path) -> None:
