@@ -22,6 +22,7 @@ from explorer.ui.options import choose_one, choose_switch
 from explorer.ui.player import PlayerClip, PlayerTrace, player
 from explorer.ui.url import carried, get_param, page_file, set_params
 
+ENOUGH_CLIPS = 6  # that a folded list shows, however few the groups are
 MAX_PLAYERS = 20
 N_INTERVALS = 12  # more than any store has
 LISTS = {
@@ -67,6 +68,22 @@ def clip_lists(listed: pd.DataFrame, errors: pd.DataFrame | None = None) -> list
     return lists
 
 
+def a_group(facts: CorpusFacts) -> int:
+    """How many clips of a group a folded list shows: one, and more only where so few groups would leave it short."""
+    return max(1, -(-ENOUGH_CLIPS // max(1, facts.n_groups)))
+
+
+def one_per_group(facts: CorpusFacts) -> str:
+    """'one per singer', or 'at most 3 per fold' in a corpus of two folds; the group's name as it is."""
+    n = a_group(facts)
+    return f"{'one' if n == 1 else f'at most {n}'} per {facts.group_name}"
+
+
+def folded_rows(rows: pd.DataFrame, facts: CorpusFacts) -> pd.DataFrame:
+    """The first `a_group` listed clips of each group, in the list's order."""
+    return rows[rows.groupby("group_id", dropna=False).cumcount() < a_group(facts)]
+
+
 def tails_last(rows: pd.DataFrame) -> pd.DataFrame:
     """The listed clips, with short ends of cut recordings after the others."""
     return rows.loc[rows["is_tail"].astype(bool).sort_values(kind="stable").index]
@@ -84,7 +101,7 @@ def choose_list(lists: list[ClipList], facts: CorpusFacts) -> tuple[ClipList, bo
         key = choose_one(
             "Clips", names, "clips", old=_old_lists(), lacking=lacking, label_visibility="collapsed"
         )  # fmt: skip
-        folded = choose_switch(f"one per {as_written(facts.group_name)}", "fold", default=True)
+        folded = choose_switch(as_written(one_per_group(facts)), "fold", default=True)
     return next((item for item in lists if item.key == key), lists[0]), folded
 
 
@@ -109,7 +126,7 @@ def draw_list(
 
     `traces` are those of all the feature's listed clips: the vertical scale is the same in every list.
     """
-    rows = chosen.rows.drop_duplicates("group_id") if folded else chosen.rows
+    rows = folded_rows(chosen.rows, facts) if folded else chosen.rows
     folded_away, left_out = len(chosen.rows) - len(rows), max(0, len(rows) - MAX_PLAYERS)
     rows = rows.head(MAX_PLAYERS)
     clips = [

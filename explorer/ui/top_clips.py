@@ -10,7 +10,7 @@ from explorer.queries.traces import fetch_traces
 from explorer.store import Store
 from explorer.text import count
 from explorer.ui.choices import section
-from explorer.ui.feature_clips import player_clip, tails_last, trace_scale
+from explorer.ui.feature_clips import folded_rows, one_per_group, player_clip, tails_last, trace_scale
 from explorer.ui.player import player
 from explorer.ui.style import caption, empty_state
 from explorer.ui.url import go_to
@@ -22,8 +22,8 @@ def draw_top_clips(store: Store, sae: dict[str, Any], facts: CorpusFacts, featur
     """Draw them; a click on a title opens the feature's page at that clip. `key` names the player on its page."""
     row = store.query("SELECT * FROM features WHERE sae_id = ? AND feature = ?", [sae["sae_id"], feature]).iloc[0]
     listed = fetch_listed_clips(store, str(sae["sae_id"]), feature)
-    top = tails_last(listed[listed["kind"] == "top"]).drop_duplicates("group_id").head(N_PLAYED)
-    section(f"Feature {feature}: strongest clips, one per {facts.group_name}")
+    top = folded_rows(tails_last(listed[listed["kind"] == "top"]), facts).head(N_PLAYED)
+    section(f"Feature {feature}: strongest clips, {one_per_group(facts)}")
     if top.empty:
         empty_state("No clips are listed for this feature.")
         return
