@@ -53,6 +53,7 @@ NOISE = (
     Design(12, 6, WHITE, OF_BOTH),
     Design(12, 6, COLOURED, PERMUTED),
     Design(12, 5, COLOURED, OF_CLIPS, has_reading=False, encoders=("hubert", "ast")),
+    Design(10, 15, COLOURED, OF_CLIPS),
     Design(24, 2, COLOURED, OF_GROUPS),
     Design(24, 2, WHITE, OF_CLIPS),
     Design(40, 2, AS_THEY_ARE, OF_GROUPS),
