@@ -290,7 +290,8 @@ def _factors(store: Store, a: dict[str, Any], b: dict[str, Any]) -> None:
         f"factors_{a['sae_id']}_{b['sae_id']}",
             about=_both(a, b), title=f"{capitalised(r2_words(protocol))} of each {what}",
         caption=f"{protocol.capitalize()}{in_sample}, {' and '.join(count(n, 'clip') for n in clips)}. Of "
-        f"{kinds_counted(sound['factor_group'])} predicted from A or B, {higher} are higher from A. "
+        f"{kinds_counted(sound['factor_group'])} predicted from A or B, {higher or 'none'} "
+        f"{'is' if higher < 2 else 'are'} higher from A. "
         f"{'R² under −1 is drawn at −1. ' if (both[['r2_a', 'r2_b']] < R2_FLOOR).any(axis=None) else ''}"
         f"{'' if are_acoustic(both).all() else 'Diamonds: no acoustic factors. '}"
         f"Hollow: {len(both) - len(sound)} not predictable from either. Not drawn: {len(pairs) - len(both)} undefined "

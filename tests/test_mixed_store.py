@@ -279,7 +279,7 @@ def test_compared_curves_show_their_few_groups(mixed: Path, monkeypatch: pytest.
 def test_factors_not_above_permuted_do_not_count_as_won(mixed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     test = at("compare", mixed, monkeypatch, a=NEW_75, b=OTHER_75)
     said = words(test)
-    assert "Of 1 factor that are predicted from A or B, 0 are higher from A." in said
+    assert "Of 1 factor predicted from A or B, none is higher from A." in said
     assert "Hollow: 2 not predictable from either" in said
     pairs = charts(test)[1]["data"][1]
     assert pairs["marker"]["symbol"] == ["circle", "circle-open", "circle-open"]

@@ -50,6 +50,8 @@ def fetch_traces(
     wanted = [int(index) for index in clip_indices]
     found = _stored(store, sae["traces_file"], feature, wanted)
     found |= _computed(store, sae, feature, [index for index in wanted if index not in found])
+    if not found:
+        return {}
     spans = fetch_giant_spans(store, str(sae["encoder_id"]), int(sae["layer"]), list(found))
     return {index: replace(trace, giants=tuple(spans.get(index, ()))) for index, trace in found.items()}
 
