@@ -142,5 +142,5 @@ def test_the_newest_run_says_which_recipe_speaks(store: Store) -> None:
 def test_claims_are_of_the_newest_recipe_and_say_what_they_left_out(store: Store) -> None:
     found = {claim.title: claim for claim in claims.fetch_claims(store, "technique")}
     pca = found["SAEs reconstruct unseen clips better than PCA with k components"]
-    assert "FVU is lower for 0 of 6 SAEs: median FVU 0.350" in pca.sentence
+    assert "FVU is lower for none of 6 SAEs: median FVU 0.350" in pca.sentence
     assert "2 SAEs of an older recipe left out" in pca.sentence
