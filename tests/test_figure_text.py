@@ -29,7 +29,7 @@ def _recall() -> go.Figure:
 def _dense_groups() -> go.Figure:
     row = {"display_name": EVIL, "layer": 3, "factor_group": "pitch", "r2_median": NAN, "r2_best": NAN,
            "best_factor": NAN, "n_scored": 0, "n_undefined": 4, "n_above": 0, "n_clips": 40, "n_groups": 4,
-           "best_name": NAN, "sae_id": None}  # fmt: skip
+           "best_name": NAN, "sae_id": None, "is_extra": False}  # fmt: skip
     return classes.dense_factor_groups(pd.DataFrame([row]), False)
 
 
