@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-import precompute.corpus_stage as corpus_stage
+import precompute.targets as targets
 from explorer.encoders import MARKER
 from explorer.factors import FACTORS
 from explorer.store import Store, open_store
@@ -57,7 +57,7 @@ def test_words_that_changed_are_in_the_store_after_the_same_command(
     root = root.rename(tmp_path / "sung")
     described = [*FACTORS]
     described[0] = dataclasses.replace(described[0], description="in other words")
-    monkeypatch.setattr(corpus_stage, "FACTORS", tuple(described))
+    monkeypatch.setattr(targets, "FACTORS", tuple(described))
     caplog.clear()
     run(tiny_config(tiny_sources, store, root=root, encoders=config.encoders, **OPTIONS), command="first")
     opened = open_store(store)
