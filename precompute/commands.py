@@ -16,6 +16,7 @@ from explorer.pooling import Pooling
 from explorer.queries.giants import fetch_layer_frames, fetch_usual_frames
 from explorer.queries.sae_facts import fetch_sae_facts
 from explorer.sae import export_for_saelens, load_sae
+from explorer.sae_card import USUAL_FRAMES
 from explorer.store import ARTEFACTS, POINTER, open_store
 from explorer.store.lock import is_locked
 from explorer.store.names import is_file, is_folder, printable
@@ -185,8 +186,9 @@ def export_sae(store: Path, sae: str, out: Path) -> list[str]:
     with explained(out):
         export_for_saelens(loaded, out, facts, usual)
     licence = printable(str(facts["encoder_licence"] or "unknown"))
+    files = "cfg.json, sae_weights.safetensors" + (f", {USUAL_FRAMES}" if usual else "")
     return [
-        f"{out}: cfg.json, sae_weights.safetensors and README.md of SAE {sae} (generation {opened.generation}).",
+        f"{out}: {files} and README.md of SAE {sae} (generation {opened.generation}).",
         f"The licence of the encoder's weights, {licence}, may apply to what is made from them.",
     ]
 

@@ -297,7 +297,9 @@ def test_one_sae_is_written_for_saelens(say: Say, tiny_store: Path, tmp_path: Pa
     sae_id = open_store(tiny_store).query("SELECT sae_id FROM saes LIMIT 1")["sae_id"].iloc[0]
     code, _, _ = say("export-sae", "--store", tiny_store, "--sae", sae_id, "--out", tmp_path / "out")
     assert code == EXIT_OK
-    assert {path.name for path in (tmp_path / "out").iterdir()} == {"cfg.json", "sae_weights.safetensors", "README.md"}
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {
+        "cfg.json", "sae_weights.safetensors", "usual_frames.safetensors", "README.md"
+    }  # fmt: skip
     code, _, err = say("export-sae", "--store", tiny_store, "--sae", "nothing", "--out", tmp_path / "out")
     assert code == EXIT_FAILED and "no SAE 'nothing'" in err
 

@@ -40,7 +40,7 @@ def test_a_factor_without_a_group_has_none(folder: Path, monkeypatch: pytest.Mon
 def test_a_list_longer_than_the_players_says_how_many_are_drawn(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("explorer.ui.feature_clips.MAX_PLAYERS", 12)
     test = at_features(folder, monkeypatch, sae=SAE, feature=0)
-    assert "12 more clips of these singers." in texts(test)
+    assert "8 more clips of these singers." in texts(test)
     assert "are drawn" not in texts(test)
     unfolded = test.toggle(key="fold").set_value(False).run()
     assert "The first 12 of 16 are drawn." in texts(unfolded)
