@@ -302,6 +302,8 @@ def test_factors_are_predictable_by_what_their_test_says() -> None:
     assert test(recovered(43, 0.001)).verdict == MIXED
     assert test(recovered(0, 0.001)).verdict == FAILS
     assert test(recovered(0, 0.001, n_untestable=60)).verdict == UNSAID
+    few = test(recovered(0, 0.001, floor_median=0.41))  # absence shows only where presence would have
+    assert few.verdict == UNSAID and "would have to reach R² 0.41 to be told from chance" in few.sentence
     assert test(recovered(60, 0.001, n_groups=5)).verdict == UNSAID
 
 

@@ -36,6 +36,7 @@ _OF = ["representation_id", "kind", "encoder_id", "display_name", "is_trained", 
 _OF += ["n_features", "level", "method", "protocol", "is_reference", "n_dims"]
 _MADE = ["n_scored", "n_undefined", "n_above", "p_above", "is_tested", "n_untestable", "n_over_070", "r2_median"]
 _MADE += ["floor_median", "r2_top10", "r2_best", "best_factor", "n_clips", "n_groups"]
+TOLD_FROM = 0.1  # R2 that has to be told from chance before "none is predicted" says anything
 _PREDICTED = "Acoustic factors can be predicted from the codes"
 _RISES = "Completeness rises with sparsity"
 
@@ -107,8 +108,8 @@ def _recovered(rows: pd.DataFrame) -> dict[str, object]:
 def claim_factors_recoverable(recovery: pd.DataFrame, *, is_in_sample: bool = False) -> Claim:
     """Whether acoustic factors can be predicted from the codes of the reference SAEs, on unseen groups.
 
-    It holds where at least half of the factors are, from one of them; in part where any is; it does not where none is
-    and most could have been. `is_in_sample`: the store has no other scores than protocol paper's, which cannot tell.
+    It holds where at least half of the factors are, from one of them; in part where any is; it does not where none is,
+    most could be tested, and an R2 of TOLD_FROM would have been told from chance. `is_in_sample`: the store has no other scores than protocol paper's, which cannot tell.
     """
     codes = recovery[(recovery["kind"] == "codes") & (recovery["n_scored"] > 0)]
     if codes.empty:
@@ -157,6 +158,11 @@ def _predictable(best: pd.Series, n: int) -> tuple[str, str]:
         return MIXED, ""
     if best["n_untestable"] > n_scored / 2:
         return UNSAID, f"{best['n_untestable']} of {count(n_scored, 'factor')} could not be tested"
+    if best["floor_median"] > TOLD_FROM:
+        return UNSAID, (
+            "too few clips to say that none is predictable: a factor would have to reach R² "
+            f"{number(best['floor_median'])} to be told from chance"
+        )
     return FAILS, ""
 
 
