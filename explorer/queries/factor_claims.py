@@ -109,7 +109,8 @@ def claim_factors_recoverable(recovery: pd.DataFrame, *, is_in_sample: bool = Fa
     """Whether acoustic factors can be predicted from the codes of the reference SAEs, on unseen groups.
 
     It holds where at least half of the factors are, from one of them; in part where any is; it does not where none is,
-    most could be tested, and an R2 of TOLD_FROM would have been told from chance. `is_in_sample`: the store has no other scores than protocol paper's, which cannot tell.
+    most could be tested, and an R2 of TOLD_FROM would have been told from chance. `is_in_sample`: the store has no
+    other scores than protocol paper's, which cannot tell.
     """
     codes = recovery[(recovery["kind"] == "codes") & (recovery["n_scored"] > 0)]
     if codes.empty:
