@@ -55,10 +55,13 @@ class UsualFrames:
 
     def is_giant(self, frames_td: NDArray[np.float32]) -> NDArray[np.bool_]:
         """(t,) which frames are giant; none where half of the sample lies in one point."""
-        square_td = squares(frames_td, self.center_d)
+        return self.are_giant(squares(frames_td, self.center_d))
+
+    def are_giant(self, square_td: NDArray[np.float64]) -> NDArray[np.bool_]:
+        """(t,) as `is_giant`, of frames whose `squares` about the centre are at hand."""
         square_t = square_td.sum(axis=1)
         is_far = square_t > (GIANT_FROM * self.median_distance) ** 2
-        least = max(ONE_DIMENSION, BY_CHANCE / frames_td.shape[1])
+        least = max(ONE_DIMENSION, BY_CHANCE / square_td.shape[1])
         return is_far & (square_td.max(axis=1) >= least * square_t) & (self.median_distance > 0)
 
 

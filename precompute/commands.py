@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +55,8 @@ def _report(summary: RunSummary, config: RunConfig) -> list[str]:
     if corpus.note:
         lines.append(f"Note: {corpus.note}")
     lines += skipped_lines(corpus.skipped)
-    frames = fetch_layer_frames(open_store(config.store))
+    with closing(open_store(config.store)) as opened:
+        frames = fetch_layer_frames(opened)
     lines += [f"{name}: {giants_said(rows)}" for name, rows in frames.groupby("display_name", sort=False)]
     lines += [summary.where_the_time_went, f"Store: {config.store}, generation {summary.generation}. Browse it with:"]
     return [*lines, f"  {browse_command(config.store)}"]

@@ -19,7 +19,7 @@ from precompute.datasets import DATASETS, Clip, Corpus, Skipped, SourceFile, cor
 from precompute.factor_worker import preview_name
 from precompute.reporting import Reporter
 
-CORPUS_STAGE, NAMES_STAGE = "corpus", "names"
+CORPUS_STAGE = "corpus"
 VERSION = 5
 
 

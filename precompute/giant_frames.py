@@ -72,8 +72,8 @@ def giants_of(frames: Sequence[np.ndarray], times_s: np.ndarray, usual: Usual) -
     """Of one clip's frames (t, d) by layer, all layers in order."""
     pooled, n_giant, square_d, square_giant, spans = [], [], [], [], []
     for values_td, middle in zip(frames, usual.layers, strict=True):
-        is_giant_t = middle.is_giant(values_td)
         square_td = squares(values_td, middle.center_d)
+        is_giant_t = middle.are_giant(square_td)
         pooled.append(mean_without(values_td, is_giant_t))
         n_giant.append(int(is_giant_t.sum()))
         square_d.append(square_td.sum(axis=0))

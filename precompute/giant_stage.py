@@ -17,7 +17,7 @@ from precompute.artefacts import Bundle, key_of
 from precompute.encode_stage import EncoderAtWork, States
 from precompute.lasso_stage import lasso
 from precompute.metrics import fvu
-from precompute.probe_stage import add_probe_tables, dense_id, probe_representation
+from precompute.probe_stage import add_probe_tables, add_representation, dense_id, probe_representation
 from precompute.sae_stage import TrainedSAE
 from precompute.targets import Targets
 
@@ -77,14 +77,13 @@ def _add_probes(work: EncoderAtWork, other_cd: np.ndarray, layer: int, bundle: B
     bundle.add_facts({"subject": name})
     results = probe_representation(work.job, other_cd, seed=work.job.config.seeds[0])
     add_probe_tables(bundle, name, results, is_codes=False)
-    row = [(name, OTHER_KINDS[not work.leaves_giants_out], work.encoder_id, layer, work.checkpoint.d_model)]
-    columns = ["representation_id", "kind", "encoder_id", "layer", "n_dims"]
-    bundle.add_table("representations", pd.DataFrame(row, columns=columns))
+    kind = OTHER_KINDS[not work.leaves_giants_out]
+    add_representation(bundle, name, kind, work.encoder_id, layer, work.checkpoint.d_model)
 
 
 def _add_fvu(work: EncoderAtWork, item: TrainedSAE, other_cd: np.ndarray, bundle: Bundle) -> None:
     job, sae = work.job, item.load()
-    recon_cd = sae.encode(other_cd).dense() @ sae.w_dec_fd + sae.b_dec_d
+    recon_cd = sae.decode(sae.encode(other_cd))
     mean_d = other_cd[job.fit_c].mean(axis=0, dtype=np.float64)
     train, heldout = (
         fvu(other_cd[rows], recon_cd[rows], mean_d) if rows.any() else np.nan for rows in (job.fit_c, job.score_c)

@@ -9,7 +9,6 @@ import numpy as np
 import pandas as pd
 
 from precompute.artefacts import Bundle, key_of
-from precompute.corpus_stage import NAMES_STAGE
 from precompute.datasets.singing.truth import PLANTED, TABLE, read_truth
 from precompute.encode_stage import EncoderAtWork, States
 from precompute.factor_fit import NAN, LassoSettings
@@ -20,6 +19,7 @@ from precompute.planted import How, Recovery, Split, from_all, from_design, from
 from precompute.probe_result import is_known
 from precompute.probe_stage import dense_id
 from precompute.reporting import Stage
+from precompute.targets import NAMES_STAGE
 
 PLANTED_STAGE = "planted"
 FACTORS_ID = "factors"

@@ -166,6 +166,15 @@ def add_probe_tables(
             bundle.add_table(name, pd.DataFrame(rows, columns=columns))
 
 
+def add_representation(
+    bundle: Bundle, representation_id: str, kind: str, encoder_id: str, layer: int, n_dims: int
+) -> None:
+    """Keep the row of `representations` of what probes and the Lasso predict from."""
+    columns = ["representation_id", "kind", "encoder_id", "layer", "n_dims"]
+    row = [(representation_id, kind, encoder_id, layer, n_dims)]
+    bundle.add_table("representations", pd.DataFrame(row, columns=columns))
+
+
 def probe_layers(work: EncoderAtWork, states: States) -> pd.DataFrame:
     """Probe every layer's pooled states. Returns the `probes` rows, with a column `layer`."""
     job, config = work.job, work.job.config
@@ -189,9 +198,7 @@ def probe_layers(work: EncoderAtWork, states: States) -> pd.DataFrame:
                 results += paper_probe(job, *states.crops(layer), seed=config.seeds[0])
             bundle.add_facts({"subject": representation_id})
             add_probe_tables(bundle, representation_id, results, is_codes=False)
-            row = [(representation_id, "dense", work.encoder_id, layer, work.checkpoint.d_model)]
-            names = ["representation_id", "kind", "encoder_id", "layer", "n_dims"]
-            bundle.add_table("representations", pd.DataFrame(row, columns=names))
+            add_representation(bundle, representation_id, "dense", work.encoder_id, layer, work.checkpoint.d_model)
 
         return job.keep(stage, PROBE_STAGE, key, make).table("probes").assign(layer=layer)
 

@@ -22,7 +22,7 @@ from precompute.encode_stage import EncoderAtWork, States
 from precompute.feature_tables import AnalysedSAE, sae_tables
 from precompute.fold_codes import FoldCodes, fold_errors
 from precompute.job import Job
-from precompute.probe_stage import add_probe_tables, paper_probe, probe_representation
+from precompute.probe_stage import add_probe_tables, add_representation, paper_probe, probe_representation
 from precompute.reporting import Stage
 from precompute.trace_stage import traces_name
 from precompute.train_length import VERSION as LENGTH_VERSION
@@ -311,9 +311,7 @@ def _add_analysis(
         if len(rows):
             bundle.add_table(name, rows)
     add_probe_tables(bundle, trained.sae_id, results, is_codes=True, is_refitted=refits is not None)
-    columns = ["representation_id", "kind", "encoder_id", "layer", "n_dims"]
-    row = [(trained.sae_id, "codes", work.encoder_id, trained.layer, sae.n_features)]
-    bundle.add_table("representations", pd.DataFrame(row, columns=columns))
+    add_representation(bundle, trained.sae_id, "codes", work.encoder_id, trained.layer, sae.n_features)
     codes = analysed.sparse_rows()
     for by in ("feature", "clip"):
         first, second = ("feature", "clip_index") if by == "feature" else ("clip_index", "feature")

@@ -12,11 +12,11 @@ import pandas as pd
 
 from explorer.factor_table import FACTORS
 from explorer.measures import COLUMN, PLANTED, measure_name, numeric_columns
-from precompute.corpus_stage import NAMES_STAGE
 from precompute.datasets.singing.truth import PLANTED as PARAMETERS
 from precompute.job import CorpusArrays, Job
 from precompute.metrics import Floats
 
+NAMES_STAGE = "names"
 N_ACOUSTIC = len(FACTORS)
 FACTOR = "factor"
 

@@ -9,11 +9,11 @@ import streamlit as st
 from explorer.giant_words import giants_said
 from explorer.queries.giants import fetch_giant_effects, fetch_layer_frames
 from explorer.store import Store
-from explorer.text import MISSING, count, number, percent
+from explorer.text import MISSING, count, percent
 from explorer.ui.choices import section
 from explorer.ui.context import cached
 from explorer.ui.style import caption, table_foot
-from explorer.ui.tables import as_read
+from explorer.ui.tables import as_read, three_decimals
 
 _COLUMNS = {
     "display_name": ("Encoder", "The model"),
@@ -56,7 +56,7 @@ def draw_giants(store: Store, label: str, protocol: str) -> None:
     )
     columns = {name: st.column_config.TextColumn(title, help=text) for name, (title, text) in _COLUMNS.items()}
     numbers = ("accuracy", "accuracy_other", "r2", "r2_other", "fvu", "fvu_other")
-    read = {"layer": str, "frames": percent, "variance_share": percent, **dict.fromkeys(numbers, three_digits)}
+    read = {"layer": str, "frames": percent, "variance_share": percent, **dict.fromkeys(numbers, three_decimals)}
     st.dataframe(
         as_read(shown, read), hide_index=True, placeholder=MISSING, column_config=columns, column_order=list(columns)
     )
@@ -67,8 +67,3 @@ _WHAT = (
     "A frame is giant when it lies over 3 times as far from the layer's middle as the median frame and one dimension "
     "alone makes up a fifth of that. Such frames say little of the sound, and are left out of peaks and loops."
 )
-
-
-def three_digits(value: object) -> str:
-    """To three decimals."""
-    return number(value, 3)
