@@ -25,6 +25,8 @@ function whyNot(error) {
   return error.isNotInStore ? "the store has no preview for this clip" : error.message.replace(/\.$/, "");
 }
 
+function isSame(one, other) { return JSON.stringify(one ?? null) === JSON.stringify(other ?? null); }
+
 class Clip {
   constructor(owner, clip, data) {
     this.owner = owner; this.clip = clip; this.duration = clip.duration_s; this.looping = false;
@@ -47,7 +49,6 @@ class Clip {
     this.audio.addEventListener("seeked", () => this.drawTime());
     this.audio.addEventListener("error", () => this.soundFailed());
     this.build(data);
-    if (data.marked) this.setMark(data.marked, true);
   }
   build(data) {
     const { clip } = this;
@@ -271,7 +272,7 @@ class Clip {
 
 class Players {
   constructor(parent) {
-    this.list = parent.querySelector(".players"); this.clips = []; this.active = null; this.signature = "";
+    this.list = parent.querySelector(".players"); this.clips = []; this.active = null; this.signature = ""; this.sent = null;
     this.onOther = (event) => { if (event.detail !== this) this.clips.forEach((c) => c.audio.pause()); };
     this.onKey = (event) => this.key(event);
     this.inSight = new IntersectionObserver((entries) => this.load(entries.filter((e) => e.isIntersecting)), { rootMargin: "200px" });
@@ -295,15 +296,19 @@ class Players {
     const signature = JSON.stringify(component.data);
     if (signature === this.signature) return;
     this.signature = signature;
+    this.draw(component.data);
+    if (component.data.can_mark) this.clips.forEach((c) => this.keepMark(c, component.data.marked ?? null));
+  }
+  draw(data) {
     const before = this.clips, kept = new Map(before.map((c) => [JSON.stringify(c.clip), c]));
-    const same = this.low === component.data.low && this.high === component.data.high;
-    this.canOpen = component.data.can_open !== false;
-    this.low = component.data.low; this.high = component.data.high;
-    this.clips = component.data.clips.map((clip) => {
+    const same = this.low === data.low && this.high === data.high;
+    this.canOpen = data.can_open !== false;
+    this.low = data.low; this.high = data.high;
+    this.clips = data.clips.map((clip) => {
       const old = kept.get(JSON.stringify(clip));
       if (old && same) return old;
-      const fresh = new Clip(this, clip, component.data);
-      const other = component.data.can_mark && before.find((c) => c.clip.clip_id === clip.clip_id);
+      const fresh = new Clip(this, clip, data);
+      const other = data.can_mark && before.find((c) => c.clip.clip_id === clip.clip_id);
       if (other) fresh.carryOn(other);
       return fresh;
     });
@@ -343,7 +348,16 @@ class Players {
   }
   // Where the page wants to know: the part that was marked, or null when the mark is gone.
   mark(clipId, range) {
-    if (this.component.data.can_mark) this.component.setTriggerValue("event", { action: "mark", clip_id: clipId, range });
+    if (!this.component.data.can_mark) return;
+    this.sent = { clipId, range };
+    this.component.setTriggerValue("event", { action: "mark", clip_id: clipId, range });
+  }
+  // The page's mark counts, whatever was drawn anew in between, but for the time in which it does not know the reader's last.
+  keepMark(clip, marked) {
+    const isWaitedFor = this.sent?.clipId === clip.clip.clip_id;
+    if (isWaitedFor && !isSame(this.sent.range, marked)) return;
+    if (isWaitedFor) this.sent = null;
+    if (!isSame(clip.range, marked)) clip.setMark(marked, Boolean(marked));
   }
   open(clipId) { this.component.setTriggerValue("event", { action: "open", clip_id: clipId }); }
   // Keys work without a click first: the first list on the page answers until another one is used.

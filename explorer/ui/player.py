@@ -60,16 +60,19 @@ class PlayerClip:
     rank: int | None = None
 
 
+FRAME = '<div class="views"></div><div class="players"></div><p class="giants" hidden></p>'
+
+
+def player_script() -> str:
+    """The module that draws into FRAME: its default export gets Streamlit's component at each run."""
+    scripts = ("address.js", "player_drawing.js", "player.js")
+    return "\n".join(Path(__file__).with_name(name).read_text(encoding="utf-8") for name in scripts)
+
+
 @cache
 def _renderer() -> Any:
-    here = Path(__file__)
-    scripts = ("address.js", "player_drawing.js", "player.js")
-    return st.components.v2.component(
-        "sonoscope_player",
-        html='<div class="views"></div><div class="players"></div><p class="giants" hidden></p>',
-        css=here.with_name("player.css").read_text(encoding="utf-8"),
-        js="\n".join(here.with_name(name).read_text(encoding="utf-8") for name in scripts),
-    )
+    style = Path(__file__).with_name("player.css").read_text(encoding="utf-8")
+    return st.components.v2.component("sonoscope_player", html=FRAME, css=style, js=player_script())
 
 
 def player(
