@@ -21,6 +21,7 @@ ALPHA = 0.05
 WITHIN, WHOLE, CLIPS = "clips within groups", "whole groups", "clips"
 FEW_MIXED = 0.2  # a share of clips: with so few in groups of several values, the values belong to the groups
 _TIE = 1e-9
+_DRAWN_AT_ONCE = 200_000  # units: a few megabytes
 Floats = NDArray[np.float64]
 Codes = NDArray[np.intp]
 
@@ -74,11 +75,16 @@ class Exchange:
 
     def _drawn(self, code_u: Codes, n: int, rng: np.random.Generator) -> Iterator[Codes]:
         by_block = np.argsort(self._block_u, kind="stable")
-        for _ in range(n):
-            shuffled = np.lexsort((rng.random(len(code_u)), self._block_u))
-            row = np.empty_like(code_u)
-            row[by_block] = code_u[shuffled]
-            yield row
+        small = self._block_u.astype(np.min_scalar_type(int(self._block_u.max(initial=0))))
+        left = n
+        while left > 0:
+            at_once = min(left, max(1, _DRAWN_AT_ONCE // max(len(code_u), 1)))
+            left -= at_once
+            order = np.argsort(rng.random((at_once, len(code_u))), axis=1)
+            within = np.argsort(small[order], axis=1, kind="stable")  # each block's units together, in that order
+            rows = np.empty((at_once, len(code_u)), np.intp)
+            rows[:, by_block] = code_u[np.take_along_axis(order, within, axis=1)]
+            yield from rows
 
     def _all(self, code_u: Codes) -> Iterator[Codes]:
         blocks = [np.flatnonzero(self._block_u == block) for block in np.unique(self._block_u)]

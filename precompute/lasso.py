@@ -25,6 +25,7 @@ TOLERANCE = 1e-4  # of the duality gap, relative to |y|^2: scikit-learn's own
 ROUGH = 1e-3  # the same where solutions are only compared: cross-validation, paths, permutations
 FIRST_SET = 32  # columns that the first working set holds at least; each next one holds twice as many
 INNER = 0.3  # how much sharper a working set is solved where its columns are all that matter
+WHOLE_UP_TO = 512  # columns: below, choosing among them costs more than it saves
 PATIENCE = 3  # alphas in a row that do not improve, before a path is left
 
 
@@ -99,7 +100,10 @@ def _solve(
 
     scikit-learn's solver runs on the few columns that matter, and the others join while they would lower the loss. It
     ends where scikit-learn would on all columns: at a duality gap of `tolerance` times |y|^2 over the whole problem.
+    With few columns it runs on all of them at once.
     """
+    if problem.gram_dd is not None and len(start_d) <= WHOLE_UP_TO:
+        return _descend(problem.x_cd, y_c, alpha, start_d, tolerance, problem.gram_dd)
     x_cd, strength = problem.x_cd, alpha * len(y_c)
     goal = tolerance * float(y_c @ y_c)
     chosen = np.flatnonzero(start_d)
@@ -135,13 +139,19 @@ def _solve_on(
         gram = np.ascontiguousarray(problem.gram_dd[np.ix_(columns, columns)])
     elif len(columns) < len(x):
         gram = np.ascontiguousarray(x.T @ x)
+    return _descend(x, y_c, alpha, start, tolerance, gram)
+
+
+def _descend(
+    x_cd: Floats, y_c: Floats, alpha: float, start_d: Floats, tolerance: float, gram: bool | Floats
+) -> tuple[Floats, bool]:
     _, path, _, n_iter = lasso_path(
-        x,
+        x_cd,
         y_c,
         alphas=[alpha],
         precompute=gram,
-        Xy=None if gram is False else x.T @ y_c,
-        coef_init=start.copy(),  # the solver writes into it
+        Xy=None if gram is False else x_cd.T @ y_c,
+        coef_init=start_d.copy(),  # the solver writes into it
         check_input=False,
         max_iter=MAX_ITER,
         tol=tolerance,

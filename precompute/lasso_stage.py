@@ -16,7 +16,7 @@ from precompute.reporting import Stage
 from precompute.targets import Targets
 
 LASSO_STAGE = "lasso"
-VERSION = 4
+VERSION = 5
 
 
 def lasso(

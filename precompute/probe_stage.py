@@ -20,6 +20,7 @@ from precompute.probes import attribute_baseline, run_paper_probe, run_probe
 
 PROBE_STAGE, BASELINE_STAGE = "probes", "attribute_baselines"
 VERSION = 4
+FOLDS_OF_LAYERS = (ALL_GROUPS, GROUP_FOLDS, RANDOM_FOLDS)  # the second chooses layers, the third is what it avoids
 
 
 def dense_id(encoder_id: str, layer: int) -> str:
@@ -28,11 +29,23 @@ def dense_id(encoder_id: str, layer: int) -> str:
 
 
 def probe_representation(
-    job: Job, x_cd: np.ndarray, *, seed: int, x_by_fold: Mapping[int, np.ndarray] | None = None
+    job: Job,
+    x_cd: np.ndarray,
+    *,
+    seed: int,
+    folds: Sequence[str] = FOLDS_OF_LAYERS,
+    x_by_fold: Mapping[int, np.ndarray] | None = None,
 ) -> list[tuple[str, ProbeResult]]:
-    """All probes of one representation: (label name, result) for every label and protocol of the run. x_by_fold: for
-    'all-groups', the representation by what was fitted without each fold."""
+    """All probes of one representation: (label name, result) for every label, held out and under the protocols `folds`.
+
+    x_by_fold: for 'all-groups', the representation by what was fitted without each fold.
+    """
     arrays, config = job.arrays, job.config
+    folds_of = {
+        ALL_GROUPS: arrays.fold_all_c,
+        GROUP_FOLDS: arrays.fold_group_c,
+        RANDOM_FOLDS: arrays.fold_random_c,
+    }
     results = []
     for label_name, labels_c in arrays.labels.items():
         held_out = run_probe(
@@ -50,11 +63,7 @@ def probe_representation(
         # One C for all protocols, so that they differ in the clips alone (under 'all-groups' the training groups' own
         # labels had a part in that one number); without a held-out part, chosen in each fold.
         c_grid = config.probe_c_grid if held_out.c is None else (held_out.c,)
-        for protocol, folds_c in (
-            (ALL_GROUPS, arrays.fold_all_c),
-            (GROUP_FOLDS, arrays.fold_group_c),
-            (RANDOM_FOLDS, arrays.fold_random_c),
-        ):
+        for protocol in folds:
             result = run_probe(
                 x_cd,
                 labels_c,
@@ -62,13 +71,20 @@ def probe_representation(
                 protocol=protocol,
                 train_mask_c=arrays.train_c,
                 heldout_mask_c=arrays.heldout_c,
-                folds_c=folds_c,
+                folds_c=folds_of[protocol],
                 c_grid=c_grid,
                 seed=seed,
                 x_by_fold=x_by_fold if protocol == ALL_GROUPS else None,
             )
             results.append((label_name, result))
     return results
+
+
+def probe_codes(
+    job: Job, codes_cf: np.ndarray, *, seed: int, refits: Mapping[int, np.ndarray] | None
+) -> list[tuple[str, ProbeResult]]:
+    """`probe_representation` of an SAE: held out and over all groups, since nothing is chosen on its folds."""
+    return probe_representation(job, codes_cf, seed=seed, folds=(ALL_GROUPS,), x_by_fold=refits)
 
 
 def paper_probe(job: Job, first_cd: np.ndarray, crops_cnd: np.ndarray, *, seed: int) -> list[tuple[str, ProbeResult]]:

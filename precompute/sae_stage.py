@@ -22,7 +22,7 @@ from precompute.encode_stage import EncoderAtWork, States
 from precompute.feature_tables import AnalysedSAE, sae_tables
 from precompute.fold_codes import FoldCodes, fold_errors
 from precompute.job import Job
-from precompute.probe_stage import add_probe_tables, add_representation, paper_probe, probe_representation
+from precompute.probe_stage import add_probe_tables, add_representation, paper_probe, probe_codes
 from precompute.reporting import Stage
 from precompute.trace_stage import traces_name
 from precompute.train_length import VERSION as LENGTH_VERSION
@@ -31,7 +31,7 @@ from precompute.train_sae import CurvePoint, TrainSettings, train_paper
 
 TRAIN_STAGE, CODES_STAGE = "saes", "codes"
 TRAIN_VERSION = 2  # a new one gives every SAE another id, and what readers wrote stays with the old
-ANALYSIS_VERSION = 7
+ANALYSIS_VERSION = 8
 LAST_STATE = -1  # among the layers of a joint training: the third SAE, on the last hidden state
 
 
@@ -302,7 +302,7 @@ def _add_analysis(
         crops_codes = codes_n.reshape(*crops_cnd.shape[:2], -1)
         results = paper_probe(job, sae.encode(first_cd).dense(), crops_codes, seed=trained.seed)
     else:
-        results = probe_representation(job, analysed.codes_cf, seed=trained.seed, x_by_fold=refits)
+        results = probe_codes(job, analysed.codes_cf, seed=trained.seed, refits=refits)
     bundle.add_facts({"subject": trained.sae_id})
     tables = sae_tables(job, sae, analysed, head, makes_map=makes_map(job, trained))
     if refits is not None:
