@@ -136,8 +136,9 @@ def _one_probe(store: Store, probes: pd.DataFrame, selected: tuple[str, int] | N
 
 
 def _factor_groups(store: Store) -> None:
-    section("Acoustic factors by layer")
     found = {protocol: cached(fetch_dense_factor_groups, store, protocol) for protocol in FACTOR_PROTOCOLS}
+    has_others = any(rows["is_extra"].any() for rows in found.values())
+    section(f"Acoustic factors{' and other measures' if has_others else ''} by layer")
     there = {protocol: rows for protocol, rows in found.items() if len(rows)}
     if not there:
         empty_state("Not computed: no layer has factor scores from its dense states.")
@@ -152,12 +153,13 @@ def _factor_groups(store: Store) -> None:
         return
     n_layers = len(rows.drop_duplicates(["encoder_id", "layer"]))
     in_sample = " Scored on the clips it was fitted on, where noise alone scores well." if protocol == "paper" else ""
+    others = " Other measures have a row each." if has_others else ""
     picked = chart(
         kept_figure(dense_factor_groups, rows, is_dark()), "factor-groups", rows, "factor_groups_by_layer",
         about={"protocol": protocol},
         title=f"Median {r2_words(protocol)} of the factors of each group, from dense states",
         caption=f"{count(n_layers, 'layer')} scored, under {protocol}.{in_sample} Negative: worse than the mean of the "
-        "clips it was fitted on. Click a cell of a layer with SAEs for the factors that its codes predict.",
+        f"clips it was fitted on.{others} Click a cell of a layer with SAEs for the factors that its codes predict.",
         selectable=True,
     )  # fmt: skip
     if picked:

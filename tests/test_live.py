@@ -14,13 +14,14 @@ import pytest
 import soundfile as sf
 from streamlit.testing.v1 import AppTest
 
-from explorer.audio import Waveform
+from explorer.audio import Excerpt, SoundBytes, Waveform, load_excerpt
 from explorer.inference import clip_sound, listen, own_encoder
 from explorer.inference.model_process import ModelProcess, ReaderQueue
 from explorer.queries.corpus import fetch_saes
 from explorer.queries.live import fetch_live_features
 from explorer.store import Store
 from explorer.text import seconds
+from explorer.ui import live_source
 from explorer.ui.live_sounds import GRACE_S, N_KEPT, LiveSound, clipping, forget, forget_left, live_sound, silence
 from tests.test_pages import at, charts, no_trouble, plain_tables, words
 
@@ -266,3 +267,32 @@ def test_clipping_is_said() -> None:
     tone = np.sin(np.arange(24_000) / 9).astype(np.float32)
     assert clipping(Waveform(0.5 * tone, 24_000)) == ""
     assert "recorded too loud" in clipping(Waveform(np.clip(3 * tone, -1, 1), 24_000))
+
+
+def test_a_file_that_was_refused_is_not_decoded_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    def page_of_one_file() -> None:
+        import streamlit as st
+
+        from explorer.audio import SoundBytes
+        from explorer.errors import AudioError
+        from explorer.ui.live_source import _from_bytes
+
+        name = st.session_state["file"]
+        try:
+            _from_bytes(SoundBytes(f"{name}.wav", b"only words " * 50), name, "file")
+        except AudioError as error:
+            st.write(str(error))
+
+    read = []
+
+    def decode(sound: SoundBytes, start_s: float, duration_s: float) -> Excerpt:
+        read.append(sound.name)
+        return load_excerpt(sound, start_s=start_s, duration_s=duration_s)
+
+    monkeypatch.setattr(live_source, "decoded", decode)
+    page = AppTest.from_function(page_of_one_file)
+    for name in ("a", "a", "b", "b", "a"):
+        page.session_state["file"] = name
+        page.run()
+        assert f"'{name}.wav' cannot be read as sound" in page.markdown[0].value
+    assert read == ["a.wav", "b.wav", "a.wav"]

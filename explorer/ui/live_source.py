@@ -25,6 +25,7 @@ WAYS = {"file": "a file", "microphone": "the microphone", "clip": "a corpus clip
 N_MATCHES = 30
 MAX_FILE_MB = 25  # as .streamlit/config.toml has it for the server, which refuses more whatever the page says
 _KEPT, _PART, _LAST, _LENGTH = "so-live-sound", "so-live-part", "so-live-last", "so-live-length"
+_REFUSED = "so-live-refused"
 
 
 def choose_sound(store: Store) -> LiveSound | None:
@@ -114,10 +115,18 @@ def _forget_last(way: str, key: str) -> None:
 
 
 def _from_bytes(data: SoundBytes, file_id: str, way: str) -> LiveSound:
-    """The part to be read of what a file holds. No more is decoded: a small file can hold hours."""
+    """The part to be read of what a file holds. No more is decoded: a small file can hold hours. What was refused once
+    is refused at once in the runs that follow."""
 
     def read(start_s: float) -> LiveSound:
-        excerpt = decoded(data, start_s, MAX_LIVE_S)
+        part, error = st.session_state.get(_REFUSED, (None, None))
+        if error is not None and part == (file_id, start_s):
+            raise error
+        try:
+            excerpt = decoded(data, start_s, MAX_LIVE_S)
+        except (AudioError, ModelProcessError) as refusal:
+            st.session_state[_REFUSED] = ((file_id, start_s), refusal.with_traceback(None))
+            raise
         length_s = math.inf if excerpt.whole_s is None else excerpt.whole_s
         st.session_state[_LENGTH] = (file_id, length_s)
         notes = (excerpt.note,) if excerpt.note else ()
