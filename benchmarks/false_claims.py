@@ -1,6 +1,6 @@
 """How often the product says something of noise, and how soon it says what is there.
 
-    python -m benchmarks.false_claims [--trials 40] [--quick]
+    python -m benchmarks.false_claims [--trials 40] [--quick | --large]
 
 Corpora of noise in many sizes, with labels and measures that mean nothing, go through the functions that pages and
 precompute use. Every kind of statement is counted: at most 5 % may be false. Then features of known strength are
@@ -26,6 +26,7 @@ from precompute.feature_labels import LabelSettings, label_features
 from precompute.splits import SplitItem, split_files
 
 SIZES = ((2, 8), (2, 100), (4, 25), (6, 3), (8, 12), (12, 4), (20, 10), (40, 2), (40, 1))  # groups, clips a group
+LARGE_SIZES = ((20, 150), (4, 750))  # 1,000 clips a label
 QUICK_SIZES = ((2, 20), (4, 12), (12, 4), (30, 2))
 SOUNDS = ("white", "coloured by group")
 LABELS = ("of clips", "of groups", "of both")
@@ -173,8 +174,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="False and true statements on noise and on planted features.")
     parser.add_argument("--trials", type=int, default=20, help="of each corpus (default: 20)")
     parser.add_argument("--quick", action="store_true", help="four sizes")
+    parser.add_argument("--large", action="store_true", help="3,000 clips instead")
     options = parser.parse_args()
-    sizes = QUICK_SIZES if options.quick else SIZES
+    sizes = LARGE_SIZES if options.large else QUICK_SIZES if options.quick else SIZES
     rates = false_rates(sizes, options.trials)
     for kind, rate in rates.items():
         share, (low, high) = rate.n_false / max(rate.n, 1), rate.interval

@@ -1,17 +1,20 @@
 """How often whole stores of noise say something, and how soon they say what is there.
 
-    python -m benchmarks.false_stores [--trials N] [--quick]
+    python -m benchmarks.false_stores [--trials N] [--quick] [--said FILE]
 
 Small corpora of noise go through the real run into a store, with states that have nothing to do with the sound, and
 everything that its pages would say of labels, columns and factors is counted, kind by kind
 (`_store_statements` has the table): at most 5 % of each kind may be false, and nothing may be said where nothing can be
 tested. Then a label, a column and a factor are planted in the states, and the share of stores that say so is printed.
-Exits with 1 where a rate is surely over 5 %, or something was said that could not be tested.
+Exits with 1 where a rate is surely over 5 %, or something was said that could not be tested. With `--said` what each
+store says is a line of a file, and stores that are there already are not made again: runs can be stopped, and files of
+several put together.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import logging
 import os
 import shutil
@@ -19,7 +22,7 @@ import sys
 import tempfile
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -59,6 +62,7 @@ NOISE = (
     Design(40, 2, AS_THEY_ARE, OF_GROUPS),
     Design(40, 2, COLOURED, OF_CLIPS),
 )
+LARGE = (Design(20, 150, COLOURED, OF_CLIPS), Design(4, 750, WHITE, OF_BOTH))  # 1,000 clips a label
 QUICK = (NOISE[1], NOISE[5], NOISE[8])
 STRENGTHS = (1.0, 2.0, 4.0)
 POWER_SIZES = ((2, 12), (4, 8), (8, 6), (12, 5), (24, 2), (40, 2))
@@ -144,6 +148,21 @@ class _one_store:
         shutil.rmtree(self._folder)
 
 
+def kept_said(shop: Workshop, designs: Iterable[Design], path: Path | None) -> Iterator[tuple[str, list[Said]]]:
+    """`all_said`, through a file of lines where there is one: what it holds of any design first, then what it lacks."""
+    known: dict[str, list[Said]] = {}
+    if path is not None and path.is_file():
+        for line in path.read_text(encoding="utf-8").splitlines():
+            row = json.loads(line)
+            known[row["store"]] = [Said(**one) for one in row["said"]]
+    yield from known.items()
+    for design, of_store in all_said(shop, [design for design in designs if str(design) not in known]):
+        if path is not None:
+            with path.open("a", encoding="utf-8") as lines:
+                lines.write(json.dumps({"store": str(design), "said": [asdict(one) for one in of_store]}) + "\n")
+        yield str(design), of_store
+
+
 def rates_of(said: Iterable[list[Said]]) -> Mapping[str, Rate]:
     """By kind, in the order of the pages."""
     by_kind: dict[str, list[Said]] = defaultdict(list)
@@ -177,18 +196,21 @@ def main() -> int:
     parser.add_argument("--first", type=int, default=0, help="the first seed (default: 0)")
     parser.add_argument("--power", type=int, default=2, help="planted stores of each size and strength (default: 2)")
     parser.add_argument("--quick", action="store_true", help="three designs, two sizes")
+    parser.add_argument("--large", action="store_true", help="corpora of 3,000 clips instead")
+    parser.add_argument("--said", type=Path, help="file of what each store says, to be gone on with")
     options = parser.parse_args()
     logging.disable(logging.WARNING)
     with tempfile.TemporaryDirectory(prefix="noise-") as folder:
         os.environ["SONOSCOPE_HOME"] = str(Path(folder) / "home")
         shop = Workshop(Path(folder))
         seeds = range(options.first, options.first + options.trials)
-        designs = [replace(one, seed=seed) for seed in seeds for one in (QUICK if options.quick else NOISE)]
+        some = LARGE if options.large else QUICK if options.quick else NOISE
+        designs = [replace(one, seed=seed) for seed in seeds for one in some]
         said = []
-        for design, of_store in all_said(shop, designs):
+        for name, of_store in kept_said(shop, designs, options.said):
             said.append(of_store)
             false = ", ".join(one.kind for one in of_store if one.n_said or one.n_forbidden)
-            print(f"{design!s:72} {false or 'nothing'}", flush=True)
+            print(f"{name:72} {false or 'nothing'}", flush=True)
         rates = rates_of(said)
         print(f"\n{len(said)} stores of noise")
         print_rates(rates)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
+from dataclasses import asdict, replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -21,7 +24,7 @@ from benchmarks._noise_corpora import (
     states_of,
 )
 from benchmarks._store_statements import Said, what_is_found
-from benchmarks.false_stores import Rate, all_said, made_store, rates_of
+from benchmarks.false_stores import Rate, all_said, kept_said, made_store, rates_of
 from explorer.permutation import ALPHA
 from explorer.store import Store
 
@@ -98,3 +101,12 @@ def test_a_rate_counts_statements_that_are_false_together_as_fewer() -> None:
     assert apart.is_too_often and not at_once.is_too_often
     assert at_once.interval[0] < apart.interval[0] and at_once.interval[1] > apart.interval[1]
     assert Rate((Said("x", 0, 0, 3, 1),)).is_too_often
+
+
+@pytest.mark.slow
+def test_stores_that_a_file_knows_are_not_made_again(shop: Workshop, tmp_path: Path, said: list[list[Said]]) -> None:
+    path = tmp_path / "said.jsonl"
+    designs = [replace(UNTESTABLE, seed=seed) for seed in (1, 2)]
+    rows = [json.dumps({"store": str(one), "said": [asdict(part) for part in said[0]]}) for one in designs]
+    path.write_text("".join(f"{row}\n" for row in rows), encoding="utf-8")
+    assert list(kept_said(shop, designs, path)) == [(str(one), said[0]) for one in designs]
