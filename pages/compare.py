@@ -26,7 +26,7 @@ from explorer.queries.curves import FACTOR_PROTOCOLS, fetch_layer_probes, fetch_
 from explorer.queries.factors import fetch_factor_protocols
 from explorer.store import Store
 from explorer.text import MISSING, capitalised, count, is_defined, number, r2_words, recipe_name, signed, whole
-from explorer.ui.choices import chart, section
+from explorer.ui.choices import chart, section, told_protocol
 from explorer.ui.context import cached, get_store, is_dark
 from explorer.ui.explained import explain
 from explorer.ui.figure import kept_figure
@@ -150,7 +150,7 @@ def _label(store: Store) -> str | None:
 
 
 def _metrics(store: Store, a: dict[str, Any], b: dict[str, Any], label: str | None) -> None:
-    points = cached(fetch_sae_points, store, label)
+    points = cached(fetch_sae_points, store, label, told_protocol(store, label))
     rows = {side: record(points[points["sae_id"] == sae["sae_id"]]) for side, sae in (("A", a), ("B", b))}
     lines, undefined = [], []
     for column, words, digits, across in _MEASURES:
@@ -190,7 +190,8 @@ def _raw_metrics(
                 "words": words, "value": row[column],
                 "low": row.get("ci_low") if is_probe else None, "high": row.get("ci_high") if is_probe else None,
                 "n_clips": row.get(n[0]) if column in _OF_LEVEL or "accuracy" in column else None,
-                "n_groups": row.get(n[1]), "not_comparable": _why_not_comparable(a, b, column, across),
+                "n_groups": row.get(n[1]), "probe_protocol": row.get("probe_protocol") if is_probe else None,
+                "not_comparable": _why_not_comparable(a, b, column, across),
             })  # fmt: skip
     return pd.DataFrame(found)
 
@@ -225,10 +226,11 @@ def _side_words(side: str, sae: dict[str, Any], row: dict[str, Any], label: str 
 
 
 def _scored_on(rows: dict[str, dict[str, Any]]) -> str:
-    """On how many clips and groups the accuracies of a row are, '(40 clips of 4 groups)'; each side's where they
-    differ."""
+    """On how many clips and groups the accuracies of a row are, '(40 clips of 4 groups, held-out)'; each side's where
+    they differ."""
     n = {
-        side: f"{count(row['probe_n_clips'], 'clip')} of {count(row['probe_n_groups'], 'group')}"
+        side: f"{count(row['probe_n_clips'], 'clip')} of {count(row['probe_n_groups'], 'group')}, "
+        f"{row['probe_protocol']}"
         for side, row in rows.items()
         if is_defined(row["probe_n_clips"])
     }

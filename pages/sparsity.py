@@ -10,10 +10,10 @@ from explorer.figures.theme import encoder_color
 from explorer.intervals import MIN_GROUPS_FOR_INTERVAL
 from explorer.naming import sae_names
 from explorer.queries.curves import fetch_dense_factor_means, fetch_sae_points
-from explorer.queries.selection import telling_layers
+from explorer.queries.selection import heard_words, telling_layers
 from explorer.store import Store
 from explorer.text import MISSING, count, number, percent, r2_words, sentence, series_name
-from explorer.ui.choices import chart, choose_label
+from explorer.ui.choices import chart, choose_label, choose_probed
 from explorer.ui.context import cached, get_store, is_dark
 from explorer.ui.explained import explain
 from explorer.ui.figure import kept_figure
@@ -57,7 +57,8 @@ def main() -> None:
     page_header("Sparsity", "What SAEs lose and gain as fewer features stay active, against controls.", store=store)
     with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
         label = choose_label(store)
-        points = add_shares(cached(fetch_sae_points, store, label))
+        probed = choose_probed(store, label)
+        points = add_shares(cached(fetch_sae_points, store, label, probed))
         points = _of_one_level(points)
         protocol = choose_one("Protocol", sorted(set(points["protocol"])), "protocol")
         error = choose_one("Reconstruction", {"fvu": "FVU", "mse": "MSE"}, "error")
@@ -111,7 +112,7 @@ def _classes_of(store: Store, probed: pd.DataFrame) -> None:
     caption(
         f"Probe on its codes: accuracy {number(row['accuracy'], 3)}, from the dense states of its layer "
         f"{number(row['dense_accuracy'], 3)}, chance {number(row['chance'], 3)}; "
-        f"{count(row['probe_n_clips'], 'clip')} of {count(row['probe_n_groups'], 'group')}, protocol {row['protocol']}."
+        f"{_scored_on(probed[probed['sae_id'] == chosen])}."
     )
     draw_classes(store, str(row["probe_id"]), encoder_color(str(row["name"])))
 
@@ -218,7 +219,7 @@ def _draw(points: pd.DataFrame, styles: Styles, panel: Panel) -> None:
     if panel.width is not None:
         points, name = _of_width(points, panel), f"{name}_d{panel.width}"
     columns = ["sae_id", "encoder_id", "layer", "level", "method", "n_features", "k", "sparsity", "seed", "n_epochs"]
-    columns += ["protocol", "n_heldout_clips", "probe_n_clips", "probe_n_groups", "ci_low", "ci_high"]
+    columns += ["protocol", "n_heldout_clips", "probe_protocol", "probe_n_clips", "probe_n_groups", "ci_low", "ci_high"]
     columns += [measure.column, *([measure.control] if measure.control else [])]
     picked = chart(
         kept_figure(sparsity_panel, points, measure, is_dark(), styles=styles), f"panel-{panel.title}", points[columns],
@@ -256,10 +257,14 @@ def _probe_words(points: pd.DataFrame) -> str:
     scored = points[points["accuracy"].notna()]
     n_groups = scored["probe_n_groups"].max()
     few = f" {sentence(too_few(n_groups))}" if n_groups < MIN_GROUPS_FOR_INTERVAL else ""
-    return (
-        f"{count(scored['probe_n_clips'].max(), 'clip')} of {count(n_groups, 'group')}, protocol "
-        f"{scored['protocol'].iloc[0]}.{few} Dotted: dense states of the same layer."
-    )
+    return f"{_scored_on(scored)}.{few} Dotted: dense states of the same layer."
+
+
+def _scored_on(scored: pd.DataFrame) -> str:
+    """Which clips the probes of these SAEs are scored on, '480 clips of 8 groups, protocol held-out'."""
+    n_groups, protocol = scored["probe_n_groups"].max(), str(scored["probe_protocol"].iloc[0])
+    n = f"{count(scored['probe_n_clips'].max(), 'clip')} of {count(n_groups, 'group')}"
+    return f"{n}, protocol {protocol}{heard_words(protocol, scored['probe_is_blind'])}"
 
 
 def _undefined(points: pd.DataFrame, column: str, protocol: str) -> str:

@@ -38,7 +38,7 @@ def groups_of(
     rows = [
         {"probe_id": f"p{representation}", "representation_id": representation, "encoder_id": "e",
          "display_name": "HuBERT", "layer": layer, "seed": 0, "n_classes": 5, "group_id": f"g{g}",
-         "accuracy": accuracy + noise[g], "n": 20, "chance": 0.2, **other}
+         "accuracy": accuracy + noise[g], "n": 20, "chance": 0.2, "is_sae_blind": True, **other}
         for g in range(n_groups)
     ]  # fmt: skip
     return pd.DataFrame(rows)

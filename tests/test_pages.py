@@ -316,6 +316,17 @@ def test_sparsity_shows_where_an_sae_stopped_and_why(
     assert row["epochs_reason"] not in words(folded)
 
 
+def test_sparsity_scores_probes_where_they_tell_most_and_says_what_the_saes_heard(
+    tiny_store: Path, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    n = store.query("SELECT count(DISTINCT group_id) AS n, count(*) AS c FROM clips").loc[0]
+    heard = "of groups whose sound (never labels) the SAEs were trained on"
+    said = words(at("sparsity", tiny_store, monkeypatch))
+    assert f"{n['c']} clips of {n['n']} groups, protocol all-groups, {heard}." in said
+    held_out = words(at("sparsity", tiny_store, monkeypatch, probed="held-out"))
+    assert "protocol held-out. There are too few groups" in held_out and heard not in held_out
+
+
 def test_sparsity_counts_the_saes_that_pca_beats(
     tiny_store: Path, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -339,7 +350,7 @@ def test_sparsity_says_which_classes_the_codes_still_tell_when_it_is_opened(
     first = opened.selectbox(key="classes").value
     n = store.query(
         "SELECT sum(c.n) AS n FROM probe_confusion c JOIN probes p USING (probe_id) "
-        "WHERE p.representation_id = ? AND p.protocol = 'held-out'",
+        "WHERE p.representation_id = ? AND p.protocol = 'all-groups'",
         [first],
     )["n"][0]
     drawn = [cell for line in matrix["data"][0]["text"] for cell in line if str(cell).isdigit()]

@@ -102,8 +102,10 @@ def test_confusion_and_recall_agree(store: Store, label: str) -> None:
     assert curves.fetch_probe(store, probe["probe_id"])["kind"].tolist() == ["dense"]
 
 
-@pytest.mark.parametrize("protocol", ["held-out", "group-folds", "random-folds"])
-@pytest.mark.parametrize("kind", ["dense", "codes"])
+@pytest.mark.parametrize(
+    ("kind", "protocol"),
+    [("dense", "held-out"), ("dense", "group-folds"), ("dense", "random-folds"), ("codes", "held-out")],
+)
 def test_the_clips_behind_a_confusion_are_as_many_as_it_counts_and_of_its_classes(
     store: Store, label: str, protocol: str, kind: str
 ) -> None:
@@ -127,10 +129,12 @@ def test_the_clips_behind_a_confusion_are_as_many_as_it_counts_and_of_its_classe
         assert set(rows["split"]) == {"held-out" if protocol == "held-out" else "train"}
 
 
+@pytest.mark.parametrize("probed", [None, "all-groups"])
 def test_sae_points_put_the_right_dense_probe_beside_each_sae(
-    store: Store, label: str, tables: dict[str, pd.DataFrame]
+    store: Store, label: str, tables: dict[str, pd.DataFrame], probed: str | None
 ) -> None:
-    points = curves.fetch_sae_points(store, label)
+    points = curves.fetch_sae_points(store, label, probed)
+    assert set(points["probe_protocol"]) == {probed or "held-out"} and set(points["probe_is_blind"]) == {not probed}
     assert sorted(points["sae_id"]) == sorted(tables["saes"]["sae_id"])
     probes = tables["probes"][tables["probes"]["label_name"] == label].merge(
         tables["representations"], on="representation_id"
@@ -140,11 +144,12 @@ def test_sae_points_put_the_right_dense_probe_beside_each_sae(
             (probes["kind"] == "dense")
             & (probes["encoder_id"] == row["encoder_id"])
             & (probes["layer"] == row["layer"])
-            & (probes["protocol"] == row["protocol"])
+            & (probes["protocol"] == row["probe_protocol"])
         ]["accuracy"].mean()
-        codes = probes[(probes["representation_id"] == row["sae_id"]) & (probes["protocol"] == row["protocol"])][
+        codes = probes[(probes["representation_id"] == row["sae_id"]) & (probes["protocol"] == row["probe_protocol"])][
             "accuracy"
         ].mean()
+        assert not np.isnan(codes)
         np.testing.assert_allclose([row["dense_accuracy"], row["accuracy"]], [dense, codes], equal_nan=True)
         assert row["completeness_d"] <= row["n_live"] or pd.isna(row["completeness_d"])  # live features that vary
     held = (tables["clips"]["split"] == "held-out").sum()

@@ -24,7 +24,16 @@ from explorer.queries.factor_claims import (
     has_in_sample,
     is_paper,
 )
-from explorer.queries.selection import TESTED_ON, newest_recipe, one_protocol, tested_groups, trained, why_unscored
+from explorer.queries.selection import (
+    CODES_TESTED_ON,
+    TESTED_ON,
+    heard_words,
+    newest_recipe,
+    one_protocol,
+    tested_groups,
+    trained,
+    why_unscored,
+)
 from explorer.store import Store
 from explorer.text import capitalised, commonest, count, number, sentence, series_name, signed
 from explorer.verdicts import HOLDS, MARGINS, UNSAID, Claim, counted, judge, level_of, together, too_few
@@ -32,7 +41,6 @@ from explorer.verdicts import HOLDS, MARGINS, UNSAID, Claim, counted, judge, lev
 _SERIES = ["encoder_id", "layer", "method", "level", "n_features", "protocol"]
 _KEPT = "Sparse codes keep what a probe predicts from the dense states"
 _RECONSTRUCTED = "SAEs reconstruct unseen clips better than PCA with k components"
-_SEEN = ", of groups whose sound (never labels) the SAEs were trained on"
 
 
 def fetch_claims(store: Store, label_name: str) -> list[Claim]:
@@ -46,7 +54,7 @@ def fetch_claims(store: Store, label_name: str) -> list[Claim]:
     recovery = trained(fetch_recovery(store))
     recovery = recovery[(recovery["kind"] == "dense") | recovery["representation_id"].isin(points["sae_id"])]
     older = len(found) - len(points)
-    protocols = ("paper",) if is_paper(points) else ("held-out", "all-groups")
+    protocols = ("paper",) if is_paper(points) else CODES_TESTED_ON
     codes, protocol = tested_groups(store, label_name, "codes", protocols)
     dense, _ = tested_groups(store, label_name, "dense", (protocol,))
     of_saes = [
@@ -138,8 +146,7 @@ def claim_codes_keep_accuracy(points: pd.DataFrame, codes: pd.DataFrame, dense: 
     scored = points[points["sae_id"].isin(tables)]
     first = tables[scored["sae_id"].iloc[0]]
     n = f"{count(first['n'].sum(), 'clip')} of {count(len(first), 'group')}"
-    seen = _SEEN if protocol == "all-groups" and not _is_blind(codes) else ""
-    where = f"{protocol} accuracy, {n}{seen}"
+    where = f"{protocol} accuracy, {n}{heard_words(protocol, codes['is_sae_blind'])}"
     details = _accuracy_lines(scored, tables)
     change = pd.Series({sae_id: _change(rows) for sae_id, rows in tables.items()})
     worst = sae_title(scored[scored["sae_id"] == change.idxmin()].iloc[0].to_dict())
@@ -177,11 +184,6 @@ def _paired_tables(points: pd.DataFrame, codes: pd.DataFrame, dense: pd.DataFram
             if len(both):
                 found[str(sae["sae_id"])] = both
     return found
-
-
-def _is_blind(codes: pd.DataFrame) -> bool:
-    """Whether every probe's codes are of SAEs that never saw the groups they are scored on."""
-    return "is_sae_blind" in codes and bool(codes["is_sae_blind"].astype("boolean").fillna(False).all())
 
 
 def _by_group(rows: pd.DataFrame) -> pd.DataFrame:

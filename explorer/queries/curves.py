@@ -160,16 +160,32 @@ def fetch_dense_factor_groups(store: Store, protocol: str) -> pd.DataFrame:
     )
 
 
-def fetch_sae_points(store: Store, label_name: str | None) -> pd.DataFrame:
+def fetch_codes_protocols(store: Store, label_name: str) -> pd.DataFrame:
+    """The protocols under which probes on codes have scores for this label: protocol, n_groups (the most of any)."""
+    return store.query(
+        """SELECT p.protocol, max(p.n_groups)::INTEGER AS n_groups
+           FROM probes p JOIN representations r USING (representation_id)
+           WHERE r.kind = 'codes' AND p.label_name = $label AND p.accuracy IS NOT NULL
+           GROUP BY p.protocol ORDER BY p.protocol""",
+        {"label": label_name},
+    )
+
+
+def fetch_sae_points(store: Store, label_name: str | None, probed: str | None = None) -> pd.DataFrame:
     """One row per SAE: its settings, reconstruction, density, factor measures, and its probe beside the dense one.
 
-    accuracy, chance and probe_n_* come from the probe on its codes under the SAE's own protocol; dense_accuracy and
-    dense_balanced_accuracy from the pooled states of the same layer, protocol and label. label_name None gives no
-    probe columns' values. run_started_at is of the SAE's run.
+    accuracy, chance and probe_* come from the probe on its codes under the protocol `probed`, or the SAE's own where
+    that is None or the SAE's is not held-out; dense_accuracy and dense_balanced_accuracy from the pooled states of the
+    same layer, label and protocol. probe_is_blind: whether its codes are of SAEs that never saw the groups they are
+    scored on. label_name None gives no probe columns' values. run_started_at is of the SAE's run.
     """
     return store.query(
-        f"""WITH codes AS (
+        f"""WITH sae AS (
+               SELECT *, CASE WHEN protocol = 'held-out' THEN coalesce($probed::TEXT, protocol) ELSE protocol END
+                         AS probe_protocol FROM saes),
+           codes AS (
                SELECT representation_id, protocol, any_value(probe_id ORDER BY seed) AS probe_id,
+                      bool_and(is_sae_blind) AS probe_is_blind,
                       avg(accuracy) AS accuracy, avg(balanced_accuracy) AS balanced_accuracy, avg(macro_f1) AS macro_f1,
                       any_value(chance) AS chance, any_value(n_clips) AS probe_n_clips,
                       any_value(n_groups) AS probe_n_groups, any_value(ci_low ORDER BY seed) AS ci_low,
@@ -186,12 +202,12 @@ def fetch_sae_points(store: Store, label_name: str | None) -> pd.DataFrame:
                   (SELECT count(*) FROM clips WHERE CASE s.protocol WHEN 'paper' THEN paper_split = 'test'
                                                     ELSE split = 'held-out' END)::INTEGER AS n_heldout_clips,
                   d.dense_accuracy, d.dense_balanced_accuracy, d.dense_macro_f1
-           FROM saes s JOIN {NAMED_ENCODERS} e USING (encoder_id)
+           FROM sae s JOIN {NAMED_ENCODERS} e USING (encoder_id)
            LEFT JOIN runs u ON u.run_id = s.run_id
-           LEFT JOIN codes c ON c.representation_id = s.sae_id AND c.protocol = s.protocol
-           LEFT JOIN dense d ON d.encoder_id = s.encoder_id AND d.layer = s.layer AND d.protocol = s.protocol
+           LEFT JOIN codes c ON c.representation_id = s.sae_id AND c.protocol = s.probe_protocol
+           LEFT JOIN dense d ON d.encoder_id = s.encoder_id AND d.layer = s.layer AND d.protocol = s.probe_protocol
            ORDER BY e.display_name, s.encoder_id, s.layer, s.method, s.n_features, s.n_epochs, s.sparsity, s.seed""",  # noqa: S608 - the names are code
-        {"label": label_name},
+        {"label": label_name, "probed": probed},
     )
 
 

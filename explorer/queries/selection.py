@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
@@ -13,6 +13,8 @@ from explorer.text import commonest, is_false
 
 # Over which groups claims about accuracy are tested, in the order of preference.
 TESTED_ON = ("all-groups", "held-out", "group-folds", "paper")
+# And what is said of codes: under the first nothing has seen the groups, under the second the SAEs heard them.
+CODES_TESTED_ON = ("held-out", "all-groups")
 _PLACE = ["encoder_id", "layer", "method", "level", "n_features", "protocol"]
 
 
@@ -54,11 +56,24 @@ def telling_layers(points: pd.DataFrame, n: int = 2) -> pd.DataFrame:
 
 
 def tested_groups(store: Store, label_name: str, kind: str, protocols: Sequence[str]) -> tuple[pd.DataFrame, str]:
-    """Trained encoders' rows of `fetch_probe_groups`, and their protocol: of `protocols` the first with enough groups
-    for a verdict, else the one with the most groups."""
-    found = [(trained(fetch_probe_groups(store, label_name, protocol, kind)), protocol) for protocol in protocols]
-    enough = [each for each in found if each[0]["group_id"].nunique() >= MIN_GROUPS_FOR_INTERVAL]
-    return enough[0] if enough else max(found, key=lambda each: each[0]["group_id"].nunique())
+    """Trained encoders' rows of `fetch_probe_groups`, and their protocol, the `most_telling` one of `protocols`."""
+    found = {protocol: trained(fetch_probe_groups(store, label_name, protocol, kind)) for protocol in protocols}
+    chosen = most_telling({protocol: rows["group_id"].nunique() for protocol, rows in found.items()})
+    return found[chosen], chosen
+
+
+def most_telling(n_groups: Mapping[str, int]) -> str:
+    """Of protocols, in the order of preference, the first with enough groups for a verdict, else the one with the most
+    groups."""
+    enough = [protocol for protocol, n in n_groups.items() if n >= MIN_GROUPS_FOR_INTERVAL]
+    return enough[0] if enough else max(n_groups, key=lambda protocol: n_groups[protocol])
+
+
+def heard_words(protocol: str, is_blind: pd.Series) -> str:
+    """What follows a number on codes that is of groups which their SAEs were trained on; nothing for others."""
+    if protocol != "all-groups" or is_blind.astype("boolean").fillna(False).all():
+        return ""
+    return ", of groups whose sound (never labels) the SAEs were trained on"
 
 
 def why_unscored(store: Store, label_name: str) -> str | None:

@@ -9,7 +9,8 @@ import pandas as pd
 import streamlit as st
 
 from explorer.queries.corpus import fetch_corpus
-from explorer.queries.curves import fetch_probe_choices
+from explorer.queries.curves import fetch_codes_protocols, fetch_probe_choices
+from explorer.queries.selection import CODES_TESTED_ON, most_telling
 from explorer.store import Store
 from explorer.ui.context import cached
 from explorer.ui.figure import show_figure
@@ -37,6 +38,25 @@ def choose_label(store: Store) -> str | None:
         return None
     primary = fetch_corpus(store).label_name
     return choose_one("Label", sorted(names, key=lambda name: (name != primary, name)), "label")
+
+
+def choose_probed(store: Store, label: str | None) -> str | None:
+    """The protocol under which probes on codes are scored: the one that tells most first. None where none is."""
+    told = _n_groups_of_codes(store, label)
+    return choose_one("Probes scored", list(told), "probed", default=most_telling(told)) if told else None
+
+
+def told_protocol(store: Store, label: str | None) -> str | None:
+    """The protocol that `choose_probed` offers first."""
+    told = _n_groups_of_codes(store, label)
+    return most_telling(told) if told else None
+
+
+def _n_groups_of_codes(store: Store, label: str | None) -> dict[str, int]:
+    """In how many groups probes on codes have scores, by protocol, in the order of preference."""
+    rows = cached(fetch_codes_protocols, store, label) if label is not None else pd.DataFrame()
+    found = {str(row["protocol"]): int(row["n_groups"]) for row in rows.to_dict("records")}
+    return {protocol: found[protocol] for protocol in CODES_TESTED_ON if protocol in found}
 
 
 def chart(
