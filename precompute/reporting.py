@@ -142,7 +142,7 @@ class Reporter:
             if not (n_done or n_reused or seconds > 1):
                 continue
             lines.append(
-                f"  {name:<34} {clock(seconds):>9}  {percent(share, 1):>7}  {whole(n_done)} done, "
+                f"  {name:<34} {clock(seconds):>9}  {percent(round(share, 3), 1):>7}  {whole(n_done)} done, "
                 f"{whole(n_reused)} found finished"
             )
         return "\n".join(lines)
