@@ -163,7 +163,7 @@ def fetch_dense_factor_groups(store: Store, protocol: str) -> pd.DataFrame:
 def fetch_codes_protocols(store: Store, label_name: str) -> pd.DataFrame:
     """The protocols under which probes on codes have scores for this label: protocol, n_groups (the most of any)."""
     return store.query(
-        """SELECT p.protocol, max(p.n_groups)::INTEGER AS n_groups
+        """SELECT p.protocol, coalesce(max(p.n_groups), 0)::INTEGER AS n_groups
            FROM probes p JOIN representations r USING (representation_id)
            WHERE r.kind = 'codes' AND p.label_name = $label AND p.accuracy IS NOT NULL
            GROUP BY p.protocol ORDER BY p.protocol""",

@@ -124,7 +124,7 @@ def _from_bytes(data: SoundBytes, file_id: str, way: str) -> LiveSound:
             raise error
         try:
             excerpt = decoded(data, start_s, MAX_LIVE_S)
-        except (AudioError, ModelProcessError) as refusal:
+        except AudioError as refusal:  # others, such as a decoder that died, are worth another try
             st.session_state[_REFUSED] = ((file_id, start_s), refusal.with_traceback(None))
             raise
         length_s = math.inf if excerpt.whole_s is None else excerpt.whole_s
