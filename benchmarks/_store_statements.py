@@ -14,6 +14,7 @@ On states of noise nothing can be told of any label, column or factor, so that e
 | Layers: a layer's interval lies above chance | whenever it does |
 | a feature's interval of r over groups leaves out 0 (of the most active feature) | whenever it does |
 | a feature returns (between SAEs of states drawn apart) | whenever it is said |
+| matches hold up on Compare (of layers and encoders whose states are drawn apart) | whenever it is said |
 
 Random weights hear the sound: there only what is said of labels and columns is counted.
 """
@@ -36,6 +37,7 @@ from explorer.minimal_pairs import paired_changes
 from explorer.permutation import ALPHA
 from explorer.queries.against import fetch_against, fetch_measures
 from explorer.queries.claims import fetch_claims
+from explorer.queries.compare import fetch_match_chance, fetch_matched_pairs, n_held_up, strong_matches
 from explorer.queries.corpus import fetch_saes
 from explorer.queries.curves import fetch_layer_probes
 from explorer.queries.factors import predicted
@@ -95,6 +97,7 @@ def statements(store: Store, design: Design) -> Iterator[Said]:
     yield _against(store, references, hears_sound)
     if not hears_sound:
         yield _returns(store, references)
+        yield _hold_up(store)
 
 
 def _claims(store: Store, design: Design, references: list[dict]) -> Iterator[Said]:
@@ -151,6 +154,18 @@ def _intervals_above_chance(store: Store) -> Said:
     probes = fetch_layer_probes(store, LABEL, "all-groups")
     can = probes["n_groups"] >= MIN_GROUPS_FOR_INTERVAL
     return Said.of("Layers: an interval above chance", probes["ci_low"] > probes["chance"], can)
+
+
+def _hold_up(store: Store) -> Said:
+    """By pair of SAEs that are matched."""
+    pairs = store.query("SELECT DISTINCT sae_id, other_sae_id FROM feature_matches WHERE kind = 'encoder' ORDER BY ALL")
+    said, can = [], []
+    for a, b in pairs.itertuples(index=False):
+        by_chance = fetch_match_chance(store, a, b)["by_chance"].iloc[0]
+        n = n_held_up(strong_matches(fetch_matched_pairs(store, a, b)))
+        said.append(n > by_chance)
+        can.append(not np.isnan(by_chance))
+    return Said.of("Compare: matches hold up", said, can)
 
 
 def _labels(store: Store) -> Iterator[Said]:

@@ -17,6 +17,7 @@ from explorer.naming import sae_names, sae_title
 from explorer.queries.compare import (
     MIN_ACTIVE,
     fetch_factor_pairs,
+    fetch_match_chance,
     fetch_match_partners,
     fetch_matched_pairs,
     held_words,
@@ -314,7 +315,9 @@ def _matches(store: Store, a: dict[str, Any], b: dict[str, Any]) -> None:
         _no_matches(store, a)
         return
     points = cached(fetch_sae_points, store, _label(store))
-    st.write(as_written(held_words(rows, record(points[points["sae_id"] == a["sae_id"]])["n_heldout_clips"])))
+    chance = record(cached(fetch_match_chance, store, a["sae_id"], b["sae_id"]))
+    n_heldout = record(points[points["sae_id"] == a["sae_id"]])["n_heldout_clips"]
+    st.write(as_written(held_words(rows, n_heldout, chance["by_chance"], chance["why"])))
     fa, fb = _pair(store, a, b, (int(rows["feature"].iloc[0]), int(rows["other_feature"].iloc[0])))
     features = resolve_feature(store, a["sae_id"], fa), resolve_feature(store, b["sae_id"], fb)
     with st.container(key="so-split-matches"):

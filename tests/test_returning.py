@@ -53,10 +53,21 @@ def test_a_match_that_does_not_hold_up_is_said_to() -> None:
         "No match holds up: of 3 matches of r 0.5 or more on the training clips, none reaches that on the "
         "40 held-out clips."
     )
-    one = held_words(matches((0.7, 0.6), (0.9, 0.3), (-0.8, -0.1)), 40)
-    assert one == "1 of 3 matches of r 0.5 or more on the training clips holds up on the 40 held-out clips."
-    both = held_words(matches((0.7, 0.6), (-0.8, -0.7)), 40)
-    assert both == "2 of 2 matches of r 0.5 or more on the training clips hold up on the 40 held-out clips."
+    one = held_words(matches((0.7, 0.6), (0.9, 0.3), (-0.8, -0.1)), 40, 0)
+    of = "of r 0.5 or more on the training clips"
+    assert one == f"1 of 3 matches {of} holds up on the 40 held-out clips (chance reaches 0)."
+    both = held_words(matches((0.7, 0.6), (-0.8, -0.7)), 40, 1)
+    assert both == f"2 of 2 matches {of} hold up on the 40 held-out clips (chance reaches 1)."
+    no_more = held_words(matches((0.7, 0.6), (-0.8, -0.7)), 40, 2)
+    assert no_more == (
+        f"No more matches hold up than by chance: 2 of 2 matches {of} reach that on the 40 held-out clips, and 2 would "
+        "with clips exchanged."
+    )
+    unknown = held_words(matches((0.7, 0.6), (0.9, 0.3)), 4, why="there are too few of them to exchange")
+    assert unknown == (
+        "Whether matches hold up cannot be told from chance (there are too few of them to exchange): 1 of 2 matches "
+        f"{of} reaches that on the 4 held-out clips."
+    )
     assert "cannot be told" in held_words(matches((0.9, None)), 40)
     assert "none reaches r 0.5" in held_words(matches((0.4, 0.4)), 40)
     assert "none reaches r 0.5" in held_words(matches((1.0, 1.0), is_rare=True), 40), "one clip in common"

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import math
+
+import numpy as np
 import pandas as pd
 
+from explorer.errors import NotInStoreError, StoreError
+from explorer.match_chance import held_up_by_chance
 from explorer.queries.factors import predicted
 from explorer.queries.labels import shown_label
+from explorer.queries.search import fetch_codes
 from explorer.store import Store
-from explorer.text import count, number
+from explorer.text import count, number, whole
 
 MIN_ACTIVE = 10
 HOLDS_R = 0.5  # a match holds up from here on, as a feature returns from here on when an SAE is trained again
@@ -54,22 +60,64 @@ def fetch_matched_pairs(store: Store, sae_a: str, sae_b: str) -> pd.DataFrame:
     )
 
 
-def held_words(rows: pd.DataFrame, n_heldout: object) -> str:
-    """How many of the matches (of `fetch_matched_pairs`) hold up on the held-out clips, in one sentence.
+def strong_matches(rows: pd.DataFrame) -> pd.DataFrame:
+    """Of `fetch_matched_pairs` those that can hold up: HOLDS_R at least on training clips, active on MIN_ACTIVE clips,
+    with an r on the held-out clips."""
+    told = rows[rows["r_heldout"].notna()]
+    return told[(told["r_train"].abs() >= HOLDS_R) & ~told["is_rare"].astype(bool)]
 
-    Counted are those of HOLDS_R at least on training clips whose features are active on MIN_ACTIVE clips.
-    """
-    told, bar = rows[rows["r_heldout"].notna()], number(HOLDS_R, 1)
-    strong = told[(told["r_train"].abs() >= HOLDS_R) & ~told["is_rare"].astype(bool)]
-    if told.empty:
+
+def fetch_match_chance(store: Store, sae_a: str, sae_b: str) -> pd.DataFrame:
+    """One row: how many strong matches exchanged activations let hold up (by_chance, NaN where `why` says why not)."""
+    strong = strong_matches(fetch_matched_pairs(store, sae_a, sae_b))
+    saes = store.query(
+        "SELECT sae_id, level, n_features, protocol, codes_by_clip_file FROM saes WHERE sae_id IN (?, ?)",
+        [sae_a, sae_b],
+    ).set_index("sae_id", drop=False)
+    n_a, n_b = (int(saes.loc[sae_id, "n_features"]) for sae_id in (sae_a, sae_b))
+    strong = strong[strong["feature"].between(0, n_a - 1) & strong["other_feature"].between(0, n_b - 1)]
+    part = "paper_split = 'test'" if saes.loc[sae_a, "protocol"] == "paper" else "split = 'held-out'"
+    clips = store.query(f"SELECT clip_index, group_id FROM clips WHERE {part} ORDER BY clip_index")  # noqa: S608
+    by_chance, why = None, "" if len(strong) else "there is no strong match"
+    if not why:
+        try:
+            codes = [fetch_codes(store, saes.loc[sae_id].to_dict())[clips["clip_index"]] for sae_id in (sae_a, sae_b)]
+        except (NotInStoreError, StoreError):
+            why = "their activations cannot be read"
+        else:
+            signs = np.sign(strong["r_train"].to_numpy(np.float64))
+            pair = (codes[0][:, strong["feature"]], codes[1][:, strong["other_feature"]])
+            by_chance = held_up_by_chance(*pair, signs, clips["group_id"].to_numpy(), bar=HOLDS_R)
+            why = "" if by_chance is not None else "there are too few of them to exchange"
+    return pd.DataFrame({"by_chance": [float("nan") if by_chance is None else by_chance], "why": [why]})
+
+
+def n_held_up(strong: pd.DataFrame) -> int:
+    """How many of `strong_matches` reach HOLDS_R on the held-out clips too, in the direction that chose them."""
+    return int((strong["r_heldout"] * np.sign(strong["r_train"]) >= HOLDS_R).sum())
+
+
+def held_words(rows: pd.DataFrame, n_heldout: object, by_chance: float = float("nan"), why: str = "") -> str:
+    """How many of the matches (of `fetch_matched_pairs`) hold up on the held-out clips, in one sentence, beside what
+    `fetch_match_chance` says."""
+    strong, bar = strong_matches(rows), number(HOLDS_R, 1)
+    if rows["r_heldout"].isna().all():
         return "Whether a match holds up cannot be told: no matched feature varies over the held-out clips."
     if strong.empty:
         return f"No feature of A has a match in B to speak of: none reaches r {bar} on the training clips."
-    n = int((strong["r_heldout"] * strong["r_train"].map(lambda r: 1 if r > 0 else -1) >= HOLDS_R).sum())
-    of, clips = count(len(strong), "match", "matches"), count(n_heldout, "held-out clip")
-    if n:
-        return f"{n} of {of} of r {bar} or more on the training clips {'hold' if n > 1 else 'holds'} up on the {clips}."
-    return f"No match holds up: of {of} of r {bar} or more on the training clips, none reaches that on the {clips}."
+    n = n_held_up(strong)
+    of, clips = count(len(strong), "match", "matches"), f"the {count(n_heldout, 'held-out clip')}"
+    if not n:
+        return f"No match holds up: of {of} of r {bar} or more on the training clips, none reaches that on {clips}."
+    reached = f"{n} of {of} of r {bar} or more on the training clips {'reach' if n > 1 else 'reaches'} that on {clips}"
+    if math.isnan(by_chance):
+        return f"Whether matches hold up cannot be told from chance{f' ({why})' if why else ''}: {reached}."
+    if n <= by_chance:
+        return f"No more matches hold up than by chance: {reached}, and {whole(by_chance)} would with clips exchanged."
+    return (
+        f"{n} of {of} of r {bar} or more on the training clips {'hold' if n > 1 else 'holds'} up on {clips} "
+        f"(chance reaches {whole(by_chance)})."
+    )
 
 
 def fetch_match_partners(store: Store, sae_id: str) -> pd.DataFrame:
