@@ -294,15 +294,15 @@ def test_factor_pairs_set_both_sides_beside_each_other(store: Store, scored_sae:
 
 def test_matched_pairs_are_the_best_ones_strongest_first(store: Store, tables: dict[str, pd.DataFrame]) -> None:
     stored = tables["feature_matches"]
-    assert len(stored), "the store under test holds no match"
     a, b = stored[["sae_id", "other_sae_id"]].iloc[0]
     mine = stored[(stored["sae_id"] == a) & (stored["other_sae_id"] == b)]
     rows = compare.fetch_matched_pairs(store, a, b)
-    assert rows["feature"].is_unique
-    assert set(rows["feature"]) == set(mine["feature"])
+    assert sorted(rows["feature"]) == sorted(set(mine["feature"]))
     for _, part in rows.groupby("is_rare", sort=False):
         assert part["r_heldout"].isna().is_monotonic_increasing
-        assert part[part["r_heldout"].notna()]["r_train"].is_monotonic_decreasing
+        holds = (part["r_train"].abs() >= 0.5) & (part["r_heldout"] * np.sign(part["r_train"]) >= 0.5)
+        assert holds.is_monotonic_decreasing and part[holds]["r_train"].is_monotonic_decreasing
+        assert part[~holds & part["r_heldout"].notna()]["r_train"].is_monotonic_decreasing
     assert rows["is_rare"].is_monotonic_increasing
     best = mine.sort_values("rank").drop_duplicates("feature").set_index("feature")["other_feature"]
     assert rows.set_index("feature")["other_feature"].to_dict() == best.to_dict()

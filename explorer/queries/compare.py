@@ -40,8 +40,9 @@ def fetch_factor_pairs(store: Store, rep_a: str, rep_b: str, protocol: str) -> p
 def fetch_matched_pairs(store: Store, sae_a: str, sae_b: str) -> pd.DataFrame:
     """Every feature of A that has a match in B, with its best one.
 
-    First those in which both are active on MIN_ACTIVE clips or more and a held-out r is defined, the strongest on
-    training clips before the others: two features that share their only clip have r = 1.
+    First those in which both are active on MIN_ACTIVE clips or more and a held-out r is defined (two features that
+    share their only clip have r = 1), of these the ones that hold up, and each time the strongest on training clips
+    before the others.
     feature, other_feature, r_train (chosen on), r_heldout (NULL when undefined), kind, is_rare (under MIN_ACTIVE), and
     both features' shown labels and densities. Matching is by activation on the same clips; decoder directions of two
     models cannot be compared.
@@ -55,7 +56,9 @@ def fetch_matched_pairs(store: Store, sae_a: str, sae_b: str) -> pd.DataFrame:
                  QUALIFY rank = min(rank) OVER (PARTITION BY feature)) m
            LEFT JOIN features x ON x.sae_id = $a AND x.feature = m.feature
            LEFT JOIN features y ON y.sae_id = $b AND y.feature = m.other_feature
-           ORDER BY is_rare, m.r_heldout IS NULL, m.r_train DESC, m.feature""",  # noqa: S608
+           ORDER BY is_rare, m.r_heldout IS NULL,
+                    NOT (abs(m.r_train) >= {HOLDS_R} AND m.r_heldout * sign(m.r_train) >= {HOLDS_R}) NULLS LAST,
+                    m.r_train DESC, m.feature""",  # noqa: S608
         {"a": sae_a, "b": sae_b},
     )
 
