@@ -82,13 +82,14 @@ def _timings(store: Store, run_id: str) -> None:
         empty_state("No timings were stored for this run.")
         return
     total = float(rows["seconds"].sum())
-    shown = rows.assign(share=(rows["seconds"] / total).round(3) if total > 0 else float("nan"))
+    share = (rows["seconds"] / total).round(3) if total > 0 else float("nan")
+    shown = rows.assign(share=share, seconds=rows["seconds"].round(2))
     longest = max(float(rows["seconds"].max()), 1e-9)
     st.dataframe(
         as_read(shown[["stage", "seconds", "share", "n_done", "n_reused"]], {"share": percent}), hide_index=True,
         column_config={
             "stage": st.column_config.TextColumn("Stage", width="medium"),
-            "seconds": st.column_config.ProgressColumn("Seconds", format="%.2f", min_value=0, max_value=longest),
+            "seconds": st.column_config.ProgressColumn("Seconds", format="%.4g", min_value=0, max_value=longest),
             "share": st.column_config.NumberColumn("Share", width="small"),
             "n_done": st.column_config.NumberColumn("Done", width="small"),
             "n_reused": st.column_config.NumberColumn("Reused", width="small"),

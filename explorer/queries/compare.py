@@ -100,7 +100,7 @@ def n_held_up(strong: pd.DataFrame) -> int:
     return int((strong["r_heldout"] * np.sign(strong["r_train"]) >= HOLDS_R).sum())
 
 
-def held_words(rows: pd.DataFrame, n_heldout: object, by_chance: float = float("nan"), why: str = "") -> str:
+def held_words(rows: pd.DataFrame, n_heldout: object, by_chance: float | None = None, why: str = "") -> str:
     """How many of the matches (of `fetch_matched_pairs`) hold up on the held-out clips, in one sentence, beside what
     `fetch_match_chance` says."""
     strong, bar = strong_matches(rows), number(HOLDS_R, 1)
@@ -113,7 +113,7 @@ def held_words(rows: pd.DataFrame, n_heldout: object, by_chance: float = float("
     if not n:
         return f"No match holds up: of {of} of r {bar} or more on the training clips, none reaches that on {clips}."
     reached = f"{n} of {of} of r {bar} or more on the training clips {'reach' if n > 1 else 'reaches'} that on {clips}"
-    if math.isnan(by_chance):
+    if by_chance is None or math.isnan(by_chance):
         return f"Whether matches hold up cannot be told from chance{f' ({why})' if why else ''}: {reached}."
     if n <= by_chance:
         return f"No more matches hold up than by chance: {reached}, and {whole(by_chance)} would with clips exchanged."
