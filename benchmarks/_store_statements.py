@@ -37,7 +37,7 @@ from explorer.minimal_pairs import paired_changes
 from explorer.permutation import ALPHA
 from explorer.queries.against import fetch_against, fetch_measures
 from explorer.queries.claims import fetch_claims
-from explorer.queries.compare import fetch_match_chance, fetch_matched_pairs, n_held_up, strong_matches
+from explorer.queries.compare import fetch_match_chance, fetch_matched_pairs, holds_up, strong_matches
 from explorer.queries.corpus import fetch_saes
 from explorer.queries.curves import fetch_layer_probes
 from explorer.queries.factors import predicted
@@ -162,7 +162,7 @@ def _hold_up(store: Store) -> Said:
     said, can = [], []
     for a, b in pairs.itertuples(index=False):
         by_chance = fetch_match_chance(store, a, b)["by_chance"].iloc[0]
-        n = n_held_up(strong_matches(fetch_matched_pairs(store, a, b)))
+        n = int(holds_up(strong_matches(fetch_matched_pairs(store, a, b))).sum())
         said.append(n > by_chance)
         can.append(not np.isnan(by_chance))
     return Said.of("Compare: matches hold up", said, can)

@@ -314,7 +314,8 @@ def _matches(store: Store, a: dict[str, Any], b: dict[str, Any]) -> None:
     if rows.empty:
         _no_matches(store, a)
         return
-    points = cached(fetch_sae_points, store, _label(store))
+    label = _label(store)
+    points = cached(fetch_sae_points, store, label, told_protocol(store, label))
     chance = record(cached(fetch_match_chance, store, a["sae_id"], b["sae_id"]))
     n_heldout = record(points[points["sae_id"] == a["sae_id"]])["n_heldout_clips"]
     st.write(as_written(held_words(rows, n_heldout, chance["by_chance"], chance["why"])))

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pandas as pd
 
-from explorer.errors import NotInStoreError, StoreError
+from explorer.errors import StoreError
 from explorer.match_chance import held_up_by_chance
 from explorer.queries.factors import predicted
 from explorer.queries.labels import shown_label
@@ -47,7 +47,7 @@ def fetch_matched_pairs(store: Store, sae_a: str, sae_b: str) -> pd.DataFrame:
     both features' shown labels and densities. Matching is by activation on the same clips; decoder directions of two
     models cannot be compared.
     """
-    return store.query(
+    rows = store.query(
         f"""SELECT m.feature, m.other_feature, m.r_train, m.r_heldout, m.kind,
                   {shown_label("x")} AS label_a, x.density AS density_a,
                   {shown_label("y")} AS label_b, y.density AS density_b,
@@ -56,11 +56,17 @@ def fetch_matched_pairs(store: Store, sae_a: str, sae_b: str) -> pd.DataFrame:
                  QUALIFY rank = min(rank) OVER (PARTITION BY feature)) m
            LEFT JOIN features x ON x.sae_id = $a AND x.feature = m.feature
            LEFT JOIN features y ON y.sae_id = $b AND y.feature = m.other_feature
-           ORDER BY is_rare, m.r_heldout IS NULL,
-                    NOT (abs(m.r_train) >= {HOLDS_R} AND m.r_heldout * sign(m.r_train) >= {HOLDS_R}) NULLS LAST,
-                    m.r_train DESC, m.feature""",  # noqa: S608
+           ORDER BY m.r_train DESC, m.feature""",  # noqa: S608
         {"a": sae_a, "b": sae_b},
     )
+    order = np.lexsort((~holds_up(rows), rows["r_heldout"].isna(), rows["is_rare"].astype(bool)))
+    return rows.iloc[order].reset_index(drop=True)
+
+
+def holds_up(rows: pd.DataFrame) -> pd.Series:
+    """Which matches reach HOLDS_R on the training clips and, in the same direction, on the held-out ones."""
+    r_train, r_heldout = rows["r_train"].astype(float), rows["r_heldout"].astype(float)
+    return (r_train.abs() >= HOLDS_R) & (r_heldout * np.sign(r_train) >= HOLDS_R)
 
 
 def strong_matches(rows: pd.DataFrame) -> pd.DataFrame:
@@ -85,7 +91,7 @@ def fetch_match_chance(store: Store, sae_a: str, sae_b: str) -> pd.DataFrame:
     if not why:
         try:
             codes = [fetch_codes(store, saes.loc[sae_id].to_dict())[clips["clip_index"]] for sae_id in (sae_a, sae_b)]
-        except (NotInStoreError, StoreError):
+        except StoreError:  # not stored, or not of these clips and features
             why = "their activations cannot be read"
         else:
             signs = np.sign(strong["r_train"].to_numpy(np.float64))
@@ -93,11 +99,6 @@ def fetch_match_chance(store: Store, sae_a: str, sae_b: str) -> pd.DataFrame:
             by_chance = held_up_by_chance(*pair, signs, clips["group_id"].to_numpy(), bar=HOLDS_R)
             why = "" if by_chance is not None else "there are too few of them to exchange"
     return pd.DataFrame({"by_chance": [float("nan") if by_chance is None else by_chance], "why": [why]})
-
-
-def n_held_up(strong: pd.DataFrame) -> int:
-    """How many of `strong_matches` reach HOLDS_R on the held-out clips too, in the direction that chose them."""
-    return int((strong["r_heldout"] * np.sign(strong["r_train"]) >= HOLDS_R).sum())
 
 
 def held_words(rows: pd.DataFrame, n_heldout: object, by_chance: float | None = None, why: str = "") -> str:
@@ -108,7 +109,7 @@ def held_words(rows: pd.DataFrame, n_heldout: object, by_chance: float | None = 
         return "Whether a match holds up cannot be told: no matched feature varies over the held-out clips."
     if strong.empty:
         return f"No feature of A has a match in B to speak of: none reaches r {bar} on the training clips."
-    n = n_held_up(strong)
+    n = int(holds_up(strong).sum())
     of, clips = count(len(strong), "match", "matches"), f"the {count(n_heldout, 'held-out clip')}"
     if not n:
         return f"No match holds up: of {of} of r {bar} or more on the training clips, none reaches that on {clips}."
