@@ -157,8 +157,8 @@ def _features(told: dict[str, np.ndarray], rng: np.random.Generator) -> pd.DataF
     columns = {
         "feature": np.arange(n), **told, "preactivation_mean": rng.normal(size=n) * 0.1, "label_name": LABEL_NAME,
         "label": labels, "label_direction": np.where(rng.random(n) < 0.9, "above", "below"), "label_threshold": 0.2,
-        "label_precision": rng.random(n), "label_recall": rng.random(n), "label_f1": f1, "label_f1_train": f1,
-        "label_null_f1": 0.5, "label_is_shown": (f1 > 0.5) & ~told["is_dead"],
+        "label_precision": rng.random(n), "label_recall": rng.random(n), "label_f1": f1, "label_mcc_train": f1,
+        "label_mcc": f1, "label_null_mcc": 0.5, "label_is_shown": (f1 > 0.5) & ~told["is_dead"],
         "label_reason": [None if good else "not above the best feature's under permuted labels" for good in f1 > 0.5],
         "disentanglement": rng.random(n), "best_factor": factors, "best_factor_weight": rng.normal(size=n) * 0.2,
     }  # fmt: skip

@@ -36,13 +36,14 @@ class Clips:
 class Found:
     """One entry a feature, NaN for one that is dead or does not vary.
 
-    score: of a value, F1 over all groups, each scored by the rule that is best on the others; of a measure, Pearson's r
-    of the deviations from group means where the measure varies within groups, else r over all clips. p: the share of
-    permutations in which the best of all features scores as high; critical: what has to be exceeded for p <= 0.05.
+    score, which is tested: of a value, the Matthews correlation (MCC) over all groups, each scored by the rule that is
+    best on the others; of a measure, Pearson's r of the deviations from group means where the measure varies within
+    groups, else r over all clips. p: the share of permutations in which the best of all features scores as high;
+    critical: what has to be exceeded for p <= 0.05.
     reason: why nothing can be tested, p and critical are NaN then. unseen: F1 of the training clips' rule, or r, on the
     held-out clips. level: what was exchanged.
 
-    A value: direction and threshold of the training clips' rule; precision, recall and counts (clips found, said to
+    A value: direction and threshold of the training clips' rule; F1, precision, recall and counts (clips found, said to
     have it, that have it) over all groups. A measure: r over all clips.
     """
 
@@ -55,6 +56,7 @@ class Found:
     unseen: Floats | None = None
     direction: NDArray[np.object_] | None = None
     threshold: Floats | None = None
+    f1: Floats | None = None
     precision: Floats | None = None
     recall: Floats | None = None
     n_hits: Ints | None = None
@@ -82,12 +84,12 @@ def find_value(
     everyone, reason = rules.all_groups, exchange.why_not
     if len({cell.fold for cell in cells if has_it[cell.rows].any()}) < 2:  # no other groups to find a rule on
         everyone, reason = describe(cells, has_it[None, None].astype(np.float32)), reason or ALONE
-    score = np.where(active, everyone.f1[0], np.nan)
+    score = np.where(active, everyone.mcc[0], np.nan)
     reached: list[float] = []
     if not reason:
         for permuted in exchange.permuted(n_permutations, seed=seed, chunk=20):
-            f1 = choose_and_score(cells, permuted[:, None].astype(np.float32)).all_groups.f1
-            reached += np.where(active, np.nan_to_num(f1), 0.0).max(axis=1).tolist()
+            mcc = choose_and_score(cells, permuted[:, None].astype(np.float32)).all_groups.mcc
+            reached += np.where(active, np.nan_to_num(mcc), -1.0).max(axis=1).tolist()
     p, limit = _judged(score, reached, exchange, n_permutations)
     return Found(
         score=score,
@@ -99,6 +101,7 @@ def find_value(
         unseen=np.where(active, rules.unseen.f1[0], np.nan),
         direction=np.array(DIRECTIONS, dtype=object)[rules.direction[0]],
         threshold=thresholds[rules.threshold[0], np.arange(codes.shape[1])].astype(np.float64),
+        f1=np.where(active, everyone.f1[0], np.nan),
         precision=np.where(active, everyone.precision[0], np.nan),
         recall=np.where(active, everyone.recall[0], np.nan),
         n_hits=everyone.n_hits[0].astype(np.int64),

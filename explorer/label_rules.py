@@ -1,7 +1,9 @@
 """Rules that give a label by one feature's activation: above a threshold or not.
 
-What automatic labels and the search for features share. The label of a feature and its rule are chosen on training
-clips. The score is out of fold over all groups: threshold and direction are chosen anew without each fold's groups.
+What automatic labels and the search for features share. Rules are chosen, and tested, by the Matthews correlation
+(MCC, phi): F1 cannot tell a rule from saying a common label always. The label of a feature and its rule are chosen on
+training clips. The score is out of fold over all groups: threshold and direction are chosen anew without each fold's
+groups.
 """
 
 from __future__ import annotations
@@ -9,14 +11,17 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 Single = NDArray[np.float32]
+T = TypeVar("T", np.float32, np.float64)
 DIRECTIONS = ("above", "below")
 QUANTILES = (0.25, 0.5, 0.75, 0.9)
+_TIE = 1e-6  # float32
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,11 +38,12 @@ class Cell:
 
 @dataclass(frozen=True, eq=False)
 class Counts:
-    """Of rules: clips that have the label, are said to have it, and both; (p, f) each."""
+    """Of rules on n clips: those that have the label and are said to have it, are said to, and have it; (p, f) each."""
 
     n_hits: Single
     n_said: Single
     n_there: Single
+    n: int
 
     @property
     def precision(self) -> Floats:
@@ -55,19 +61,26 @@ class Counts:
         score = 2.0 * self.n_hits.astype(np.float64) / np.maximum(self.n_there + self.n_said, 1)
         return np.where(self.n_there > 0, score, np.nan)
 
+    @property
+    def mcc(self) -> Floats:
+        """Matthews correlation, -1 to 1: Pearson's r of the label and what is said. 0 for a rule that says the same of
+        every clip, NaN where no clip has the label."""
+        hits, said, there = (part.astype(np.float64) for part in (self.n_hits, self.n_said, self.n_there))
+        return np.where(there > 0, _mcc(hits, said, there, self.n), np.nan)
+
 
 @dataclass(frozen=True, eq=False)
 class Rules:
     """The rule of each feature under p labelings: threshold, label and direction as indices, (p, f) each.
 
-    f1_train: what chose it. unseen: this rule on the clips that do not train. all_groups: out of fold, the label as
+    mcc_train: what chose it. unseen: this rule on the clips that do not train. all_groups: out of fold, the label as
     chosen, threshold and direction chosen on the other folds.
     """
 
     threshold: NDArray[np.intp]
     label: NDArray[np.intp]
     direction: NDArray[np.intp]
-    f1_train: Single
+    mcc_train: Single
     unseen: Counts
     all_groups: Counts
 
@@ -142,20 +155,27 @@ def describe(cells: Sequence[Cell], member_pkc: Single) -> Counts:
 def _best_rule(
     hits_tpkf: Single, n_above_tf: Single, n_there: Single, n: int
 ) -> tuple[Single, NDArray[np.intp], NDArray[np.intp], NDArray[np.intp]]:
-    """(F1, threshold, label, direction) of the best rule of each feature on n clips, (p, f) each. n_there: how many of
+    """(MCC, threshold, label, direction) of the best rule of each feature on n clips, (p, f) each. n_there: how many of
     them have each label, to be broadcast to (p, k, f)."""
     best = np.full((hits_tpkf.shape[1], hits_tpkf.shape[3]), -1.0, np.float32)
     threshold, label, direction = (np.zeros(best.shape, np.intp) for _ in range(3))
     for t, n_above in enumerate(n_above_tf):
-        for way in (0, 1):
-            n_hits, n_said = _turned(hits_tpkf[t], n_above, n_there, n, way)
-            f1 = 2 * n_hits / np.maximum(n_there + n_said, 1)
-            first = np.argmax(f1, axis=1)
-            top = np.take_along_axis(f1, first[:, None], axis=1)[:, 0]
-            better = top > best
+        above = _mcc(hits_tpkf[t], n_above, n_there, n)
+        for way, mcc in enumerate((above, -above)):
+            first = np.argmax(mcc, axis=1)
+            top = np.take_along_axis(mcc, first[:, None], axis=1)[:, 0]
+            better = top > best + _TIE
             for chosen, value in ((best, top), (threshold, t), (label, first), (direction, way)):
                 np.copyto(chosen, value, where=better)
     return best, threshold, label, direction
+
+
+def _mcc(n_hits: NDArray[T], n_said: NDArray[T], n_there: NDArray[T], n: int) -> NDArray[T]:
+    """Matthews correlation of rules on n clips; 0 where a rule, or the label, is the same for all of them."""
+    share = n_there / max(n, 1)
+    spread = np.sqrt(n_said * (1 - n_said / max(n, 1))) * np.sqrt(n_there * (1 - share))
+    mcc = np.where(spread > 0, (n_hits - n_said * share) / np.where(spread > 0, spread, 1), 0)
+    return np.clip(mcc, -1, 1).astype(n_hits.dtype)  # rounding may pass 1
 
 
 def _table(cell: Cell, member_pkc: Single) -> Single:
@@ -165,11 +185,6 @@ def _table(cell: Cell, member_pkc: Single) -> Single:
     return np.stack([(member @ above).reshape(p, k, -1) for above in cell.above])
 
 
-def _turned(n_hits: Single, n_above: Single, n_there: Single, n: int, way: int) -> tuple[Single, Single]:
-    """(hits, said) of the rule 'above', or of 'not above' where `way` is 1."""
-    return (n_hits, n_above) if way == 0 else (n_there - n_hits, n - n_above)
-
-
 def _counts(
     cells: Sequence[Cell], own: Sequence[Single], there: Sequence[Single], scored: Sequence[int],
     threshold: NDArray[np.intp], direction: NDArray[np.intp],
@@ -177,13 +192,14 @@ def _counts(
     """Of one rule a feature, over the scored cells together."""
     if not scored:
         nothing = np.zeros(threshold.shape, np.float32)
-        return Counts(nothing, nothing, nothing)
+        return Counts(nothing, nothing, nothing, 0)
     hits_tpf, n_above_tf = _sum(own[at] for at in scored), _sum(cells[at].n_above for at in scored)
     n_there, n = _sum(there[at] for at in scored), sum(len(cells[at].rows) for at in scored)
     n_hits = np.take_along_axis(hits_tpf, threshold[None], axis=0)[0]
     n_above = np.take_along_axis(n_above_tf, threshold, axis=0)
     is_below = direction == 1
-    return Counts(np.where(is_below, n_there - n_hits, n_hits), np.where(is_below, n - n_above, n_above), n_there)
+    n_hits, n_said = np.where(is_below, n_there - n_hits, n_hits), np.where(is_below, n - n_above, n_above)
+    return Counts(n_hits, n_said, n_there, n)
 
 
 def _out_of_fold(cells: Sequence[Cell], own: Sequence[Single], there: Sequence[Single]) -> Counts:
@@ -205,7 +221,7 @@ def _out_of_fold(cells: Sequence[Cell], own: Sequence[Single], there: Sequence[S
         speaks = fit_there > 0
         n_hits += np.where(speaks, counts.n_hits, 0)
         n_said += np.where(speaks, counts.n_said, 0)
-    return Counts(n_hits, n_said, n_there)
+    return Counts(n_hits, n_said, n_there, sum(len(cells[at].rows) for at in folded))
 
 
 def _sum(parts: Iterable[Single]) -> Single:

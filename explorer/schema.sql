@@ -115,12 +115,12 @@ CREATE TABLE features (
     preactivation_mean DOUBLE,              -- corpus mean of w . x + b: traces are drawn relative to it
     map_x DOUBLE, map_y DOUBLE,             -- NULL for dead features, and where no map was made
     label_name TEXT, label TEXT, label_direction TEXT, label_threshold DOUBLE,
-    label_f1 DOUBLE,                        -- over all groups, out of fold; NULL where no clip has the label
+    label_mcc DOUBLE, label_f1 DOUBLE,      -- over all groups, out of fold; NULL where no clip has the label
     label_hits INTEGER, label_said INTEGER, label_there INTEGER, label_groups INTEGER,   -- what it stands on
     label_p DOUBLE,                         -- share of exchanged labels under which the best feature scores as high
-    label_null_f1 DOUBLE,                   -- what F1 has to exceed for a p of 0.05; NULL where nothing can be tested
+    label_null_mcc DOUBLE,                  -- what MCC has to exceed for a p of 0.05; NULL where nothing can be tested
     label_is_shown BOOLEAN, label_reason TEXT,
-    label_f1_train DOUBLE,                  -- what the rule was chosen by
+    label_mcc_train DOUBLE,                 -- what the rule was chosen by
     label_precision DOUBLE, label_recall DOUBLE, label_f1_unseen DOUBLE,   -- of the rule on held-out clips
     label_unseen_hits INTEGER, label_unseen_said INTEGER, label_unseen_there INTEGER, label_unseen_groups INTEGER,
     disentanglement DOUBLE, effective_factors DOUBLE, best_factor TEXT, best_factor_weight DOUBLE,
@@ -133,7 +133,7 @@ CREATE TABLE feature_attribute_shares (sae_id TEXT, feature INTEGER, column_name
 CREATE TABLE feature_label_counts (sae_id TEXT, feature INTEGER, label TEXT, n_active INTEGER, n_clips INTEGER, mean_value DOUBLE);
 CREATE TABLE label_nulls (                  -- what the best of all features reaches by chance, for p values over many SAEs
     sae_id TEXT, label_name TEXT, labels TEXT[], level TEXT, alpha DOUBLE, is_exact BOOLEAN,
-    reached FLOAT[]);                       -- F1 under each permutation, the same ones in every SAE of the corpus
+    reached DOUBLE[]);                      -- MCC under each permutation, the same ones in every SAE of the corpus
 CREATE TABLE feature_neighbours (sae_id TEXT, feature INTEGER, kind TEXT, rank INTEGER, other INTEGER, value DOUBLE);
 -- kind: 'decoder' (cosine), 'lift' (co-activation lift)
 CREATE TABLE feature_matches (sae_id TEXT, feature INTEGER, other_sae_id TEXT, other_feature INTEGER, rank INTEGER,
@@ -185,7 +185,7 @@ CREATE TABLE planted_scores (
     representation_id TEXT,
     kind TEXT,                              -- 'dense', 'lasso' (an SAE's codes), 'feature' (its best one), 'factors'
     parameter TEXT, score DOUBLE,
-    score_kind TEXT,                        -- 'r2' (numbers), 'accuracy' (categories), 'f1' (categories by one feature each)
+    score_kind TEXT,                        -- 'r2' (numbers), 'accuracy' (categories), 'mcc' (categories by one feature each)
     control DOUBLE,                         -- what chance reaches by the same steps
     told DOUBLE,                            -- R2 of knowing only technique and exercise; NULL for categories
     n_train INTEGER, n_clips INTEGER, n_groups INTEGER, n_weights INTEGER,

@@ -49,7 +49,7 @@ class LabelSettings:
 @dataclass(frozen=True, eq=False)
 class LabelNull:
     """What the best of all features reaches by chance for some labels: those that vary within groups, or those that
-    whole groups have. names: these labels. reached: (n,) F1 over all groups. `why_not`: why nothing can be tested."""
+    whole groups have. names: these labels. reached: (n,) MCC over all groups. `why_not`: why nothing can be tested."""
 
     names: tuple[str, ...]
     exchange: Exchange
@@ -67,7 +67,7 @@ class LabelNull:
         return None
 
     @property
-    def critical_f1(self) -> float:
+    def critical_mcc(self) -> float:
         """What has to be exceeded; NaN where nothing can be tested."""
         return float("nan") if self.why_not else critical(self.reached, is_exact=self.is_exact, alpha=self.alpha)
 
@@ -75,18 +75,19 @@ class LabelNull:
 @dataclass(frozen=True, eq=False)
 class FeatureLabels:
     """One entry a feature. The rule says `label` where the activation is above (direction 'above': >) `threshold`, or
-    not above it ('below': <=). f1_train chose it. `label` is None for a feature without a rule.
+    not above it ('below': <=). mcc_train chose it. `label` is None for a feature without a rule.
 
-    f1: out of fold over all groups; n_hits, n_said and n_there are the clips it stands on, n_groups the groups that
-    have the label. precision, recall and f1_unseen are of the rule on the held-out clips, which nothing has seen, with
-    the same counts. p: the share of permutations in which the best of all features scores as high. null_f1: what F1 has
-    to exceed, NaN where nothing can be tested. `reason` says why a label is not shown.
+    mcc (Matthews correlation) and f1: out of fold over all groups; n_hits, n_said and n_there are the clips they stand
+    on, n_groups the groups that have the label. precision, recall and f1_unseen are of the rule on the held-out clips,
+    which nothing has seen, with the same counts. p: the share of permutations in which the best of all features scores
+    as high. null_mcc: what MCC has to exceed, NaN where nothing can be tested. `reason` says why a label is not shown.
     """
 
     label: NDArray[np.object_]
     direction: NDArray[np.object_]
     threshold: Floats
-    f1_train: Floats
+    mcc_train: Floats
+    mcc: Floats
     f1: Floats
     n_hits: Ints
     n_said: Ints
@@ -100,7 +101,7 @@ class FeatureLabels:
     n_unseen_there: Ints
     n_unseen_groups: Ints
     p: Floats
-    null_f1: Floats
+    null_mcc: Floats
     is_shown: Mask
     reason: NDArray[np.object_]
     nulls: tuple[LabelNull, ...] = ()
@@ -138,12 +139,12 @@ def label_features(
     active = codes[train].max(axis=0, initial=0) > 0
     nulls = tuple(_nulls(cells, labels, groups, names, active, settings))
     label, everyone, unseen = rules.label[0], rules.all_groups, rules.unseen
-    f1 = np.where(active, everyone.f1[0], np.nan)
-    p, critical_f1, reasons = np.ones(len(label)), np.full(len(label), np.nan), np.full(len(label), None, dtype=object)
+    mcc = np.where(active, everyone.mcc[0], np.nan)
+    p, critical_mcc, reasons = np.ones(len(label)), np.full(len(label), np.nan), np.full(len(label), None, dtype=object)
     for null in nulls:
         here = np.isin(names[label], null.names)
-        p[here] = 1.0 if null.why_not else p_values(f1[here], null.reached, is_exact=null.is_exact)
-        critical_f1[here] = null.critical_f1
+        p[here] = 1.0 if null.why_not else p_values(mcc[here], null.reached, is_exact=null.is_exact)
+        critical_mcc[here] = null.critical_mcc
         reasons[here] = null.why_not
     alpha = nulls[0].alpha if nulls else settings.alpha
     n_groups, n_unseen_groups = (_groups_with(names, labels[part], groups[part]) for part in (slice(None), ~train))
@@ -151,7 +152,7 @@ def label_features(
     can_tell = np.array([reason is None for reason in reasons], dtype=bool)
     is_shown = active & (p <= alpha) & can_tell
     for i in np.flatnonzero(~is_shown & can_tell):
-        reasons[i] = f"F1 {number(f1[i])}; the best feature reaches {number(critical_f1[i])} on exchanged labels"
+        reasons[i] = f"MCC {number(mcc[i])}; the best feature reaches {number(critical_mcc[i])} on exchanged labels"
     reasons[~active] = "not active on any labelled training clip"
     return FeatureLabels(
         label=np.array([str(names[k]) if on else None for k, on in zip(label, active, strict=True)], dtype=object),
@@ -159,8 +160,9 @@ def label_features(
             [DIRECTIONS[way] if on else None for way, on in zip(rules.direction[0], active, strict=True)]
         ),
         threshold=np.where(active, thresholds[rules.threshold[0], np.arange(len(label))].astype(np.float64), np.nan),
-        f1_train=np.where(active, rules.f1_train[0].astype(np.float64), np.nan),
-        f1=f1,
+        mcc_train=np.where(active, rules.mcc_train[0].astype(np.float64), np.nan),
+        mcc=mcc,
+        f1=np.where(active, everyone.f1[0], np.nan),
         n_hits=_whole(everyone.n_hits),
         n_said=_whole(everyone.n_said),
         n_there=_whole(everyone.n_there),
@@ -173,7 +175,7 @@ def label_features(
         n_unseen_there=_whole(unseen.n_there),
         n_unseen_groups=n_unseen_groups[label],
         p=p,
-        null_f1=critical_f1,
+        null_mcc=critical_mcc,
         is_shown=is_shown,
         reason=reasons,
         nulls=nulls,
@@ -192,7 +194,7 @@ def _nothing(n_features: int, reason: str) -> FeatureLabels:
     none, nan = np.full(n_features, None, dtype=object), np.full(n_features, np.nan)
     zero, why = np.zeros(n_features, np.int64), np.full(n_features, reason, dtype=object)
     return FeatureLabels(
-        none, none, nan, nan, nan, zero, zero, zero, zero, nan, nan, nan, zero, zero, zero, zero,
+        none, none, nan, nan, nan, nan, zero, zero, zero, zero, nan, nan, nan, zero, zero, zero, zero,
         np.ones(n_features), nan, np.zeros(n_features, dtype=bool), why,
     )  # fmt: skip
 
@@ -214,8 +216,8 @@ def _nulls(
         reached: list[float] = []
         for codes in exchange.permuted(n, seed=settings.seed, chunk=max(1, ROWS_AT_ONCE // len(own))) if n else ():
             member: Single = np.moveaxis(member_of[:, codes], 0, 1)
-            f1 = np.nan_to_num(choose_and_score(cells, np.ascontiguousarray(member)).all_groups.f1)
-            reached += np.where(active, f1, 0.0).max(axis=1).tolist()
+            mcc = np.nan_to_num(choose_and_score(cells, np.ascontiguousarray(member)).all_groups.mcc)
+            reached += np.where(active, mcc, -1.0).max(axis=1).tolist()
         yield LabelNull(tuple(map(str, own)), exchange, np.array(reached), exchange.is_exact(n), alpha)
 
 

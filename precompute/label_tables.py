@@ -47,12 +47,13 @@ def label_columns(job: Job, found: FeatureLabels | None) -> pd.DataFrame:
             "label": found.label,
             "label_direction": found.direction,
             "label_threshold": found.threshold,
+            "label_mcc": found.mcc,
             "label_f1": found.f1,
             "label_p": np.where(has_rule, found.p, np.nan),
-            "label_null_f1": found.null_f1,
+            "label_null_mcc": found.null_mcc,
             "label_is_shown": found.is_shown,
             "label_reason": found.reason,
-            "label_f1_train": found.f1_train,
+            "label_mcc_train": found.mcc_train,
             "label_precision": found.precision,
             "label_recall": found.recall,
             "label_f1_unseen": found.f1_unseen,
@@ -66,7 +67,7 @@ def label_nulls(job: Job, found: FeatureLabels | None) -> pd.DataFrame:
     name = str(job.corpus.label_name)
     return pd.DataFrame(
         [
-            (name, list(null.names), null.exchange.level, null.alpha, null.is_exact, null.reached.astype("f4"))
+            (name, list(null.names), null.exchange.level, null.alpha, null.is_exact, null.reached)
             for null in (found.nulls if found is not None else ())
             if len(null.reached)
         ],

@@ -1,9 +1,9 @@
 """How well what was planted in a generated corpus is recovered on unseen singers: from all dimensions, and from one.
 
 Numbers by the Lasso of `attribution` (R2 held out, SST about the training mean), categories by the probe of `probes`
-(accuracy); from a single feature by a line fitted on the training clips, or by the rules of `feature_labels` (F1). Each
-beside two controls: what permuted values, the commonest class or the best of permuted labels reach; and for numbers
-what someone knows who has only read what was sung, not heard it.
+(accuracy); from a single feature by a line fitted on the training clips, or by the rules of `feature_labels` (MCC).
+Each beside two controls: what permuted values, the commonest class or the best of permuted labels reach; and for
+numbers what someone knows who has only read what was sung, not heard it.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class How:
 
 @dataclass(frozen=True)
 class Recovery:
-    """One parameter from one representation. score_kind: 'r2', 'accuracy' or 'f1'; NaN with a reason where undefined.
+    """One parameter from one representation. score_kind: 'r2', 'accuracy' or 'mcc'; NaN with a reason where undefined.
 
     control is what chance reaches by the same steps, told what the design says (`from_design`); a perfect score is 1
     for all three kinds.
@@ -244,7 +244,7 @@ def _rules(codes_cf: Floats, name: str, values_c: NDArray, split: Split, n_permu
     groups = np.asarray(split.groups_c, dtype=object).astype(str)
     heldout = split.heldout_c & known
     blank = Recovery(
-        name, "f1", n_train=int(np.sum(split.train_c & known)), n_clips=int(heldout.sum()),
+        name, "mcc", n_train=int(np.sum(split.train_c & known)), n_clips=int(heldout.sum()),
         n_groups=len(set(groups[heldout])),
     )  # fmt: skip
     names = sorted({str(value) for value in values_c[split.train_c & known]})
@@ -252,14 +252,14 @@ def _rules(codes_cf: Floats, name: str, values_c: NDArray, split: Split, n_permu
     for value in names:
         rows = np.flatnonzero([label == value for label in labels.label])
         if len(rows):
-            best[value] = int(rows[np.argmax(labels.f1_train[rows])])
+            best[value] = int(rows[np.argmax(labels.mcc_train[rows])])
     if not best:
         return replace(blank, reason=str(labels.reason[0]) if len(labels.reason) else "no feature")
-    control = max((null.critical_f1 for null in labels.nulls if null.why_not is None), default=float("nan"))
+    control = max((null.critical_mcc for null in labels.nulls if null.why_not is None), default=float("nan"))
     if not np.isfinite(control):
         return replace(blank, reason=str(next((null.why_not for null in labels.nulls), "nothing to compare with")))
-    scores = [labels.f1[best[value]] if value in best else 0.0 for value in names]
-    clearest = max(best, key=lambda value: labels.f1_train[best[value]])
+    scores = [labels.mcc[best[value]] if value in best else 0.0 for value in names]
+    clearest = max(best, key=lambda value: labels.mcc_train[best[value]])
     return replace(
         blank,
         score=float(np.mean(np.nan_to_num(scores))),

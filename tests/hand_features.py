@@ -63,7 +63,7 @@ def _saes() -> dict[str, list[dict[str, object]]]:
     saes += [{**sae, "sae_id": other, "encoder_id": "ast-00000000", "layer": i} for i, other in enumerate(OTHERS)]
     feature = {"n_active": 16, "density": 0.25, "mean_active": 1.0, "max_value": 2.0, "is_dead": False,
                "is_dense": False, "n_groups_active": 4, "preactivation_mean": 0.0, "label_name": "technique",
-               "label_threshold": 0.25, "label_f1": 0.9, "label_null_f1": 0.5, "label_p": 0.01,
+               "label_threshold": 0.25, "label_f1": 0.9, "label_mcc": 0.8, "label_null_mcc": 0.3, "label_p": 0.01,
                "label_hits": 14, "label_said": 16, "label_there": 15, "label_groups": 4, "label_unseen_hits": 4,
                "label_unseen_said": 5, "label_unseen_there": 4, "label_unseen_groups": 2}  # fmt: skip
     features = [

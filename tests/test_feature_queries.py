@@ -97,7 +97,7 @@ def test_the_sentence_under_a_label_says_its_rule(hand: Store) -> None:
     assert label == "not clean"
     assert sentence == (
         "automatic label: clean where its activation is at most 0.25 · 4 of 4 clips of 2 unseen singers, 1 false alarm "
-        "(F1 0.90; chance reaches 0.50)"
+        "(F1 0.90; MCC 0.80, chance reaches 0.30)"
     )
     label, sentence = label_sentence(resolve_feature(hand, SAE, 1), facts)
     assert label == "vibrato"
@@ -114,7 +114,7 @@ def test_what_a_label_stands_on_is_said_in_clips_and_groups(hand: Store) -> None
     exact = {**row, "label_unseen_said": 4, "label_unseen_groups": 1}
     assert "4 of 4 clips of 1 unseen singer (F1" in label_sentence(exact, facts)[1]
     older = {**row, **{name: None for name in row if name.startswith("label_unseen")}, "label_there": None}
-    assert label_sentence(older, facts)[1] == "automatic label (F1 0.90; chance reaches 0.50)"
+    assert label_sentence(older, facts)[1] == "automatic label (F1 0.90; MCC 0.80, chance reaches 0.30)"
     hidden = {**row, "shown_label": None, "label_is_shown": False, "label_reason": "F1 0.30; the best reaches 0.50"}
     assert label_sentence(hidden, facts) == (
         None,

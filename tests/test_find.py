@@ -108,7 +108,8 @@ def test_the_rule_of_one_value_is_by_hand():
     found = find_value(x, value, part)
     assert found.precision is not None and found.recall is not None and found.unseen is not None
     assert (found.precision[0], found.recall[0], found.n_groups) == (1.0, 0.5, 4)
-    assert found.score[0] == found.unseen[0] == pytest.approx(2 / 3)
+    assert found.f1 is not None and found.f1[0] == found.unseen[0] == pytest.approx(2 / 3)
+    assert found.score[0] == pytest.approx(0.4**0.5)  # 4 of 8 and no false alarm, of 24 clips
 
 
 def test_what_cannot_be_said_has_a_reason():

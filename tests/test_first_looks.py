@@ -22,12 +22,12 @@ def store_of(folder: Path, reached: dict[str, np.ndarray], f1: dict[str, float])
     ]
     features = [
         {"sae_id": name, "feature": 3, "label_name": "digit", "label": "seven", "label_direction": "above",
-         "label_f1": score, "label_is_shown": True}
+         "label_f1": score, "label_mcc": score, "label_is_shown": True}
         for name, score in f1.items()
     ]  # fmt: skip
     nulls = [
         {"sae_id": name, "label_name": "digit", "labels": ["seven"], "level": "clips within groups", "alpha": 0.05,
-         "is_exact": False, "reached": values.astype("f4")}
+         "is_exact": False, "reached": values}
         for name, values in reached.items()
     ]  # fmt: skip
     with new_generation(folder) as writer:

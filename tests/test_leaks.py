@@ -50,7 +50,7 @@ FITTED: dict[str, tuple[int, str]] = {
     "PCA": (3, "SELECT encoder_id, layer, n_components, fvu_train FROM pca_baselines"),
     "labels of features": (
         2,
-        "SELECT sae_id, feature, is_dead, label, label_direction, label_threshold, label_f1_train FROM features",
+        "SELECT sae_id, feature, is_dead, label, label_direction, label_threshold, label_mcc_train FROM features",
     ),
     "alphas of Lasso": (
         3,

@@ -13,7 +13,7 @@ from explorer.figures.theme import base_layout, encoder_color, palette, shown, w
 from explorer.naming import sae_title
 from explorer.text import count, is_defined, number, series_name, shortened
 
-_KINDS = {"r2": "R²", "accuracy": "accuracy", "f1": "mean F1"}
+_KINDS = {"r2": "R²", "accuracy": "accuracy", "mcc": "mean MCC"}
 
 
 def planted_map(rows: pd.DataFrame, dark: bool) -> go.Figure:

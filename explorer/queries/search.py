@@ -112,8 +112,9 @@ def fetch_clip_parts(store: Store) -> Clips:
 def fetch_features_for_value(store: Store, sae: Mapping[str, Any], name: str, value: str) -> pd.DataFrame:
     """Live features by how well they tell clips whose column `name` is `value`, the best first.
 
-    feature, label (shown), score (F1 over all groups), p, precision, recall, n_hits, n_said, n_there, unseen (F1 on
-    held-out clips), direction, threshold, density; critical, reason, level and n_groups are the same in every row.
+    feature, label (shown), score (Matthews correlation over all groups), p, f1, precision, recall, n_hits, n_said,
+    n_there, unseen (F1 on held-out clips), direction, threshold, density; critical, reason, level and n_groups are the
+    same in every row.
     Raises NotInStoreError for a value that no clip has.
     """
     values = fetch_attribute_table(store)
@@ -161,6 +162,7 @@ def _listed(store: Store, sae_id: str, found: Found) -> pd.DataFrame:
             "unseen",
             "direction",
             "threshold",
+            "f1",
             "precision",
             "recall",
             "n_hits",
@@ -174,7 +176,7 @@ def _listed(store: Store, sae_id: str, found: Found) -> pd.DataFrame:
         if values is not None:
             features[name] = values[at]
     features = features.assign(critical=found.critical, reason=found.reason, level=found.level, n_groups=found.n_groups)
-    order = features["score"].abs()
+    order = features["score"] if found.r is None else features["score"].abs()  # r either way, a rule only as it is
     live = features[~features["is_dead"].astype(bool) & features["score"].notna()]
     return live.loc[order[live.index].sort_values(ascending=False, kind="stable").index].reset_index(drop=True)
 

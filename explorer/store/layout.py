@@ -6,7 +6,7 @@ import re
 import shlex
 from pathlib import Path
 
-SCHEMA_VERSION = 6
+SCHEMA_VERSION = 7
 POINTER = "CURRENT"
 FILES = "files"
 ARTEFACTS = "artefacts"

@@ -253,7 +253,8 @@ def label_sentence(row: dict[str, Any], facts: CorpusFacts) -> tuple[str | None,
         found = label_evidence(row, facts)
         return str(row["shown_label"]), (
             f"automatic label{rule}{f' · {found}' if found else ''} "
-            f"(F1 {number(row['label_f1'])}; chance reaches {number(row['label_null_f1'])})"
+            f"(F1 {number(row['label_f1'])}; MCC {number(row['label_mcc'])}, "
+            f"chance reaches {number(row['label_null_mcc'])})"
         )
     reason, found = row["label_reason"], label_evidence(row, facts) if row["label"] else ""
     none = "no label" if name == "label" else f"no {name} label"

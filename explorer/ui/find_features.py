@@ -37,8 +37,9 @@ from explorer.ui.url import get_param, go_to, visit_key
 MEASURE = "measure"
 ROWS = 25
 EXPLAINED = r"""
-**For a value** each feature gets the rule *activation above $t$* (or *at most $t$*) with the best
-$F_1 = 2PR / (P + R)$, $t$ being 0 or a quartile or the 9th decile of its activations. Every fold of groups is scored by
+**For a value** each feature gets the rule *activation above $t$* (or *at most $t$*) with the largest MCC, $t$ being 0
+or a quartile or the 9th decile of its activations. MCC is Matthews correlation, Pearson's $r$ of having the value and
+of what the rule says: 1 is perfect, 0 is chance. $F_1 = 2PR / (P + R)$ stands beside. Every fold of groups is scored by
 the rule that is best on the others, so that all groups count and none scores a rule that it helped to choose.
 
 **For a measure** $r$ is Pearson's. Where the measure varies within groups, $r$ is of the deviations from group means: a
@@ -114,7 +115,7 @@ def _measure_rows(store: Store, sae_id: str, kind: str, name: str) -> pd.DataFra
     return fetch_features_for_measure(store, _sae(store, sae_id), kind, name)
 
 
-_SCORES = ("score", "p", "unseen", "r", "precision", "recall", "threshold")
+_SCORES = ("score", "p", "f1", "unseen", "r", "precision", "recall", "threshold")
 
 
 def _sae(store: Store, sae_id: str) -> dict[str, Any]:
@@ -124,8 +125,7 @@ def _sae(store: Store, sae_id: str) -> dict[str, Any]:
 def _verdict(rows: pd.DataFrame, said: str, *, is_measure: bool) -> str:
     """How well the best feature goes with it, and how many do beyond chance."""
     best, limit = rows.iloc[0], rows["critical"].iloc[0]
-    what = "r" if is_measure else "F1"
-    how = f"{what} {number(best['score'])}" if is_measure else f"{_found(best)}; F1 {number(best['score'])}"
+    how = f"r {number(best['score'])}" if is_measure else f"{_found(best)}; MCC {number(best['score'])}"
     if not is_defined(limit):
         return f"Feature {best['feature']} goes with {said} best: {how}. It {rows['reason'].iloc[0]}."
     chance = f"chance reaches {number(limit)}"
@@ -153,8 +153,10 @@ def _table(rows: pd.DataFrame, sae: dict[str, Any], said: str, *, is_measure: bo
         "feature": column.NumberColumn("Feature", format="%d", width=75),
         "label": column.TextColumn("Label", width=110, help="Its automatic label, where that is shown"),
         "score": column.NumberColumn(
-            "r" if is_measure else "F1",
-            help="Within groups where it varies there" if is_measure else "Each group scored by rules of the others",
+            "r" if is_measure else "MCC",
+            help="Within groups where it varies there"
+            if is_measure
+            else "Matthews correlation: 1 is perfect, 0 is chance. Each group scored by rules of the others",
         ),
         "p": column.NumberColumn("p", help="Corrected for the number of features"),
     }
@@ -168,6 +170,7 @@ def _table(rows: pd.DataFrame, sae: dict[str, Any], said: str, *, is_measure: bo
     else:
         columns |= {
             "found": column.TextColumn("Found", width=75, help="Clips that it finds, of those that have it"),
+            "f1": column.NumberColumn("F1"),
             "precision": column.NumberColumn("Precision"),
             "unseen": column.NumberColumn("F1 unseen", help="On held-out groups, which the SAE has not seen"),
             "direction": column.TextColumn("Rule", width=75, help="above: active means yes; below: silent means yes"),

@@ -29,7 +29,7 @@ _EXPLAINED = r"""
 Every clip of this corpus was generated, so what is in it is known. Each parameter is predicted on singers that nothing
 was fitted on. Numbers: the Lasso's $R^2 = 1 - \sum (y - \hat y)^2 / \sum (y - \bar y_\text{train})^2$, its penalty
 chosen by folds of training singers; from one feature, a line fitted on training clips, the feature being the one with
-the largest $|r|$ there. The vowel: accuracy of a linear probe; from single features, the mean F1 of the vowels' best.
+the largest $|r|$ there. The vowel: accuracy of a linear probe; from single features, the mean MCC of the vowels' best.
 *Chance* is what permuted values reach with the same penalty (a line: the best feature for them), for the probe the
 commonest vowel's share. *Technique and exercise alone*: the mean of the training clips with the same two; no sound is
 used.

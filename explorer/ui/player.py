@@ -65,7 +65,7 @@ FRAME = '<div class="views"></div><div class="players"></div><p class="giants" h
 
 def player_script() -> str:
     """The module that draws into FRAME: its default export gets Streamlit's component at each run."""
-    scripts = ("address.js", "player_drawing.js", "player.js")
+    scripts = ("address.js", "player_drawing.js", "player_clip.js", "player.js")
     return "\n".join(Path(__file__).with_name(name).read_text(encoding="utf-8") for name in scripts)
 
 
