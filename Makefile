@@ -78,7 +78,7 @@ test: lint $(INSTALLED_BROWSE)  ## Lint, then run every test
 	@mkdir -p build
 	@browser=$$(sh tools/browser.sh --install) || [ "$$SONOSCOPE_REQUIRE_BROWSER" != 1 ] || exit 1; \
 	export SONOSCOPE_BROWSER="$$browser" SONOSCOPE_BROWSE_PYTHON="$(abspath $(PY_BROWSE))" OMP_NUM_THREADS="$${OMP_NUM_THREADS:-1}"; \
-	$(PY) -m pytest -n $(WORKERS) --dist loadfile --junitxml=build/tests.xml $(TESTS) && \
+	$(PY) -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder --junitxml=build/tests.xml $(TESTS) && \
 	{ [ "$$SONOSCOPE_REQUIRE_BROWSER" != 1 ] || $(PY) tools/check_report.py build/tests.xml; }
 
 format: $(INSTALLED_DEV)  ## Sort imports, mend what can be mended, lay the code out

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +18,7 @@ from explorer.store import SCHEMA_VERSION, Store, new_generation, open_store
 from precompute.config import RunConfig, make_config
 from precompute.datasets.singing.corpus import write_corpus
 from precompute.datasets.singing.parts import crossed
+from precompute.factor_worker import FACTOR_STAGE
 from precompute.pipeline import run
 from precompute.random_checkpoints import write_random_checkpoint
 from tests.browser import Server, running_app, running_browser
@@ -29,6 +31,12 @@ TINY_PART = crossed(
     exercises=("arpeggios", "long_tones"),
     n_vowels=1,
 )
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files of slow tests first: begun last, they would leave one process alone at work at the end."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
 
 
 @pytest.fixture(autouse=True)
@@ -91,6 +99,13 @@ def tiny_store(shared_folder: Path, tiny_sources: Path) -> Path:
     with _only_one(shared_folder / "tiny_store.lock"):
         if not (store / "CURRENT").exists():
             run(tiny_config(tiny_sources, store), command="the tests' tiny store")
+    return store
+
+
+def measured(tiny_store: Path, store: Path) -> Path:
+    """The folder of a new store as a run leaves it that was stopped once the tiny corpus's factors were measured, which
+    takes longer than all the rest."""
+    shutil.copytree(tiny_store / "artefacts" / FACTOR_STAGE, store / "artefacts" / FACTOR_STAGE)
     return store
 
 

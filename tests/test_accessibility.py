@@ -12,6 +12,8 @@ from explorer.store import Store
 from explorer.ui.url import PAGES
 from tests.browser import Server, settle
 
+pytestmark = pytest.mark.slow
+
 AXE = files("axe_core_python").joinpath("axe.min.js").read_text(encoding="utf-8")
 RUN = """async () => (await axe.run(document, {runOnly: ['wcag2a', 'wcag2aa']})).violations.flatMap(
   v => v.nodes.map(n => [v.id, n.target.flat().join(' '), n.html.slice(0, 160)]))"""

@@ -19,6 +19,8 @@ from precompute.pipeline import run
 from precompute.reporting import Reporter
 from tests.conftest import tiny_config
 
+pytestmark = pytest.mark.slow
+
 OPTIONS: dict[str, Any] = {"sparsities": (0.8, 0.95), "seeds": (0, 1), "layers": "2", "epochs": 2}
 OPTIONS |= {"label_permutations": 2, "n_playable_clips": 5}
 

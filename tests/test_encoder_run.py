@@ -12,7 +12,9 @@ from explorer.store import open_store
 from precompute.artefacts import Bundle
 from precompute.pipeline import run
 from precompute.sae_stage import TrainedSAE
-from tests.conftest import tiny_config
+from tests.conftest import measured, tiny_config
+
+pytestmark = pytest.mark.slow
 
 
 def trained(layer: int, n_features: int = 100) -> TrainedSAE:
@@ -27,9 +29,9 @@ def test_layers_share_a_group_while_their_codes_fit(monkeypatch: pytest.MonkeyPa
     assert encoder_run._groups_of_layers([], n_clips=10) == []
 
 
-def test_frames_are_read_again_only_for_what_is_missing(tiny_sources: Path, tmp_path: Path) -> None:
+def test_frames_are_read_again_only_for_what_is_missing(tiny_sources: Path, tiny_store: Path, tmp_path: Path) -> None:
     """Two runs on different layers, each without a frame cache; the first one again needs no frames."""
-    store = tmp_path / "store"
+    store = measured(tiny_store, tmp_path / "store")
     options: dict[str, Any] = {
         "encoders": [f"hubert={tiny_sources / 'random-hubert'}"],
         "sparsities": (0.8,),

@@ -19,7 +19,9 @@ from precompute.pipeline import open_job, run
 from precompute.plan import estimate
 from precompute.probes import run_probe
 from precompute.reporting import Reporter
-from tests.conftest import tiny_config
+from tests.conftest import measured, tiny_config
+
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
@@ -29,8 +31,10 @@ def trained_on() -> list[int]:
 
 
 @pytest.fixture(scope="module")
-def refitted(tiny_sources: Path, tmp_path_factory: pytest.TempPathFactory, trained_on: list[int]) -> Store:
-    folder = tmp_path_factory.mktemp("refitted") / "store"
+def refitted(
+    tiny_sources: Path, tiny_store: Path, tmp_path_factory: pytest.TempPathFactory, trained_on: list[int]
+) -> Store:
+    folder = measured(tiny_store, tmp_path_factory.mktemp("refitted") / "store")
     encoders = [f"hubert={tiny_sources / 'random-hubert'}"]
     options = {"encoders": encoders, "layers": "2", "sparsities": (0.9,), "seeds": (0, 1), "epochs": 3}
     train = fold_saes.train_sound

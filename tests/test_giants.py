@@ -25,7 +25,9 @@ from explorer.store import Store, open_store
 from explorer.ui.player import PlayerClip, PlayerTrace, player_data
 from precompute.commands import export_sae, run_and_report
 from precompute.random_checkpoints import write_random_checkpoint
-from tests.conftest import tiny_config
+from tests.conftest import measured, tiny_config
+
+pytestmark = pytest.mark.slow
 
 SHARE = 0.03  # of the frames of the tiny corpus in which the planted neuron fires
 LAYER = 2
@@ -129,8 +131,10 @@ def checkpoint(tiny_sources: Path, tmp_path_factory: pytest.TempPathFactory) -> 
 
 
 @pytest.fixture(scope="module")
-def ran(tiny_sources: Path, checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
-    folder = tmp_path_factory.mktemp("giant_store") / "store"
+def ran(
+    tiny_sources: Path, tiny_store: Path, checkpoint: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, list[str]]:
+    folder = measured(tiny_store, tmp_path_factory.mktemp("giant_store") / "store")
     options = {"sparsities": (0.9,), "seeds": (0,), "layers": "1,3", "epochs": 5}
     config = tiny_config(tiny_sources, folder, encoders=[f"whisper={checkpoint}"], **options)
     return folder, run_and_report(config)
@@ -237,11 +241,12 @@ def test_what_they_change_is_measured_for_their_layers_alone(giant_store: Store)
 
 
 def test_kept_they_are_in_the_mean_and_their_layers_are_passed_over(
-    tiny_sources: Path, checkpoint: Path, tmp_path: Path
+    tiny_sources: Path, tiny_store: Path, checkpoint: Path, tmp_path: Path
 ) -> None:
     options = {"sparsities": (0.9,), "seeds": (0,), "epochs": 3, "giant_frames": "kept"}
-    run_and_report(tiny_config(tiny_sources, tmp_path / "store", encoders=[f"whisper={checkpoint}"], **options))
-    store = open_store(tmp_path / "store")
+    folder = measured(tiny_store, tmp_path / "store")
+    run_and_report(tiny_config(tiny_sources, folder, encoders=[f"whisper={checkpoint}"], **options))
+    store = open_store(folder)
     saes = fetch_saes(store)
     assert set(saes["pooling"]) == {"valid frames"}
     effects = fetch_giant_effects(store, None, "all-groups")

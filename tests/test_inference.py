@@ -43,13 +43,15 @@ from explorer.sae import feature_trace
 from explorer.store import Store, open_store
 from precompute.pipeline import run
 from precompute.random_checkpoints import write_random_checkpoint
-from tests.conftest import tiny_config
+from tests.conftest import measured, tiny_config
+
+pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).resolve().parent.parent
 
 
 @pytest.fixture(scope="module")
-def other_two(tiny_sources: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def other_two(tiny_sources: Path, tiny_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A store of the tiny corpus with the other two families."""
     folder = tmp_path_factory.mktemp("other_two")
     encoders = []
@@ -57,7 +59,8 @@ def other_two(tiny_sources: Path, tmp_path_factory: pytest.TempPathFactory) -> P
         write_random_checkpoint(name, folder / name, size="small", seed=1)
         encoders.append(f"{name}={folder / name}")
     options = {"encoders": encoders, "sparsities": (0.95,), "seeds": (0,), "layers": "1", "epochs": 5}
-    run(tiny_config(tiny_sources, folder / "store", **options), command="two more encoders")
+    store = measured(tiny_store, folder / "store")
+    run(tiny_config(tiny_sources, store, **options), command="two more encoders")
     return folder / "store"
 
 

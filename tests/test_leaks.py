@@ -21,7 +21,9 @@ from explorer.store import Store, open_store
 from precompute import attribution, label_tables, lasso_stage, layer_choice, probe_stage, sae_stage
 from precompute.job import GROUP_FOLDS, HELD_OUT
 from precompute.pipeline import run
-from tests.conftest import tiny_config
+from tests.conftest import measured, tiny_config
+
+pytestmark = pytest.mark.slow
 
 PROBE = "probes p JOIN representations r USING (representation_id)"
 FIT = "JOIN factor_scores s USING (representation_id, protocol, factor_index) WHERE s.r2 IS NOT NULL"
@@ -132,7 +134,7 @@ def other_sources(tiny_sources: Path, tiny_store: Path, tmp_path_factory: pytest
 
 
 def test_held_out_clips_change_nothing_that_was_fitted(tiny_store: Path, other_sources: Path, tmp_path: Path) -> None:
-    run(tiny_config(other_sources, tmp_path / "changed"), command="leak test")
+    run(tiny_config(other_sources, measured(tiny_store, tmp_path / "changed")), command="leak test")
     mine, other = open_store(tiny_store), open_store(tmp_path / "changed")
     splits = "SELECT path, start_s, split, fold_group, fold_random FROM clips JOIN files USING (file_id) ORDER BY ALL"
     pd.testing.assert_frame_equal(mine.query(splits), other.query(splits))
@@ -210,12 +212,14 @@ PLANTED: list[tuple[Leak, list[str], list[str]]] = [  # the leak, the stages it 
 
 
 @pytest.fixture(scope="module")
-def pair(tiny_sources: Path, other_sources: Path, tmp_path_factory: pytest.TempPathFactory) -> list[tuple[Path, Path]]:
+def pair(
+    tiny_sources: Path, tiny_store: Path, other_sources: Path, tmp_path_factory: pytest.TempPathFactory
+) -> list[tuple[Path, Path]]:
     """(sources, finished store) of a small run over the same corpus, and over the one with other held-out sound."""
     folder = tmp_path_factory.mktemp("pair")
     stores = [(sources, folder / sources.parent.name) for sources in (tiny_sources, other_sources)]
     for sources, store in stores:
-        run(small(sources, store), command="honest")
+        run(small(sources, measured(tiny_store, store)), command="honest")
     return stores
 
 

@@ -16,7 +16,7 @@ from explorer.text import count, length_words
 from explorer.ui.url import ABOUT_SAES, PAGES, page_file
 from precompute.lock import locked
 from precompute.pipeline import run
-from tests.conftest import tiny_config
+from tests.conftest import measured, tiny_config
 from tests.hand_store import HAND_SAE, write_scored_store
 
 MAIN = page_file("overview").with_name("main.py")
@@ -278,9 +278,9 @@ def test_a_page_says_that_a_run_adds_to_the_store(
 
 
 @pytest.fixture(scope="module")
-def probed(tiny_sources: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def probed(tiny_sources: Path, tiny_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What a new store holds when its first encoder is probed and no SAE is trained yet."""
-    store = tmp_path_factory.mktemp("probed") / "store"
+    store = measured(tiny_store, tmp_path_factory.mktemp("probed") / "store")
 
     def stop(_generation: int) -> None:
         raise InterruptedError

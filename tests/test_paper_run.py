@@ -41,6 +41,8 @@ from precompute.targets import Targets
 from tests.conftest import tiny_config
 from tests.test_pages import at, no_trouble, words
 
+pytestmark = pytest.mark.slow
+
 LONG_S = 11.5  # more than AST sees at once
 LONG = "FULL/female2/arpeggios/straight/f2_arpeggios_long_straight_a.wav"  # of the test singer
 

@@ -29,8 +29,10 @@ from precompute.commands import verify
 from precompute.config import RunConfig
 from precompute.lock import locked
 from precompute.pipeline import run
-from tests.conftest import tiny_config
+from tests.conftest import measured, tiny_config
 from tests.test_traces import traces
+
+pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).resolve().parents[1]
 VOLATILE = {
@@ -137,8 +139,10 @@ def snapshot(folder: Path) -> dict[str, pd.DataFrame]:
     return tables
 
 
-def test_killed_again_and_again_it_ends_with_the_same_store(tiny_sources: Path, tmp_path: Path) -> None:
-    whole, broken = tmp_path / "whole", tmp_path / "broken"
+def test_killed_again_and_again_it_ends_with_the_same_store(
+    tiny_sources: Path, tiny_store: Path, tmp_path: Path
+) -> None:
+    whole, broken = measured(tiny_store, tmp_path / "whole"), tmp_path / "broken"
     script = tmp_path / "one_run.py"
     script.write_text(
         f"import sys; sys.path[:0] = [{str(ROOT)!r}]\n"
@@ -146,7 +150,7 @@ def test_killed_again_and_again_it_ends_with_the_same_store(tiny_sources: Path, 
         f"if __name__ == '__main__':\n    "
         f"run(small_config(Path({str(tiny_sources)!r}), Path(sys.argv[1])), command='the same')\n"
     )
-    subprocess.run([sys.executable, str(script), str(whole)], check=True)
+    run(small_config(tiny_sources, whole), command="the same")
     n_kills = 0
     seen: set[str] = set()
     for _ in range(60):
@@ -154,7 +158,7 @@ def test_killed_again_and_again_it_ends_with_the_same_store(tiny_sources: Path, 
         deadline = time.monotonic() + 300
         while process.poll() is None and time.monotonic() < deadline:
             finished = {str(p.relative_to(broken)) for p in broken.glob("artefacts/*/*") if PARTIAL not in p.name}
-            if len(finished - seen) >= 12 and n_kills < 4:
+            if len(finished - seen) >= 12 and n_kills < 3:
                 os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
                 n_kills += 1
@@ -193,15 +197,19 @@ def test_a_finished_run_again_computes_nothing(tiny_sources: Path, tiny_store: P
     assert between.query("SELECT count(DISTINCT encoder_id) AS n FROM layer_choices")["n"].iloc[0] == 2
 
 
-def test_runs_add_to_the_store_and_later_analyses_replace_earlier_ones(tiny_sources: Path, tmp_path: Path) -> None:
-    store = tmp_path / "store"
-    run(small_config(tiny_sources, store), command="first")
+def test_runs_add_to_the_store_and_later_analyses_replace_earlier_ones(
+    tiny_sources: Path, tiny_store: Path, tmp_path: Path
+) -> None:
+    store = measured(tiny_store, tmp_path / "store")
+    few: dict[str, Any] = {"sparsities": (0.8,), "layers": "2"}
+    run(small_config(tiny_sources, store, **few), command="first")
     before = open_store(store).query("SELECT sae_id FROM saes ORDER BY ALL")
-    run(small_config(tiny_sources, store, n_top_clips=4), command="fewer clips")
+    run(small_config(tiny_sources, store, n_top_clips=4, **few), command="fewer clips")
     again = open_store(store)
     assert before.equals(again.query("SELECT sae_id FROM saes ORDER BY ALL"))
     assert again.query("SELECT max(rank) AS r FROM listed_clips WHERE kind = 'top'")["r"].iloc[0] == 3
-    run(tiny_config(tiny_sources, store, encoders=[f"ast={tiny_sources / 'random-ast'}"]), command="another encoder")
+    ast = tiny_config(tiny_sources, store, encoders=[f"ast={tiny_sources / 'random-ast'}"], **few)
+    run(ast, command="another encoder")
     added = open_store(store)
     assert set(added.query("SELECT name FROM encoders")["name"]) == {"ast", "hubert"}
     assert set(before["sae_id"]) < set(added.query("SELECT sae_id FROM saes")["sae_id"])
@@ -234,8 +242,10 @@ def test_a_run_is_no_failure_where_the_home_folder_cannot_be_written(
     assert "not remembered" in caplog.text
 
 
-def test_runs_share_matches_and_agree_on_the_sae_that_is_shown_first(tiny_sources: Path, tmp_path: Path) -> None:
-    store = tmp_path / "store"
+def test_runs_share_matches_and_agree_on_the_sae_that_is_shown_first(
+    tiny_sources: Path, tiny_store: Path, tmp_path: Path
+) -> None:
+    store = measured(tiny_store, tmp_path / "store")
     options: dict[str, Any] = {"sparsities": (0.8,), "seeds": (0,), "layers": "2", "label_permutations": 2}
     hubert, ast = ([f"{name}={tiny_sources / f'random-{name}'}"] for name in ("hubert", "ast"))
     run(tiny_config(tiny_sources, store, encoders=hubert, epochs=2, **options), command="a first look")
@@ -269,9 +279,11 @@ def test_runs_share_matches_and_agree_on_the_sae_that_is_shown_first(tiny_source
     assert match["r_train"] == pytest.approx(np.corrcoef(ours, theirs)[0, 1], abs=1e-5)
 
 
-def test_another_playable_set_and_another_copy_of_the_checkpoint_are_seen(tiny_sources: Path, tmp_path: Path) -> None:
+def test_another_playable_set_and_another_copy_of_the_checkpoint_are_seen(
+    tiny_sources: Path, tiny_store: Path, tmp_path: Path
+) -> None:
     """What the second run says of clips and checkpoint is what holds, and no file of the first was overwritten."""
-    store, copied = tmp_path / "store", tmp_path / "moved-hubert"
+    store, copied = measured(tiny_store, tmp_path / "store"), tmp_path / "moved-hubert"
     options: dict[str, Any] = {"sparsities": (0.8,), "layers": "2"}
     run(small_config(tiny_sources, store, n_playable_clips=5, **options), command="five")
     first = open_store(store)

@@ -23,6 +23,8 @@ from tests.conftest import tiny_config
 from tests.test_pipeline import snapshot
 from tests.worker_functions import divide_or_wait, square
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[1]
 NEEDS_PROC = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks for processes in /proc")
 SMALL: dict[str, Any] = {"sparsities": [0.8], "seeds": [0], "epochs": 2, "label-permutations": 2, "shard-clips": 2}

@@ -24,7 +24,9 @@ from precompute.encoder_choice import choose_encoders
 from precompute.pipeline import open_job, run
 from precompute.random_checkpoints import write_random_checkpoint
 from precompute.reporting import Reporter, Stage
-from tests.conftest import tiny_config
+from tests.conftest import measured, tiny_config
+
+pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -35,9 +37,11 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def heard_by_whisper(tiny_sources: Path, checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def heard_by_whisper(
+    tiny_sources: Path, tiny_store: Path, checkpoint: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
     """The tiny corpus through Whisper and AST, both with the last layer behind its norm."""
-    store = tmp_path_factory.mktemp("whisper_store") / "store"
+    store = measured(tiny_store, tmp_path_factory.mktemp("whisper_store") / "store")
     encoders = [f"whisper={checkpoint}", f"ast={tiny_sources / 'random-ast'}"]
     options = {"encoders": encoders, "sparsities": (0.95,), "seeds": (0,), "layers": "4", "epochs": 5}
     run(tiny_config(tiny_sources, store, last_layer="normed", **options), command="whisper")
