@@ -37,11 +37,10 @@ class Found:
     """One entry a feature, NaN for one that is dead or does not vary.
 
     score, which is tested: of a value, the Matthews correlation (MCC) over all groups, each scored by the rule that is
-    best on the others; of a measure, Pearson's r of the deviations from group means where the measure varies within
-    groups, else r over all clips. p: the share of permutations in which the best of all features scores as high;
-    critical: what has to be exceeded for p <= 0.05.
-    reason: why nothing can be tested, p and critical are NaN then. unseen: F1 of the training clips' rule, or r, on the
-    held-out clips. level: what was exchanged.
+    best on the others; of a measure, Pearson's r. Both are of the deviations from group means where value or measure
+    varies within groups, else over all clips. p: the share of permutations in which the best of all features scores as
+    high; critical: what has to be exceeded for p <= 0.05. reason: why nothing can be tested, p and critical are NaN
+    then. unseen: F1 of the training clips' rule, or r, on the held-out clips. level: what was exchanged.
 
     A value: direction and threshold of the training clips' rule; F1, precision, recall and counts (clips found, said to
     have it, that have it) over all groups. A measure: r over all clips.
@@ -77,13 +76,16 @@ def find_value(
     codes, has_it = np.asarray(codes_cf, np.float32)[rows], np.asarray(has_it_c, bool)[rows]
     train, groups = clips.train_c[rows], np.asarray(clips.groups_c, dtype=object).astype(str)[rows]
     thresholds = thresholds_of(codes[train], QUANTILES)
-    cells = cells_of(codes, thresholds, np.asarray(clips.folds_c)[rows], train)
-    rules = choose_and_score(cells, has_it[None, None].astype(np.float32))
+    exchange, member = exchange_of(has_it, groups), has_it[None].astype(np.float32)
+    cells = cells_of(
+        codes, thresholds, np.asarray(clips.folds_c)[rows], train,
+        member_kc=member, groups_c=groups if exchange.level == WITHIN else None,
+    )  # fmt: skip
+    rules = choose_and_score(cells, member[None])
     active = codes.max(axis=0, initial=0) > 0
-    exchange = exchange_of(has_it, groups)
     everyone, reason = rules.all_groups, exchange.why_not
     if len({cell.fold for cell in cells if has_it[cell.rows].any()}) < 2:  # no other groups to find a rule on
-        everyone, reason = describe(cells, has_it[None, None].astype(np.float32)), reason or ALONE
+        everyone, reason = describe(cells, member[None]), reason or ALONE
     score = np.where(active, everyone.mcc[0], np.nan)
     reached: list[float] = []
     if not reason:

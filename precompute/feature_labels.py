@@ -7,8 +7,8 @@ exchanged where they vary, and a label is shown where the score of the best of a
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+import functools
+from dataclasses import dataclass, fields
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +23,7 @@ from explorer.label_rules import (
     members_of,
     thresholds_of,
 )
-from explorer.permutation import ALPHA, Exchange, critical, exchange_of, p_values
+from explorer.permutation import ALPHA, WITHIN, Exchange, critical, exchange_of, p_values
 from explorer.text import number
 from precompute.metrics import Array, Floats
 from precompute.probe_result import as_labels, is_known
@@ -77,10 +77,11 @@ class FeatureLabels:
     """One entry a feature. The rule says `label` where the activation is above (direction 'above': >) `threshold`, or
     not above it ('below': <=). mcc_train chose it. `label` is None for a feature without a rule.
 
-    mcc (Matthews correlation) and f1: out of fold over all groups; n_hits, n_said and n_there are the clips they stand
-    on, n_groups the groups that have the label. precision, recall and f1_unseen are of the rule on the held-out clips,
-    which nothing has seen, with the same counts. p: the share of permutations in which the best of all features scores
-    as high. null_mcc: what MCC has to exceed, NaN where nothing can be tested. `reason` says why a label is not shown.
+    mcc (Matthews correlation, of deviations from group means where labels vary within groups) and f1: out of fold over
+    all groups; n_hits, n_said and n_there are the clips they stand on, n_groups the groups that have the label.
+    precision, recall and f1_unseen are of the rule on the held-out clips, which nothing has seen, with the same counts.
+    p: the share of permutations in which the best of all features scores as high. null_mcc: what MCC has to exceed, NaN
+    where nothing can be tested. `reason` says why a label is not shown.
     """
 
     label: NDArray[np.object_]
@@ -132,30 +133,61 @@ def label_features(
     names = np.unique(labels[train])
     if why := _why_not(names, labels, train):
         return _nothing(codes.shape[1], why)
-    codes = codes[rows]
-    thresholds = thresholds_of(codes[train], settings.quantiles)
-    cells = cells_of(codes, thresholds, np.asarray(folds_c)[rows], train)
-    rules = choose_and_score(cells, members_of(labels, names)[None])
-    active = codes[train].max(axis=0, initial=0) > 0
-    nulls = tuple(_nulls(cells, labels, groups, names, active, settings))
+    clips = _Labelled(codes[rows], labels, groups, train, np.asarray(folds_c)[rows])
+    families = _families(names, labels, groups)
+    alpha = settings.alpha / len(families)
+    return functools.reduce(_better, [_of_family(clips, own, exchange, alpha, settings) for own, exchange in families])
+
+
+@dataclass(frozen=True, eq=False)
+class _Labelled:
+    """The labelled clips: activations (c, f) and, of each, label, group, whether it trains, fold."""
+
+    codes_cf: Single
+    labels_c: NDArray
+    groups_c: NDArray
+    train_c: Mask
+    folds_c: NDArray[np.integer]
+
+
+def _families(names: NDArray, labels: NDArray, groups: NDArray) -> list[tuple[NDArray, Exchange]]:
+    """The labels that vary where the labels as a whole do, and those that only whole groups have: how each kind is
+    exchanged. One family where there is one kind."""
+    exchange = exchange_of(labels, groups)
+    is_whole = np.array([_is_of_whole_groups(labels == name, groups) for name in names])
+    if is_whole.all() or not is_whole.any() or not exchange.is_within_groups:
+        return [(names, exchange)]
+    of_groups = exchange_of(np.where(np.isin(labels, names[is_whole]), labels, "\0"), groups)
+    return [(names[~is_whole], exchange), (names[is_whole], of_groups)]
+
+
+def _of_family(
+    clips: _Labelled, own: NDArray, exchange: Exchange, alpha: float, settings: LabelSettings
+) -> FeatureLabels:
+    """Label every feature with one of `own`, and test it against what chance reaches for these."""
+    labels, groups, train = clips.labels_c, clips.groups_c, clips.train_c
+    thresholds = thresholds_of(clips.codes_cf[train], settings.quantiles)
+    member = members_of(labels, own)
+    cells = cells_of(
+        clips.codes_cf, thresholds, clips.folds_c, train,
+        member_kc=member, groups_c=groups if exchange.level == WITHIN else None,
+    )  # fmt: skip
+    rules = choose_and_score(cells, member[None])
+    active = clips.codes_cf[train].max(axis=0, initial=0) > 0
+    null = _null(cells, own, exchange, active, alpha, settings)
     label, everyone, unseen = rules.label[0], rules.all_groups, rules.unseen
-    mcc = np.where(active, everyone.mcc[0], np.nan)
-    p, critical_mcc, reasons = np.ones(len(label)), np.full(len(label), np.nan), np.full(len(label), None, dtype=object)
-    for null in nulls:
-        here = np.isin(names[label], null.names)
-        p[here] = 1.0 if null.why_not else p_values(mcc[here], null.reached, is_exact=null.is_exact)
-        critical_mcc[here] = null.critical_mcc
-        reasons[here] = null.why_not
-    alpha = nulls[0].alpha if nulls else settings.alpha
-    n_groups, n_unseen_groups = (_groups_with(names, labels[part], groups[part]) for part in (slice(None), ~train))
+    mcc, critical_mcc = np.where(active, everyone.mcc[0], np.nan), null.critical_mcc
+    p = np.ones(len(label)) if null.why_not else p_values(mcc, null.reached, is_exact=null.is_exact)
+    n_groups, n_unseen_groups = (_groups_with(own, labels[part], groups[part]) for part in (slice(None), ~train))
+    reasons = np.full(len(label), null.why_not, dtype=object)
     reasons[n_groups[label] == 1] = "one group alone has it, so that nothing can be said of others"
     can_tell = np.array([reason is None for reason in reasons], dtype=bool)
     is_shown = active & (p <= alpha) & can_tell
     for i in np.flatnonzero(~is_shown & can_tell):
-        reasons[i] = f"MCC {number(mcc[i])}; the best feature reaches {number(critical_mcc[i])} on exchanged labels"
+        reasons[i] = f"MCC {number(mcc[i])}; the best feature reaches {number(critical_mcc)} on exchanged labels"
     reasons[~active] = "not active on any labelled training clip"
     return FeatureLabels(
-        label=np.array([str(names[k]) if on else None for k, on in zip(label, active, strict=True)], dtype=object),
+        label=np.array([str(own[k]) if on else None for k, on in zip(label, active, strict=True)], dtype=object),
         direction=np.array(
             [DIRECTIONS[way] if on else None for way, on in zip(rules.direction[0], active, strict=True)]
         ),
@@ -175,10 +207,20 @@ def label_features(
         n_unseen_there=_whole(unseen.n_there),
         n_unseen_groups=n_unseen_groups[label],
         p=p,
-        null_mcc=critical_mcc,
+        null_mcc=np.full(len(label), critical_mcc),
         is_shown=is_shown,
         reason=reasons,
-        nulls=nulls,
+        nulls=(null,),
+    )
+
+
+def _better(one: FeatureLabels, other: FeatureLabels) -> FeatureLabels:
+    """Of each feature the label that fits the training clips better."""
+    takes_other = np.nan_to_num(other.mcc_train, nan=-1) > np.nan_to_num(one.mcc_train, nan=-1)
+    columns = [field.name for field in fields(FeatureLabels) if field.name != "nulls"]
+    return FeatureLabels(
+        **{name: np.where(takes_other, getattr(other, name), getattr(one, name)) for name in columns},
+        nulls=one.nulls + other.nulls,
     )
 
 
@@ -199,26 +241,17 @@ def _nothing(n_features: int, reason: str) -> FeatureLabels:
     )  # fmt: skip
 
 
-def _nulls(
-    cells: list[Cell], labels: NDArray, groups: NDArray, names: NDArray, active: Mask, settings: LabelSettings
-) -> Iterator[LabelNull]:
-    """One for the labels that vary where the labels as a whole do, one for those that only whole groups have."""
-    exchange = exchange_of(labels, groups)
-    is_whole = np.array([_is_of_whole_groups(labels == name, groups) for name in names])
-    families = [(names[~is_whole], labels), (names[is_whole], np.where(np.isin(labels, names[is_whole]), labels, "\0"))]
-    if is_whole.all() or not is_whole.any() or not exchange.is_within_groups:
-        families = [(names, labels)]
-    alpha = settings.alpha / len(families)
-    for own, values in families:
-        exchange = exchange_of(values, groups)
-        n = settings.n_permutations if active.any() and not exchange.why_not else 0
-        member_of = (exchange.values[:, None] == own[None]).astype(np.float32).T  # (names, values)
-        reached: list[float] = []
-        for codes in exchange.permuted(n, seed=settings.seed, chunk=max(1, ROWS_AT_ONCE // len(own))) if n else ():
-            member: Single = np.moveaxis(member_of[:, codes], 0, 1)
-            mcc = np.nan_to_num(choose_and_score(cells, np.ascontiguousarray(member)).all_groups.mcc)
-            reached += np.where(active, mcc, -1.0).max(axis=1).tolist()
-        yield LabelNull(tuple(map(str, own)), exchange, np.array(reached), exchange.is_exact(n), alpha)
+def _null(
+    cells: list[Cell], own: NDArray, exchange: Exchange, active: Mask, alpha: float, settings: LabelSettings
+) -> LabelNull:
+    n = settings.n_permutations if active.any() and not exchange.why_not else 0
+    member_of = (exchange.values[:, None] == own[None]).astype(np.float32).T  # (names, values)
+    reached: list[float] = []
+    for codes in exchange.permuted(n, seed=settings.seed, chunk=max(1, ROWS_AT_ONCE // len(own))) if n else ():
+        member: Single = np.ascontiguousarray(np.moveaxis(member_of[:, codes], 0, 1))
+        mcc = np.nan_to_num(choose_and_score(cells, member).all_groups.mcc)
+        reached += np.where(active, mcc, -1.0).max(axis=1).tolist()
+    return LabelNull(tuple(map(str, own)), exchange, np.array(reached), exchange.is_exact(n), alpha)
 
 
 def _is_of_whole_groups(has_it: Mask, groups: NDArray) -> bool:

@@ -42,8 +42,8 @@ or a quartile or the 9th decile of its activations. MCC is Matthews correlation,
 of what the rule says: 1 is perfect, 0 is chance. $F_1 = 2PR / (P + R)$ stands beside. Every fold of groups is scored by
 the rule that is best on the others, so that all groups count and none scores a rule that it helped to choose.
 
-**For a measure** $r$ is Pearson's. Where the measure varies within groups, $r$ is of the deviations from group means: a
-feature that only knows the group gets nothing for it.
+**For a measure** $r$ is Pearson's. Where a value or measure varies within groups, $r$ and MCC are of the deviations
+from group means: a feature that only knows the group gets nothing for it.
 
 **By chance**: the same search on values that are exchanged among the clips of each group where they vary there, else
 among whole groups; shown is what the best of all features exceeds in one of twenty such searches. $p$ is the share of
