@@ -22,6 +22,7 @@ Indices = NDArray[np.intp]
 DIRECTIONS = ("above", "below")
 QUANTILES = (0.25, 0.5, 0.75, 0.9)
 _TIE = _FLAT = 1e-6  # float32
+_DECIMALS = 6
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,10 +116,11 @@ class Counts:
     @property
     def mcc(self) -> Floats:
         """Matthews correlation, -1 to 1: Pearson's r of the label and what is said, or of their deviations from group
-        means. 0 where either is the same for every clip (of a group), NaN where no clip has the label."""
+        means. 0 where either is the same for every clip (of a group), NaN where no clip has the label. To 6 decimals:
+        what differs by rounding alone is a tie."""
         hits, said, there = (part.astype(np.float64) for part in (self.n_hits, self.n_said, self.n_there))
         moments = self.within or _moments(hits, said, there, self.n)
-        return np.where(there > 0, moments.correlation.astype(np.float64), np.nan)
+        return np.where(there > 0, moments.correlation.astype(np.float64).round(_DECIMALS), np.nan)
 
 
 @dataclass(frozen=True, eq=False)
