@@ -12,12 +12,23 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from explorer.label_rules import DIRECTIONS, QUANTILES, Floats, cells_of, choose_and_score, describe, thresholds_of
+from explorer.label_rules import (
+    DIRECTIONS,
+    QUANTILES,
+    Floats,
+    Within,
+    cells_of,
+    choose_and_score,
+    describe,
+    thresholds_of,
+)
 from explorer.permutation import WITHIN, Exchange, critical, exchange_of, p_values
 
 N_PERMUTATIONS = 100
 MIN_CLIPS = 3  # for a correlation
 ALONE = "cannot be tested: no group has it that could be left out. This describes all clips"
+OF_ONE_FOLD = "cannot be tested: it varies within groups of one fold alone. This describes all clips"
+UNTAUGHT = "no training clip has this attribute"
 Mask = NDArray[np.bool_]
 Ints = NDArray[np.int64]
 
@@ -70,11 +81,17 @@ def find_value(
     """Features that tell clips that have a value from those that do not. codes: (c, f) activations >= 0; has_it: (c,).
 
     The rule of automatic labels for this one value. Clips in neither part are left out. A value of one fold's groups
-    alone is described: its score is of the rule that is best on all clips.
+    alone, or that varies within groups of one fold alone, is described: its score is of the rule that is best on all
+    clips.
     """
     rows = np.flatnonzero(clips.train_c | clips.heldout_c)
     codes, has_it = np.asarray(codes_cf, np.float32)[rows], np.asarray(has_it_c, bool)[rows]
     train, groups = clips.train_c[rows], np.asarray(clips.groups_c, dtype=object).astype(str)[rows]
+    if not train.any():
+        nothing = np.full(codes.shape[1], np.nan)
+        return Found(
+            nothing, nothing, float("nan"), exchange_of(has_it, groups).level, len(set(groups[has_it])), UNTAUGHT
+        )
     thresholds = thresholds_of(codes[train], QUANTILES)
     exchange, member = exchange_of(has_it, groups), has_it[None].astype(np.float32)
     cells = cells_of(
@@ -84,8 +101,9 @@ def find_value(
     rules = choose_and_score(cells, member[None])
     active = codes.max(axis=0, initial=0) > 0
     everyone, reason = rules.all_groups, exchange.why_not
-    if len({cell.fold for cell in cells if has_it[cell.rows].any()}) < 2:  # no other groups to find a rule on
-        everyone, reason = describe(cells, member[None]), reason or ALONE
+    if len({cell.fold for cell in cells if cell.fold >= 0 and _tells(has_it[cell.rows], cell.within)}) < 2:
+        # no other groups to find a rule on
+        everyone, reason = describe(cells, member[None]), reason or (ALONE if exchange.level != WITHIN else OF_ONE_FOLD)
     score = np.where(active, everyone.mcc[0], np.nan)
     reached: list[float] = []
     if not reason:
@@ -147,6 +165,10 @@ def find_measure(
     if heldout.sum() >= MIN_CLIPS:
         unseen = _correlations(codes[heldout])(measured[heldout][None])[0]
     return Found(score, p, limit, exchange.level, len(set(groups)), exchange.why_not, unseen=unseen, r=r)
+
+
+def _tells(has_it: Mask, within: Within | None) -> bool:
+    return bool(has_it.any() if within is None else (within.label > 0).any())
 
 
 def _judged(score: Floats, reached: list[float], exchange: Exchange, n: int) -> tuple[Floats, float]:

@@ -21,7 +21,7 @@ Single = NDArray[np.float32]
 Indices = NDArray[np.intp]
 DIRECTIONS = ("above", "below")
 QUANTILES = (0.25, 0.5, 0.75, 0.9)
-_TIE = _FLAT = 1e-6  # float32
+TIE = _FLAT = 1e-6  # float32
 _DECIMALS = 6
 
 
@@ -263,8 +263,8 @@ def _within(cell: Cell, member_kc: Single, groups_c: NDArray) -> Within:
 def choose_and_score(cells: Sequence[Cell], member_pkc: Single) -> Rules:
     """Choose each feature's rule on the training cells and score it, for p labelings of k labels at once.
 
-    At ties the lower threshold, the first label and 'above' win. A fold without another that has the label is told
-    nothing.
+    At ties the lower threshold, 'above' and then the first label win. A fold is told nothing where no other has the
+    label or, within groups, none has a group in which it varies.
     """
     tallies = [_tally(cell, member_pkc) for cell in cells]
     best, threshold, label, direction = _best_rule(
@@ -301,7 +301,7 @@ def _best_rule(tally: _Tally) -> tuple[Single, Indices, Indices, Indices]:
         for way, mcc in enumerate((above, -above)):
             first = np.argmax(mcc, axis=1)
             top = np.take_along_axis(mcc, first[:, None], axis=1)[:, 0]
-            better = top > best + _TIE
+            better = top > best + TIE
             for chosen, value in ((best, top), (threshold, t), (label, first), (direction, way)):
                 np.copyto(chosen, value, where=better)
     return best, threshold, label, direction
@@ -318,7 +318,8 @@ def _out_of_fold(cells: Sequence[Cell], own: Sequence[_Tally], shape: tuple[int,
         if fit:
             fitted = _sum(fit)
             _, threshold, _, direction = _best_rule(fitted)
-            speaks = np.broadcast_to(fitted.there[0, :, 0] > 0, shape)
+            told = fitted.there if fitted.within is None else fitted.within.label
+            speaks = np.broadcast_to(told[0, :, 0] > _FLAT, shape)
         found.append(scored.counts(threshold, direction).where(speaks))
     nothing = np.zeros(shape, np.float32)
     return functools.reduce(Counts.__add__, found) if found else Counts(nothing, nothing, nothing, 0)

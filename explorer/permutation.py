@@ -107,7 +107,8 @@ def exchange_of(values_c: ArrayLike, groups_c: ArrayLike) -> Exchange:
     is_mixed = np.bincount(pairs[0].astype(np.intp), minlength=n_groups) > 1
     every = np.arange(len(code), dtype=np.intp)
     within = _n_arrangements(code, group)
-    if is_mixed.any() and (within >= 1 / ALPHA or np.mean(is_mixed[group]) > FEW_MIXED):
+    is_told = within >= 1 / ALPHA and is_mixed.sum() > 1  # one group alone says nothing of others
+    if is_mixed.any() and (is_told or np.mean(is_mixed[group]) > FEW_MIXED):
         return Exchange(CLIPS if n_groups == 1 else WITHIN, values, code, within, every, group)
     block = np.zeros(pairs.shape[1], dtype=np.intp)
     whole = _n_arrangements(pairs[1].astype(np.intp), block)

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from explorer.label_rules import (
     DIRECTIONS,
     QUANTILES,
+    TIE,
     Cell,
     Single,
     cells_of,
@@ -175,33 +176,38 @@ def _of_family(
     rules = choose_and_score(cells, member[None])
     active = clips.codes_cf[train].max(axis=0, initial=0) > 0
     null = _null(cells, own, exchange, active, alpha, settings)
+    has_rule = active & (rules.mcc_train[0] > TIE)
     label, everyone, unseen = rules.label[0], rules.all_groups, rules.unseen
-    mcc, critical_mcc = np.where(active, everyone.mcc[0], np.nan), null.critical_mcc
+    mcc, critical_mcc = np.where(has_rule, everyone.mcc[0], np.nan), null.critical_mcc
     p = np.ones(len(label)) if null.why_not else p_values(mcc, null.reached, is_exact=null.is_exact)
     n_groups, n_unseen_groups = (_groups_with(own, labels[part], groups[part]) for part in (slice(None), ~train))
     reasons = np.full(len(label), null.why_not, dtype=object)
+    if exchange.level == WITHIN:
+        n_varies = np.array([_n_groups_in_which_it_varies(labels == name, groups) for name in own])
+        reasons[n_varies[label] == 1] = "it varies within one group alone, so that nothing can be said of others"
     reasons[n_groups[label] == 1] = "one group alone has it, so that nothing can be said of others"
     can_tell = np.array([reason is None for reason in reasons], dtype=bool)
-    is_shown = active & (p <= alpha) & can_tell
+    is_shown = has_rule & (p <= alpha) & can_tell
     for i in np.flatnonzero(~is_shown & can_tell):
         reasons[i] = f"MCC {number(mcc[i])}; the best feature reaches {number(critical_mcc)} on exchanged labels"
+    reasons[~has_rule] = "goes with no label on the training clips"
     reasons[~active] = "not active on any labelled training clip"
     return FeatureLabels(
-        label=np.array([str(own[k]) if on else None for k, on in zip(label, active, strict=True)], dtype=object),
+        label=np.array([str(own[k]) if on else None for k, on in zip(label, has_rule, strict=True)], dtype=object),
         direction=np.array(
-            [DIRECTIONS[way] if on else None for way, on in zip(rules.direction[0], active, strict=True)]
+            [DIRECTIONS[way] if on else None for way, on in zip(rules.direction[0], has_rule, strict=True)]
         ),
-        threshold=np.where(active, thresholds[rules.threshold[0], np.arange(len(label))].astype(np.float64), np.nan),
-        mcc_train=np.where(active, rules.mcc_train[0].astype(np.float64), np.nan),
+        threshold=np.where(has_rule, thresholds[rules.threshold[0], np.arange(len(label))].astype(np.float64), np.nan),
+        mcc_train=np.where(has_rule, rules.mcc_train[0].astype(np.float64), np.nan),
         mcc=mcc,
-        f1=np.where(active, everyone.f1[0], np.nan),
+        f1=np.where(has_rule, everyone.f1[0], np.nan),
         n_hits=_whole(everyone.n_hits),
         n_said=_whole(everyone.n_said),
         n_there=_whole(everyone.n_there),
         n_groups=n_groups[label],
-        precision=np.where(active, unseen.precision[0], np.nan),
-        recall=np.where(active, unseen.recall[0], np.nan),
-        f1_unseen=np.where(active, unseen.f1[0], np.nan),
+        precision=np.where(has_rule, unseen.precision[0], np.nan),
+        recall=np.where(has_rule, unseen.recall[0], np.nan),
+        f1_unseen=np.where(has_rule, unseen.f1[0], np.nan),
         n_unseen_hits=_whole(unseen.n_hits),
         n_unseen_said=_whole(unseen.n_said),
         n_unseen_there=_whole(unseen.n_there),
@@ -216,7 +222,7 @@ def _of_family(
 
 def _better(one: FeatureLabels, other: FeatureLabels) -> FeatureLabels:
     """Of each feature the label that fits the training clips better."""
-    takes_other = np.nan_to_num(other.mcc_train, nan=-1) > np.nan_to_num(one.mcc_train, nan=-1)
+    takes_other = np.nan_to_num(other.mcc_train, nan=-1) > np.nan_to_num(one.mcc_train, nan=-1) + TIE
     columns = [field.name for field in fields(FeatureLabels) if field.name != "nulls"]
     return FeatureLabels(
         **{name: np.where(takes_other, getattr(other, name), getattr(one, name)) for name in columns},
@@ -249,13 +255,18 @@ def _null(
     reached: list[float] = []
     for codes in exchange.permuted(n, seed=settings.seed, chunk=max(1, ROWS_AT_ONCE // len(own))) if n else ():
         member: Single = np.ascontiguousarray(np.moveaxis(member_of[:, codes], 0, 1))
-        mcc = np.nan_to_num(choose_and_score(cells, member).all_groups.mcc)
-        reached += np.where(active, mcc, -1.0).max(axis=1).tolist()
+        rules = choose_and_score(cells, member)
+        mcc = np.nan_to_num(rules.all_groups.mcc)
+        reached += np.where(active & (rules.mcc_train > TIE), mcc, -1.0).max(axis=1).tolist()
     return LabelNull(tuple(map(str, own)), exchange, np.array(reached), exchange.is_exact(n), alpha)
 
 
+def _n_groups_in_which_it_varies(has_it: Mask, groups: NDArray) -> int:
+    return len(set(groups[has_it]) & set(groups[~has_it]))
+
+
 def _is_of_whole_groups(has_it: Mask, groups: NDArray) -> bool:
-    return not set(groups[has_it]) & set(groups[~has_it])
+    return not _n_groups_in_which_it_varies(has_it, groups)
 
 
 def _groups_with(names: NDArray, labels: NDArray, groups: NDArray) -> Ints:

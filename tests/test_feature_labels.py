@@ -139,7 +139,7 @@ def test_a_feature_that_only_knows_the_group_shows_nothing():
     leaning = np.where(odd ^ (rng.random(len(odd)) < 0.1), "kind 1", "kind 0").astype(object)
     codes[:, 0], codes[:, 1], codes[:, 2] = np.where(odd, 1, 0), 0, 0
     found = run((codes, leaning, groups, train, heldout))
-    assert found.mcc[0] == 0
+    assert found.label[0] is None and np.isnan(found.mcc[0])
     assert found.is_shown.sum() <= 1
 
 
@@ -152,8 +152,33 @@ def test_features_that_know_the_group_hide_none_that_knows_the_label():
     codes[:, 0], codes[:, 2] = np.where(odd, 1, 0), 0
     codes[:, 1] = rng.random(len(odd)) < np.where(leaning == "kind 1", 0.6, 0.1)
     found = run((codes, leaning, groups, train, heldout))
-    assert found.mcc[0] == 0 and 0.3 < found.mcc[1] < 0.5 and found.null_mcc[1] < 0.15
+    assert found.label[0] is None and 0.3 < found.mcc[1] < 0.5 and found.null_mcc[1] < 0.15
     assert found.is_shown[1] and found.label[1] == "kind 1" and not found.is_shown[0]
+
+
+def of_one_mixed_group():
+    """Four groups of eight: two have a, two have b, but for half of the first. Feature 0 fires on the first's a and on
+    every clip of the b groups."""
+    groups = np.repeat([f"g{i}" for i in range(4)], 8).astype(object)
+    labels = np.repeat(list("aabb"), 8).astype(object)
+    labels[4:8] = "b"
+    codes = np.zeros((32, 5), np.float32)
+    codes[:4, 0] = codes[16:, 0] = 1
+    codes[:, 1:] = np.random.default_rng(0).random((32, 4)) < 0.3
+    return codes, labels, groups
+
+
+@pytest.mark.parametrize("heldout_groups", [["g1", "g3"], ["g0", "g3"]])
+def test_a_label_that_varies_within_one_group_alone_is_not_shown(heldout_groups):
+    codes, labels, groups = of_one_mixed_group()
+    heldout = np.isin(groups, heldout_groups)
+    found = run((codes, labels, groups, ~heldout, heldout))
+    assert found.nulls[0].exchange.level == WITHIN and not found.is_shown.any()
+    if "g0" in heldout_groups:  # no training group tells
+        assert set(found.reason) == {"goes with no label on the training clips"}
+        assert set(found.label) == {None} and np.isnan(found.mcc).all()
+    else:
+        assert found.reason[0] == "it varies within one group alone, so that nothing can be said of others"
 
 
 def test_a_feature_on_two_in_five_of_a_common_label_is_shown_where_there_are_enough_clips():
@@ -198,7 +223,7 @@ def test_ties_go_to_the_lower_threshold_the_first_label_and_above():
     found = run((codes, labels, groups, train, ~train))
     assert (found.label[0], found.direction[0], found.threshold[0]) == ("b", "above", 0.0)
     always = run((np.ones_like(codes), labels, groups, train, ~train))
-    assert (always.label[0], always.direction[0], always.threshold[0]) == ("a", "above", 0.0)
+    assert (always.label[0], always.reason[0]) == (None, "goes with no label on the training clips")
 
 
 def test_thresholds_are_observed_activations_at_the_stated_ranks():

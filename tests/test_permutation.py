@@ -116,3 +116,14 @@ def test_under_no_effect_small_p_values_are_rare():
         p = p_values(statistic(found.code_c), null, is_exact=found.is_exact(60))
         n_small += bool(p <= ALPHA)
     assert n_small <= 25  # 15 expected; the binomial's 99.5th percentile is 25
+
+
+def test_one_mixed_group_of_many_makes_values_no_matter_of_clips():
+    """What varies within one group alone says nothing of others: its two parts are units among the whole groups."""
+    groups, values = np.repeat(np.arange(10), 30), np.repeat(np.arange(10) % 2, 30)
+    values[3] = 1
+    assert exchange_of(values, groups).level == WHOLE
+    values[33] = 0
+    assert exchange_of(values, groups).level == WITHIN
+    few = np.repeat(np.arange(3), 30)
+    assert exchange_of(values[:90] * (few > 0), few).level == WITHIN  # a third of the clips are mixed

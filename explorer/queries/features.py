@@ -35,7 +35,7 @@ class FeatureFilter:
     """Which live features a table lists. `text` is looked for in the shown label and the best factor's name.
 
     only: these features alone (None: all). also: those that `text` finds besides, by what a reader wrote about them.
-    density: lowest and highest share of clips, 0 to 1. min_f1: of a shown label, held out. min_groups: in which it is
+    density: lowest and highest share of clips, 0 to 1. min_f1: of a shown label. min_groups: in which it is
     ever active. min_returns: in how many other seeds it returns. factor_group: of its best factor ('': any).
     """
 
@@ -135,7 +135,7 @@ def fetch_factor_groups(store: Store) -> pd.DataFrame:
 
 def fetch_feature_map(store: Store, sae_id: str) -> pd.DataFrame:
     """Every live feature with a place on the map: feature, map_x, map_y, density, max_value, stability,
-    disentanglement, label (as shown) and its held-out label_f1, factor_group (of its best factor), n_groups_active,
+    disentanglement, label (as shown) and its label_f1, factor_group (of its best factor), n_groups_active,
     clip_id (of the strongest clip; NULL when none is listed) and that clip's title.
     """
     return store.query(

@@ -184,20 +184,21 @@ def _listed(store: Store, sae_id: str, found: Found) -> pd.DataFrame:
 def fetch_elsewhere(store: Store, sae_id: str, name: str, value: str, *, limit: int = 6) -> pd.DataFrame:
     """The features of other SAEs whose shown label is `value` of the label `name`: the best of each SAE, best first.
 
-    sae_id, feature, score (F1 on held-out groups), encoder_name, encoder_display, is_trained, layer, n_features, k,
+    sae_id, feature, score (F1 over all groups), encoder_name, encoder_display, is_trained, layer, n_features, k,
     seed; n_all and n_saes (how many there are) are the same in every row.
     """
     return store.query(
         f"""WITH found AS (
-                SELECT f.sae_id, f.feature, f.label_f1 AS score, s.encoder_id, s.layer, s.n_features, s.k, s.seed
+                SELECT f.sae_id, f.feature, f.label_f1 AS score, f.label_mcc AS mcc, s.encoder_id, s.layer,
+                       s.n_features, s.k, s.seed
                 FROM features f JOIN saes s USING (sae_id)
                 WHERE f.label_is_shown AND f.label_direction IS DISTINCT FROM 'below' AND f.label_name = $name
                   AND f.label = $value AND f.sae_id <> $sae_id)
-            SELECT found.*, e.name AS encoder_name, e.display_name AS encoder_display, e.is_trained,
+            SELECT found.* EXCLUDE (mcc), e.name AS encoder_name, e.display_name AS encoder_display, e.is_trained,
                    (SELECT count(*) FROM found) AS n_all, (SELECT count(DISTINCT sae_id) FROM found) AS n_saes
             FROM found JOIN {NAMED_ENCODERS} e USING (encoder_id)
-            QUALIFY row_number() OVER (PARTITION BY sae_id ORDER BY score DESC, feature) = 1
-            ORDER BY score DESC, sae_id LIMIT {int(limit)}""",  # noqa: S608 - fixed text and a whole number
+            QUALIFY row_number() OVER (PARTITION BY sae_id ORDER BY mcc DESC, feature) = 1
+            ORDER BY mcc DESC, sae_id LIMIT {int(limit)}""",  # noqa: S608 - fixed text and a whole number
         {"name": name, "value": value, "sae_id": sae_id},
     )
 

@@ -43,7 +43,8 @@ of what the rule says: 1 is perfect, 0 is chance. $F_1 = 2PR / (P + R)$ stands b
 the rule that is best on the others, so that all groups count and none scores a rule that it helped to choose.
 
 **For a measure** $r$ is Pearson's. Where a value or measure varies within groups, $r$ and MCC are of the deviations
-from group means: a feature that only knows the group gets nothing for it.
+from group means: a feature that only knows the group gets nothing for it. Clips of groups that have a value whole, or
+not at all, then count in $F_1$, precision and what is found, and hardly in MCC.
 
 **By chance**: the same search on values that are exchanged among the clips of each group where they vary there, else
 among whole groups; shown is what the best of all features exceeds in one of twenty such searches. $p$ is the share of
@@ -156,7 +157,8 @@ def _table(rows: pd.DataFrame, sae: dict[str, Any], said: str, *, is_measure: bo
             "r" if is_measure else "MCC",
             help="Within groups where it varies there"
             if is_measure
-            else "Matthews correlation: 1 is perfect, 0 is chance. Each group scored by rules of the others",
+            else "Matthews correlation, within groups where it varies there: 1 is perfect, 0 is chance. Each group "
+            "scored by rules of the others",
         ),
         "p": column.NumberColumn("p", help="Corrected for the number of features"),
     }
