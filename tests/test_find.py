@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +15,7 @@ from scipy import stats
 from explorer.feature_search import OF_ONE_FOLD, UNTAUGHT, Clips, find_measure, find_value
 from explorer.minimal_pairs import commonest_pair, paired_changes, pairs_of
 from explorer.permutation import WHOLE, WITHIN
+from explorer.queries import search
 from explorer.queries.corpus import fetch_saes
 from explorer.queries.features import FeatureFilter, count_features, fetch_feature_table
 from explorer.queries.search import (
@@ -288,6 +291,21 @@ def test_pairs_of_a_crossed_corpus_are_all_there(store: Store):
     table = fetch_attribute_table(store).drop(columns="technique")
     for one, other in pairs[["clip_one", "clip_other"]].to_numpy()[:10]:
         assert table.loc[one].equals(table.loc[other])
+
+
+def test_the_page_says_why_no_feature_could_be_scored(
+    tiny_store: Path, sae: dict[str, object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An attribute that only held-out clips have: the features are not dead."""
+    copy = shutil.copytree(tiny_store, tmp_path / "copy")  # what pages keep of a store stays theirs
+    parts = search.fetch_clip_parts
+    monkeypatch.setattr(search, "fetch_clip_parts", lambda store: replace(
+        parts(store), train_c=np.zeros_like(parts(store).train_c)
+    ))  # fmt: skip
+    page = at("find", copy, monkeypatch, sae=str(sae["sae_id"]), by="technique", **{"value-technique": "belt"})
+    said = words(page)
+    assert "No feature of this SAE could be scored for belt." in said and "No training clip has this attribute." in said
+    assert "dead" not in said
 
 
 def test_the_page_finds_features(tiny_store: Path, sae: dict[str, object], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -177,7 +177,9 @@ def _listed(store: Store, sae_id: str, found: Found) -> pd.DataFrame:
             features[name] = values[at]
     features = features.assign(critical=found.critical, reason=found.reason, level=found.level, n_groups=found.n_groups)
     order = features["score"] if found.r is None else features["score"].abs()  # r either way, a rule only as it is
-    live = features[~features["is_dead"].astype(bool) & features["score"].notna()]
+    is_scored = features["score"].notna()
+    is_read = is_scored | (not is_scored.any())  # where none is scored the rows say why
+    live = features[~features["is_dead"].astype(bool) & is_read]
     return live.loc[order[live.index].sort_values(ascending=False, kind="stable").index].reset_index(drop=True)
 
 
