@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from explorer.sae import SAE, top_k_codes
+from explorer.same_as_label import same_as_label
 from precompute.atlas import feature_map
 from precompute.job import Job, is_categorical
 from precompute.label_tables import label_columns, label_nulls, label_sae
@@ -20,6 +21,7 @@ from precompute.top_clips import CodeMatrix, histograms, list_clips
 DENSE_DENSITY = 0.5
 N_NEIGHBOURS = 6
 NAN = float("nan")
+Columns = Mapping[str, np.ndarray]  # one value a clip
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,7 +75,9 @@ def sae_tables(
         ),
         "label_nulls": label_nulls(job, labels),
         "feature_histograms": histograms(codes_cf),
-        "feature_attribute_shares": _attribute_shares(job, codes_cf),
+        "feature_attribute_shares": attribute_shares(
+            codes_cf, job.arrays.labels, job.arrays.attributes, {job.corpus.group_name: job.arrays.groups_c}
+        ),
         "feature_label_counts": _label_counts(job, codes_cf),
         "feature_neighbours": _neighbours(sae, codes_cf, is_live(codes_cf, job.fit_c)),
         "listed_clips": listed,
@@ -156,14 +160,15 @@ def _features(job: Job, analysed: AnalysedSAE, *, makes_map: bool, seed: int) ->
     )
 
 
-def _attribute_shares(job: Job, codes_cf: np.ndarray) -> pd.DataFrame:
-    """Eta squared of activation by every column with a usable number of values, for features active on any clip."""
-    arrays = job.arrays
-    columns = {job.corpus.group_name: arrays.groups_c, **arrays.labels, **arrays.attributes}
+def attribute_shares(codes_cf: np.ndarray, labels: Columns, attributes: Columns, groups: Columns) -> pd.DataFrame:
+    """Eta squared of activation by every column with a usable number of values, for features active on any clip:
+    feature, column_name, share. An attribute that is a label under another name is left out."""
+    again = {name for labels_c in labels.values() for name in same_as_label(attributes, labels_c)}
+    columns = {**groups, **labels, **attributes}
     heard = np.flatnonzero(codes_cf.max(axis=0) > 0)
     parts = []
     for name, values in columns.items():
-        if is_categorical(values):
+        if is_categorical(values) and name not in again:
             share_f = eta_squared(codes_cf[:, heard], values)
             parts.append(pd.DataFrame({"feature": heard, "column_name": name, "share": share_f}).dropna())
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()

@@ -31,7 +31,7 @@ from precompute.train_sae import CurvePoint, TrainSettings, train_paper
 
 TRAIN_STAGE, CODES_STAGE = "saes", "codes"
 TRAIN_VERSION = 2  # a new one gives every SAE another id, and what readers wrote stays with the old
-ANALYSIS_VERSION = 11
+ANALYSIS_VERSION = 12
 LAST_STATE = -1  # among the layers of a joint training: the third SAE, on the last hidden state
 
 

@@ -11,6 +11,7 @@ from explorer.queries.search import fetch_attribute_table, fetch_attributes
 from explorer.same_as_label import same_as_label
 from explorer.store import SCHEMA_VERSION, new_generation, open_store
 from precompute.datasets import read_corpus
+from precompute.feature_tables import attribute_shares
 from tests.test_datasets import sound
 
 LABEL = ["dog", "rain", "dog", "cow", None]
@@ -58,3 +59,13 @@ def test_find_and_pairs_leave_such_a_column_out(tmp_path: Path) -> None:
     store = open_store(tmp_path / "named")
     assert list(fetch_attributes(store)["name"]) == ["label", "take", "singer"]
     assert list(fetch_attribute_table(store)) == ["label", "take", "singer"]
+
+
+def test_the_share_of_variance_is_not_said_twice() -> None:
+    codes = np.array([[1, 0], [1, 0], [0, 0], [0, 0]], np.float32)
+    labels = {"category": np.array(["dog", "dog", "rain", "rain"], object)}
+    attributes = {name: np.array(list(values), object) for name, values in {"target": "0011", "take": "ABAB"}.items()}
+    groups = {"recording": np.array(["a", "a", "b", "b"], object)}
+    shares = attribute_shares(codes, labels, attributes, groups)
+    assert dict(zip(shares["column_name"], shares["share"], strict=True)) == {"recording": 1, "category": 1, "take": 0}
+    assert set(shares["feature"]) == {0}
