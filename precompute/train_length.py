@@ -111,5 +111,7 @@ def shorter(most: int) -> list[int]:
 
 def clearly_better(found: Mapping[int, Sequence[float]], most: int, left: Sequence[int]) -> int:
     """Of the lengths `left`, that with the lowest mean FVU if it beats the longest by MARGIN, else the longest."""
-    best = min(left, key=lambda n_epochs: float(np.mean(found[n_epochs])), default=most)
+    if not left:
+        return most
+    best = min(left, key=lambda n_epochs: float(np.mean(found[n_epochs])))
     return best if float(np.mean(found[best])) < (1 - MARGIN) * float(np.mean(found[most])) else most

@@ -69,18 +69,21 @@ def proxied(url: str, prefix: str, *, strips: bool, host: str | None = None) -> 
     loop, started = asyncio.new_event_loop(), threading.Event()
     ports: list[int] = []
 
-    async def listen() -> None:
+    async def listen() -> asyncio.Server:
         server = await asyncio.start_server(proxy.serve, "127.0.0.1", 0, limit=1 << 20)
         ports.append(server.sockets[0].getsockname()[1])
         started.set()
+        return server
 
     def run() -> None:  # in a thread of its own: the test's has the browser's loop
-        loop.run_until_complete(listen())
+        server = loop.run_until_complete(listen())
         loop.run_forever()
+        server.close()
         open_still = asyncio.all_tasks(loop)
         for task in open_still:
             task.cancel()
-        loop.run_until_complete(asyncio.gather(*open_still, return_exceptions=True))
+        if open_still:
+            loop.run_until_complete(asyncio.wait(open_still))
         loop.close()
 
     thread = threading.Thread(target=run, daemon=True)

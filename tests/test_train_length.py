@@ -158,6 +158,7 @@ def test_one_clip_trains_for_the_whole_length() -> None:
         ({100: [0.5, 0.5], 40: [0.495, 0.494]}, [40], 100),  # lower, but by less than the margin
         ({100: [0.5, 0.5], 40: [0.2, 0.51]}, [], 100),  # not lower in every fold
         ({100: [float("nan")], 40: [float("nan")]}, [], 100),
+        ({100: []}, [], 100),  # too few epochs for a shorter length
     ],
 )
 def test_a_shorter_length_must_be_clearly_better(found: dict[int, list[float]], left: list[int], best: int) -> None:
