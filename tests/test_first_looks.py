@@ -14,14 +14,14 @@ from explorer.store import SCHEMA_VERSION, Store, new_generation, open_store
 N = 100
 
 
-def store_of(folder: Path, reached: dict[str, np.ndarray], f1: dict[str, float]) -> Store:
+def store_of(folder: Path, reached: dict[str, np.ndarray], f1: dict[str, float], direction: str = "above") -> Store:
     """One reference SAE a name, each with one feature whose label is shown with this F1."""
     saes = [
         {"sae_id": name, "encoder_id": "e", "layer": i, "level": "clip", "is_reference": True}
         for i, name in enumerate(f1)
     ]
     features = [
-        {"sae_id": name, "feature": 3, "label_name": "digit", "label": "seven", "label_direction": "above",
+        {"sae_id": name, "feature": 3, "label_name": "digit", "label": "seven", "label_direction": direction,
          "label_f1": score, "label_mcc": score, "label_is_shown": True}
         for name, score in f1.items()
     ]  # fmt: skip
@@ -54,6 +54,12 @@ def test_what_one_sae_alone_would_show_has_to_beat_all_of_them(tmp_path: Path) -
     assert looks["sae_id"].tolist() == ["b"] and looks["label"].tolist() == ["seven"]
     older = fetch_first_looks(store_of(tmp_path / "older", {}, {"a": 0.5, "b": 0.7}))
     assert older["sae_id"].tolist() == ["b", "a"]  # a store whose nulls were not kept
+
+
+def test_a_feature_that_fires_on_all_but_a_label_is_no_start(tmp_path: Path) -> None:
+    low = np.full(N, 0.2)
+    assert len(fetch_first_looks(store_of(tmp_path / "above", {"a": low}, {"a": 0.9}))) == 1
+    assert not len(fetch_first_looks(store_of(tmp_path / "below", {"a": low}, {"a": 0.9}, "below")))
 
 
 def test_on_noise_hardly_any_store_starts_with_a_label(tmp_path: Path) -> None:

@@ -38,6 +38,7 @@ def fetch_first_looks(store: Store, limit: int = 6) -> pd.DataFrame:
     else those with the largest weight on a factor that is predicted at 0.05 over the tests of all of them (Bonferroni).
 
     display_name, layer, sae_id, feature, why ('label' or 'factor'), label (or the factor's name), score, r2.
+    One that fires on all but a label is none of them: its clips do not let the label be heard.
     At most three of one SAE and one for each label of it; one of each label before a second of any.
     """
     limits = fetch_joint_limits(store)
@@ -52,7 +53,8 @@ def fetch_first_looks(store: Store, limit: int = 6) -> pd.DataFrame:
                SELECT f.sae_id, f.feature, 'label' AS why, {shown_label("f")} AS label, f.label_f1 AS score,
                     NULL::DOUBLE AS r2, f.label_mcc AS strength
                FROM asked f LEFT JOIN limits USING (label)
-               WHERE f.label_is_shown AND f.label_mcc > coalesce(limits.mcc, 0)
+               WHERE f.label_is_shown AND f.label_direction IS DISTINCT FROM 'below'
+                     AND f.label_mcc > coalesce(limits.mcc, 0)
                UNION ALL
                SELECT f.sae_id, f.feature, 'factor', g.display_name, f.best_factor_weight, s.r2,
                     s.r2 * abs(f.best_factor_weight)
