@@ -96,7 +96,7 @@ def find_value(
     exchange, member = exchange_of(has_it, groups), has_it[None].astype(np.float32)
     cells = cells_of(
         codes, thresholds, np.asarray(clips.folds_c)[rows], train,
-        member_kc=member, groups_c=groups if exchange.level == WITHIN else None,
+        level=exchange.level, member_kc=member, groups_c=groups,
     )  # fmt: skip
     rules = choose_and_score(cells, member[None])
     active = codes.max(axis=0, initial=0) > 0

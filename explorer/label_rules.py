@@ -16,6 +16,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from explorer.permutation import CLIPS, WITHIN
+
 Floats = NDArray[np.float64]
 Single = NDArray[np.float32]
 Indices = NDArray[np.intp]
@@ -229,17 +231,18 @@ def cells_of(
     folds_c: NDArray,
     train_c: NDArray[np.bool_],
     *,
+    level: str = CLIPS,
     member_kc: Single | None = None,
     groups_c: NDArray | None = None,
 ) -> list[Cell]:
-    """The clips by fold and part. With k labels and groups scores are of deviations from group means, for labels that
-    are exchanged within groups; unless a group is in several cells, which then says nothing of its own."""
+    """The clips by fold and part. level: at which k labels are exchanged; within groups scores are of deviations from
+    group means, unless a group is in several cells, which then says nothing of its own."""
     cells = []
     for fold, is_train in sorted({(int(fold), bool(trains)) for fold, trains in zip(folds_c, train_c, strict=True)}):
         rows = np.flatnonzero((folds_c == fold) & (train_c == is_train))
         above = [(codes_cf[rows] > threshold).astype(np.float32) for threshold in thresholds_tf]
         cells.append(Cell(rows, fold, is_train, above, np.array([part.sum(axis=0) for part in above])))
-    if member_kc is None or groups_c is None:
+    if level != WITHIN or member_kc is None or groups_c is None:
         return cells
     inside = [set(groups_c[cell.rows]) for cell in cells]
     if sum(map(len, inside)) > len(set().union(*inside)):

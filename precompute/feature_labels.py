@@ -171,7 +171,7 @@ def _of_family(
     member = members_of(labels, own)
     cells = cells_of(
         clips.codes_cf, thresholds, clips.folds_c, train,
-        member_kc=member, groups_c=groups if exchange.level == WITHIN else None,
+        level=exchange.level, member_kc=member, groups_c=groups,
     )  # fmt: skip
     rules = choose_and_score(cells, member[None])
     active = clips.codes_cf[train].max(axis=0, initial=0) > 0
